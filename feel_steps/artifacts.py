@@ -1,0 +1,273 @@
+"""The tables that pass between steps: their schemas, atomic writing and checked reading.
+
+A table in memory is a plain ``dict`` of numpy arrays, one entry a column, all of one length: strings as object arrays,
+numbers as the dtype of the schema, vectors as a matrix [rows, D]. On disk it is a Parquet file. The same columns give
+the same bytes, in whatever process they are written.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feel_steps import __version__
+from feel_steps.errors import InputError
+
+Columns = dict[str, np.ndarray]
+
+TYPES = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "float32": pa.float32(), "float64": pa.float64()}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Schema of one kind of table.
+
+    ``columns`` maps a name to one of :data:`TYPES` or to ``vector`` (fixed_size_list<float32>[D], D taken from the
+    data). Columns in ``nullable`` may hold nulls (in memory: None, or NaN for floats and a masked int64 as -1).
+    ``extra`` tables may carry further float64 columns.
+    """
+
+    columns: dict[str, str]
+    nullable: frozenset[str] = frozenset()
+    extra: bool = False
+
+
+def _kind(nullable: str = "", extra: bool = False, **columns: str) -> Kind:
+    return Kind(columns, frozenset(nullable.split()), extra)
+
+
+_VIDEO = {"video_id": "string", "split": "string", "path": "string", "fps": "float64", "n_frames": "int64"}
+_SEGMENT = {"t_start": "float64", "t_end": "float64"}
+
+KINDS: dict[str, Kind] = {
+    # what is to be processed, before anything is decoded; path: the video file, null for CoLA's folders; fps: its own
+    "manifest": _kind("path n_frames", **_VIDEO, duration="float64", part="int32"),
+    # what has features; fps: the rate that snippets are counted in; window and stride: frames at that rate
+    "videos": _kind(
+        "path n_frames", **_VIDEO, duration="float64", n_snippets="int32", snippet_stride="int32",
+        snippet_window="int32", part="string",
+    ),
+    "skipped": _kind("path", video_id="string", path="string", reason="string"),
+    "features": _kind(video_id="string", snippet="int32", feature="vector"),
+    "annotations": _kind(video_id="string", label="string", **_SEGMENT),
+    "pooled": _kind(video_id="string", feature="vector"),
+    "clusters": _kind(video_id="string", cluster="int32", distance="float64"),
+    "centres": _kind(cluster="int32", feature="vector"),
+    # no jaccard without CCI, no margin where K = 1
+    "refined": _kind(
+        "jaccard margin", video_id="string", cluster="int32", distance="float64", jaccard="float64",
+        euclidean="float64", margin="float64",
+    ),
+    "selected": _kind(video_id="string", cluster="int32", distance="float64", rank="int32"),
+    "training": _kind(extra=True, step="int64", loss="float64", learning_rate="float64", seconds="float64"),
+    "attention": _kind(video_id="string", snippet="int32", **_SEGMENT, actionness="float32", activation="vector"),
+    # feature: the localizer's embedding, pooled over the video; score: its class probabilities
+    "embeddings": _kind(video_id="string", feature="vector", score="vector"),
+    "detections": _kind(video_id="string", cluster="int32", score="float64", **_SEGMENT),
+    # which classes a cluster stands for (evaluation only), under each protocol
+    "mapping": _kind(protocol="string", cluster="int32", label="string", weight="float64"),
+    "metrics": _kind(
+        variant="string", seed="int64", iteration="int32", stage="string", metric="string", value="float64"
+    ),
+}  # fmt: skip
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the folder of ``path``, and move it there, synced to disk, when the block succeeds.
+
+    A step that dies leaves the earlier file as it was, or none; never half of one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes files that only their owner can read
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _to_arrow(kind: str, columns: Mapping[str, Any], metadata: Mapping[str, str] | None) -> pa.Table:
+    spec = KINDS[kind]
+    extra = [name for name in columns if name not in spec.columns]
+    if missing := [name for name in spec.columns if name not in columns]:
+        raise ValueError(f"a {kind} table needs the columns {missing}")
+    if extra and not spec.extra:
+        raise ValueError(f"a {kind} table has no columns {extra}")
+    arrays, fields = [], []
+    for name in [*spec.columns, *extra]:
+        type_, values = spec.columns.get(name, "float64"), columns[name]
+        if type_ == "vector":
+            matrix = np.ascontiguousarray(values, np.float32)
+            array = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+        elif type_ == "string":
+            array = pa.array(list(values), pa.string())
+        elif type_ == "int64" and name in spec.nullable:
+            integers = np.asarray(values, np.int64)
+            array = pa.array(integers, pa.int64(), mask=integers < 0)
+        else:
+            array = pa.array(np.asarray(values), TYPES[type_], from_pandas=name in spec.nullable)
+        arrays.append(array)
+        fields.append(pa.field(name, array.type, nullable=name in spec.nullable))
+    own = {"feel.kind": kind, "feel.version": __version__, **(metadata or {})}
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=dict(sorted(own.items()))))
+
+
+def _layout(kind: str) -> dict[str, Any]:
+    """Parquet settings: plain pages for vectors (read at disk speed), zstd for the small tables."""
+    vectors = "vector" in KINDS[kind].columns.values()
+    compression = "none" if vectors else "zstd"
+    return {"compression": compression, "use_dictionary": False, "write_statistics": False, "store_schema": True}
+
+
+def write(path: str | Path, kind: str, columns: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a table atomically.
+
+    Parameters
+    ----------
+    path : path
+        Where to; folders are made.
+    kind : str
+        A key of :data:`KINDS`.
+    columns : mapping of str to array
+        One entry for each column of the kind; vectors as [rows, D].
+    metadata : mapping of str to str, optional
+        Kept in the file's schema: settings, digests.
+    """
+    table = _to_arrow(kind, columns, metadata)
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, **_layout(kind))
+
+
+class FeatureWriter:
+    """Write a features table video by video, one row group each; see :func:`write_features`."""
+
+    def __init__(self, path: Path, metadata: Mapping[str, str] | None) -> None:
+        self._path, self._metadata, self._writer = path, metadata, None
+
+    def add(self, video_id: str, features: np.ndarray) -> None:
+        """Append one video's snippets, features [T, D] float32."""
+        columns = {"video_id": [video_id] * len(features), "snippet": np.arange(len(features)), "feature": features}
+        table = _to_arrow("features", columns, self._metadata)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema, **_layout("features"))
+        self._writer.write_table(table, row_group_size=max(1, len(features)))
+
+    def close(self, dimension: int) -> None:
+        """Finish the file; a part without a video becomes an empty table of vectors of that dimension."""
+        if self._writer is None:
+            empty = {"video_id": [], "snippet": [], "feature": np.zeros((0, dimension), np.float32)}
+            pq.write_table(_to_arrow("features", empty, self._metadata), self._path, **_layout("features"))
+        else:
+            self._writer.close()
+
+
+@contextmanager
+def write_features(
+    path: str | Path, dimension: int = 1, metadata: Mapping[str, str] | None = None
+) -> Iterator[FeatureWriter]:
+    """Open a features table for streaming; the file appears, whole, when the block succeeds."""
+    with atomic(path) as temporary:
+        writer = FeatureWriter(temporary, metadata)
+        yield writer
+        writer.close(dimension)
+
+
+def _open(path: str | Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the step that writes it") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable Parquet file ({reason}); delete it and run its step again") from None
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Metadata of a table, as given to :func:`write`, with ``feel.kind`` and ``feel.version``."""
+    raw = _open(path).schema_arrow.metadata or {}
+    return {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW")}
+
+
+def _column(path: str | Path, kind: str, name: str, type_: str, array: pa.ChunkedArray) -> np.ndarray:
+    spec = KINDS[kind]
+    if array.null_count and name not in spec.nullable:
+        row = pc.index(array.is_null(), True).as_py()
+        raise InputError(f"{path}: column '{name}', row {row}: empty; a {kind} table needs a value in every row")
+    if type_ == "vector":
+        if not pa.types.is_fixed_size_list(array.type) or array.type.value_type != pa.float32():
+            raise InputError(f"{path}: column '{name}' is {array.type}; expected fixed_size_list<float32>[D]")
+        pieces = [c.flatten().to_numpy(zero_copy_only=False).reshape(len(c), -1) for c in array.chunks if len(c)]
+        values = np.concatenate(pieces) if pieces else np.zeros((0, array.type.list_size), np.float32)
+        finite = np.isfinite(values).all(1) if not np.isfinite(values.sum(dtype=np.float64)) else None
+    elif type_ == "string":
+        if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+            raise InputError(f"{path}: column '{name}' is {array.type}; expected string")
+        return np.array(array.to_pylist(), dtype=object)
+    else:
+        try:
+            array = array.cast(TYPES[type_])
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(f"{path}: column '{name}' is not {type_} ({str(error).splitlines()[0]})") from None
+        if type_ == "int64" and name in spec.nullable:
+            array = array.fill_null(-1)
+        values = array.to_numpy().astype(type_, copy=True)  # Arrow's own memory is read-only
+        finite = np.isfinite(values) if type_.startswith("float") and name not in spec.nullable else None
+    if finite is not None and not finite.all():
+        row = int(np.argmin(finite))
+        raise InputError(f"{path}: column '{name}', row {row}: NaN or infinite; run the step that wrote it again")
+    return values
+
+
+def read(path: str | Path, kind: str) -> Columns:
+    """Read a table and check it against its schema.
+
+    Parameters
+    ----------
+    path : path
+        A Parquet file.
+    kind : str
+        A key of :data:`KINDS`.
+
+    Returns
+    -------
+    dict of str to array
+        The columns of the kind (and of an open kind its extra ones), writable, rows in the file's order.
+
+    Raises
+    ------
+    InputError
+        The file is missing, truncated or of another kind, or a column is missing, mistyped, null or not finite.
+    """
+    file, spec = _open(path), KINDS[kind]
+    names = file.schema_arrow.names
+    if missing := [name for name in spec.columns if name not in names]:
+        raise InputError(
+            f"{path}: column '{missing[0]}' is missing (there are: {', '.join(names)}); "
+            f"a {kind} table has {', '.join(spec.columns)}"
+        )
+    wanted = names if spec.extra else list(spec.columns)
+    try:
+        table = file.read(columns=wanted)
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: damaged Parquet file ({reason}); delete it and run its step again") from None
+    return {name: _column(path, kind, name, spec.columns.get(name, "float64"), table[name]) for name in wanted}

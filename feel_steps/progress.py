@@ -1,0 +1,86 @@
+"""Progress for people and for log files: a bar on a terminal, one plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+Item = TypeVar("Item")
+
+LOG_EVERY = 10.0  # seconds between lines in a log file
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as people read it: ``8 s``, ``3:05 min`` or ``2:10 h``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds / 60)
+    if minutes < 60:
+        return f"{minutes}:{int(seconds % 60):02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+class Progress:
+    """Count finished units of work and say how much time is left.
+
+    Parameters
+    ----------
+    what : str
+        What is being done ("training", "extracting").
+    total : int
+        Units of work in all.
+    unit : str
+        Name of one unit ("step", "video").
+    """
+
+    def __init__(self, what: str, total: int, unit: str = "it") -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, 0
+        self.start = self.last_line = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+            self._task = self._bar.add_task(what, total=total, note="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+        elif kind is None:
+            spent = clock(time.monotonic() - self.start)
+            print(f"{self.what}: {self.done} {self.unit}s in {spent}", file=sys.stderr, flush=True)
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Report finished units; ``note`` ("loss 0.52") stands at the end of the line."""
+        self.done += units
+        if self._bar:
+            self._bar.update(self._task, advance=units, note=note)
+            return
+        now = time.monotonic()
+        if now - self.last_line < LOG_EVERY:
+            return
+        self.last_line = now
+        rate = self.done / (now - self.start)
+        left = clock((self.total - self.done) / rate)
+        tail = f", {note}" if note else ""
+        line = f"{self.what}: {self.done}/{self.total} {self.unit}s, {rate:.3g} {self.unit}s/s, {left} left{tail}"
+        print(line, file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[Item], what: str, total: int, unit: str = "it") -> Iterator[Item]:
+    """Yield ``items``, reporting progress after each."""
+    with Progress(what, total, unit) as progress:
+        for item in items:
+            yield item
+            progress.advance()

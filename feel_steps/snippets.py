@@ -1,0 +1,99 @@
+"""The snippet features of many videos as one contiguous matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from feel_steps import artifacts
+from feel_steps.artifacts import Columns
+from feel_steps.errors import InputError
+
+
+@dataclass(frozen=True)
+class Snippets:
+    """Snippet features of N videos, S snippets in all.
+
+    Attributes
+    ----------
+    video_ids : list of str, [N]
+    features : float32 [S, D]
+        Video i's are the rows ``offsets[i]:offsets[i + 1]``, in time order.
+    offsets : int64 [N + 1]
+    """
+
+    video_ids: list[str]
+    features: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Snippets of each video, int64 [N]."""
+        return np.diff(self.offsets)
+
+    def video(self, index: int) -> np.ndarray:
+        """Features of one video, [T, D] (a view)."""
+        return self.features[self.offsets[index] : self.offsets[index + 1]]
+
+
+def load_snippets(videos: Columns, folder: str | Path, split: str | None = None) -> Snippets:
+    """Load the features of the videos of one split (or of all), in the order of the videos table.
+
+    Parameters
+    ----------
+    videos : columns of a videos table
+    folder : path
+        Where the feature parts lie (the table's column ``part`` names them).
+    split : {"train", "test"}, optional
+
+    Raises
+    ------
+    InputError
+        A part is missing or damaged, or does not hold the snippets that the videos table says.
+    """
+    wanted = np.ones(len(videos["video_id"]), bool) if split is None else videos["split"] == split
+    video_ids: list[str] = videos["video_id"][wanted].tolist()
+    lengths = videos["n_snippets"][wanted].astype(np.int64)
+    parts = videos["part"][wanted]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    place = {video_id: index for index, video_id in enumerate(video_ids)}
+    features: np.ndarray | None = None
+    for part in sorted(set(parts)):
+        path = Path(folder) / part
+        table = artifacts.read(path, "features")
+        if features is None:
+            features = np.empty((offsets[-1], table["feature"].shape[1]), np.float32)
+        if table["feature"].shape[1] != features.shape[1]:
+            raise InputError(
+                f"{path}: features of dimension {table['feature'].shape[1]}, but {features.shape[1]} in other parts; "
+                "extract all videos with one extractor"
+            )
+        filled = 0
+        for video_id, start, stop in runs(table["video_id"]):
+            index = place.get(video_id)
+            if index is None:
+                continue
+            if stop - start != lengths[index]:
+                raise InputError(
+                    f"{path}: video '{video_id}' has {stop - start} snippets, the videos table says {lengths[index]}; "
+                    "run the index step again"
+                )
+            features[offsets[index] : offsets[index + 1]] = table["feature"][start:stop]
+            filled += 1
+        if filled != int((parts == part).sum()):
+            raise InputError(f"{path}: does not hold every video that the videos table places there; extract it again")
+    if features is None:
+        features = np.zeros((0, 1), np.float32)
+    return Snippets(video_ids, features, offsets)
+
+
+def runs(values: Sequence[str] | np.ndarray) -> list[tuple[str, int, int]]:
+    """Runs of equal neighbours as (value, start, stop)."""
+    values = np.asarray(values, object)
+    if not len(values):
+        return []
+    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1, [len(values)]])
+    return [(values[a], int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
