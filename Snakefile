@@ -1,0 +1,24 @@
+from snakemake.utils import min_version
+
+min_version("9.10")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/features.smk"
+include: "rules/iterate.smk"
+include: "rules/evaluate.smk"
+
+
+for file in config["custom_rules"]:
+
+    include: custom_rules_path(file)
+
+
+rule all:
+    default_target: True
+    input:
+        RUN / "metrics.parquet",
+        RUN / "report.html",

@@ -1,0 +1,5 @@
+"""``python -m feel_steps`` is ``feel-steps``."""
+
+from feel_steps.cli import main
+
+main()

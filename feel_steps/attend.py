@@ -1,0 +1,153 @@
+"""Attention maps: what a trained localizer sees in every snippet of every video.
+
+Dimensions: V videos of one length at once, T snippets sampled of a video, S of its own, E embedding, K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feel_steps import devices
+from feel_steps.artifacts import Columns
+from feel_steps.errors import InputError
+from feel_steps.localizers.base import Localizer
+from feel_steps.progress import Progress
+from feel_steps.snippets import Snippets
+
+ROWS = 16 * 750  # snippets that go through the network at once
+EASY = 5  # a video's embedding is the mean over the T / EASY snippets of highest actionness
+
+
+def uniform_positions(own: int, length: int) -> np.ndarray:
+    """Places that CoLA looks at in a video of ``own`` snippets: all, or ``length`` at equal steps; int64 [T]."""
+    if own <= length:
+        return np.arange(own)
+    return np.arange(length) * own // length
+
+
+def spread(values: Tensor, positions: Tensor, own: int) -> Tensor:
+    """Bring values at sampled places back to all snippets, linearly in between and level beyond the last.
+
+    Parameters
+    ----------
+    values : [V, T, C]
+    positions : int64 [T]
+        Strictly rising, the first one 0.
+    own : int
+        S.
+
+    Returns
+    -------
+    [V, S, C]
+    """
+    if len(positions) == own:
+        return values
+    place = torch.arange(own, device=values.device)
+    left = torch.searchsorted(positions, place, right=True) - 1  # [S]
+    right = (left + 1).clamp(max=len(positions) - 1)
+    gap = (positions[right] - positions[left]).clamp(min=1)
+    weight = ((place - positions[left]) / gap)[:, None]  # [S, 1]
+    weight = torch.where((right == left)[:, None], 0.0, weight)
+    return torch.lerp(values[:, left], values[:, right], weight)
+
+
+@torch.inference_mode()
+def attend(
+    model: Localizer,
+    snippets: Snippets,
+    videos: Columns,
+    *,
+    length: int = 750,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> tuple[Columns, Columns]:
+    """Look at all videos with a trained localizer.
+
+    A video longer than ``length`` is sampled at equal steps, as published, and the result brought back to its own
+    snippets by linear interpolation; a shorter one is looked at whole.
+
+    Parameters
+    ----------
+    model : Localizer
+    snippets : Snippets
+        Features [S, F] of N videos.
+    videos : columns of a videos table
+        Of which ``video_id``, ``fps``, ``snippet_stride`` and ``snippet_window`` are used.
+    length : int
+        T, at most.
+    device, precision, threads
+        As in :func:`feel_steps.train.train`.
+
+    Returns
+    -------
+    attention : columns
+        A row a snippet. ``t_start`` and ``t_end`` (seconds) tile the video: a snippet stands for its stride, the last
+        one for its whole window. ``actionness``, ``activation`` as the localizer gives them.
+    embeddings : columns
+        A row a video: ``feature``, the mean embedding of the T / 5 snippets of highest actionness, and ``score``, the
+        probability of each cluster.
+
+    Raises
+    ------
+    InputError
+        The model is of features of another dimension, or a video is not in the table.
+    """
+    where = devices.pick(device)
+    dtype = devices.pick_precision(precision, where)
+    if model.settings["features"] != snippets.features.shape[1]:
+        raise InputError(
+            f"model: trained on features of dimension {model.settings['features']}, but these have "
+            f"{snippets.features.shape[1]}; train again, or extract with the extractor it was trained on"
+        )
+    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
+    if missing := [video_id for video_id in snippets.video_ids if video_id not in rows]:
+        raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
+    S, N, K = len(snippets.features), len(snippets.video_ids), model.settings["clusters"]
+    actionness, activation = np.empty(S, np.float32), np.empty((S, K), np.float32)
+    features: np.ndarray | None = None
+    scores = np.empty((N, K), np.float32)
+    with devices.deterministic(0, threads), Progress("attending", N, "video") as progress:
+        model = model.to(where).eval()
+        for own in np.unique(snippets.lengths):  # videos of one length at once: no padding
+            positions = uniform_positions(int(own), length)
+            alike, size = np.flatnonzero(snippets.lengths == own), max(1, ROWS // len(positions))
+            for some in np.split(alike, range(size, len(alike), size)):
+                places = snippets.offsets[some][:, None] + np.arange(own)  # [V, S]
+                x = torch.from_numpy(snippets.features[places[:, positions]]).to(where)  # [V, T, F]
+                with torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
+                    seen = model(x)
+                easy = seen["actionness"].sort(dim=1, descending=True, stable=True).indices
+                easy = easy[:, : max(1, len(positions) // EASY)]  # [V, T / 5]
+                embedding = seen["embedding"].take_along_dim(easy[:, :, None], 1).float().mean(1)  # [V, E]
+                maps = torch.cat([seen["actionness"][:, :, None], seen["activation"]], 2).float()  # [V, T, 1 + K]
+                maps = spread(maps, torch.from_numpy(positions).to(where), int(own)).cpu()
+                actionness[places], activation[places] = maps[:, :, 0].numpy(), maps[:, :, 1:].numpy()
+                if features is None:
+                    features = np.empty((N, embedding.shape[1]), np.float32)
+                features[some], scores[some] = embedding.cpu().numpy(), seen["video_scores"].float().cpu().numpy()
+                progress.advance(len(some))
+    order = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)
+    attention = _cells(snippets, {name: videos[name][order] for name in ("fps", "snippet_stride", "snippet_window")})
+    video_ids = np.array(snippets.video_ids, object)
+    return (
+        attention | {"actionness": actionness, "activation": activation},
+        {"video_id": video_ids, "feature": np.empty((0, 1)) if features is None else features, "score": scores},
+    )
+
+
+def _cells(snippets: Snippets, timing: Columns) -> Columns:
+    """Video, number and time of every snippet."""
+    lengths = snippets.lengths
+    video = np.repeat(np.arange(len(lengths)), lengths)  # [S]
+    snippet = np.arange(len(video)) - snippets.offsets[video]
+    stride, window, fps = (timing[name][video] for name in ("snippet_stride", "snippet_window", "fps"))
+    last = snippet == lengths[video] - 1
+    return {
+        "video_id": np.array(snippets.video_ids, object)[video],
+        "snippet": snippet.astype(np.int32),
+        "t_start": snippet * stride / fps,
+        "t_end": (snippet * stride + np.where(last, np.maximum(window, stride), stride)) / fps,
+    }

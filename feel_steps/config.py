@@ -1,0 +1,79 @@
+"""The run's configuration: variants resolved, every key checked before any work starts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from feel_steps.errors import InputError
+
+Config = dict[str, Any]
+
+
+def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
+    """Copy ``base`` with ``overrides`` laid over it, section by section."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in overrides.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
+    """The config as one variant has it; as it stands for work that all variants share."""
+    return merge(config, config["variants"].get(variant) or {}) if variant else dict(config)
+
+
+def _explain(error: Any) -> str:
+    """One line for one violation of the JSON schema: the key, what is wrong, what to do."""
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", ()))
+        extra = next(k for k in error.instance if k not in known)
+        close = get_close_matches(str(extra), known, 1)
+        place = f"{key}.{extra}" if key else extra
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
+        return f"unknown key '{place}'; {hint}"
+    if error.validator == "required":
+        return f"key '{key}.' misses {error.message.split(' ')[0]}" if key else f"missing key {error.message}"
+    if "explain" in error.schema:
+        return f"key '{key}' is {error.instance!r}; expected {error.schema['explain']}"
+    return f"key '{key}': {error.message}"
+
+
+def check(config: Mapping[str, Any], schema: Path) -> None:
+    """Refuse a config that the schema does not allow, as it stands or as any of its variants has it.
+
+    Parameters
+    ----------
+    config : mapping
+        As Snakemake merged it from config.yaml, presets and the command line.
+    schema : path
+        The JSON schema, as YAML.
+
+    Raises
+    ------
+    InputError
+        Names the key, what was found and what was expected.
+    """
+    import yaml
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
+    if error := best_match(validator.iter_errors(config)):
+        raise InputError(f"config: {_explain(error)}")
+    for variant in config["variants"]:
+        if error := best_match(validator.iter_errors(resolve(config, variant))):
+            raise InputError(f"config: variant '{variant}': {_explain(error)}")
+    dataset = config["dataset"]
+    if dataset["layout"] == "demo":
+        return
+    if not dataset["path"]:
+        raise InputError(f"config: key 'dataset.path' is not set; layout '{dataset['layout']}' needs the folder to read")
+    for key in ("path", "split", "annotations"):
+        if dataset[key] and not Path(dataset[key]).exists():
+            raise InputError(f"config: key 'dataset.{key}': there is no '{dataset[key]}' (paths are relative to where snakemake runs)")

@@ -1,0 +1,300 @@
+"""Mean average precision of temporal detections, as the ActivityNet evaluation kit defines it.
+
+P predictions, G ground-truth segments, C classes with ground truth, H tIoU thresholds. In descending order of score,
+each prediction takes, of the segments of its video and class that are still free, the one it overlaps most, if that
+is by the threshold or more. The kit walks through predictions in a loop; here they all propose at once, and a segment
+taken by a better one is given up for the next choice: since every segment prefers the higher score, deferred
+acceptance (Gale & Shapley 1962) ends in the same matching, after a few rounds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from feel_steps.artifacts import Columns
+from feel_steps.errors import InputError
+
+TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+PAIRS_AT_ONCE = 1 << 21  # of prediction and segment, about 200 MB
+
+
+@dataclass(frozen=True)
+class DetectionMap:
+    """Result of :func:`mean_average_precision`.
+
+    Attributes
+    ----------
+    tiou : float64 [H]
+    labels : list of str, [C]
+        Classes with ground truth, sorted.
+    ap : float64 [C, H]
+        Interpolated average precision.
+    matched : int64 [H, P]
+        Ground-truth row that each prediction is a true positive for, -1 where it is none.
+    ignored : int
+        Predictions of classes without ground truth: the kit's mean is over classes that have some, so they do not count.
+    """
+
+    tiou: np.ndarray
+    labels: list[str]
+    ap: np.ndarray
+    matched: np.ndarray
+    ignored: int
+
+    @property
+    def map(self) -> np.ndarray:
+        """Mean over classes for each threshold, [H]."""
+        return self.ap.mean(0) if len(self.ap) else np.zeros(len(self.tiou))
+
+    @property
+    def average(self) -> float:
+        """Mean over classes and thresholds."""
+        return float(self.map.mean())
+
+
+def mean_average_precision(predictions: Columns, truth: Columns, tiou: Sequence[float] = TIOU) -> DetectionMap:
+    """Compute the detection mAP of the ActivityNet kit.
+
+    Parameters
+    ----------
+    predictions : columns video_id, label, score, t_start, t_end, [P]
+        A prediction in a video without ground truth of its class is a false positive. Equal scores keep the order of
+        the rows.
+    truth : columns video_id, label, t_start, t_end, [G]
+        Each row is one instance, duplicates too: two equal segments take two predictions. Of segments that a
+        prediction overlaps equally, it takes the first.
+    tiou : sequence of float, [H]
+        Thresholds on temporal intersection over union, each in (0, 1]; reached by equality.
+
+    Raises
+    ------
+    InputError
+        A threshold is out of range, a column is missing, a score or time is not finite, or a segment ends before it
+        starts.
+    """
+    thresholds = _check_tiou(tiou)
+    _check_segments("predictions", predictions, ("video_id", "label", "score", "t_start", "t_end"))
+    _check_segments("ground truth", truth, ("video_id", "label", "t_start", "t_end"))
+    labels, truth_class = np.unique(truth["label"].astype(object), return_inverse=True)
+    classes = pd.Index(labels).get_indexer(predictions["label"])  # [P], -1: no ground truth
+    # in order of class, then of descending score; those of no class last, where nothing reads them
+    order = np.lexsort((-predictions["score"], np.where(classes < 0, len(labels), classes)))
+    order = order[: np.count_nonzero(classes >= 0)]
+    ranked = {name: column[order] for name, column in predictions.items()}
+    pairs = _pairs(ranked, classes[order], truth, truth_class, thresholds.min())
+    matched = np.full((len(thresholds), len(classes)), -1)
+    for h, threshold in enumerate(thresholds):
+        matched[h, order] = _match(*(column[pairs[2] >= threshold] for column in pairs[:2]), len(order), len(truth_class))
+    starts = np.searchsorted(classes[order], np.arange(len(labels) + 1))
+    instances = np.bincount(truth_class, minlength=len(labels))
+    ap = np.array(
+        [
+            _average_precision(matched[:, order[a:b]] >= 0, positives)
+            for a, b, positives in zip(starts[:-1], starts[1:], instances, strict=True)
+        ]
+    )
+    ignored = int(np.count_nonzero(classes < 0))
+    return DetectionMap(thresholds, labels.tolist(), ap.reshape(len(labels), len(thresholds)), matched, ignored)
+
+
+def temporal_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray) -> np.ndarray:
+    """Intersection over union of segments, elementwise; 0 for two of no length."""
+    inner = np.maximum(0.0, np.minimum(end, other_end) - np.maximum(start, other_start))
+    union = (end - start) + (other_end - other_start) - inner
+    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+
+
+def _pairs(
+    predictions: Columns, classes: np.ndarray, truth: Columns, truth_class: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of a prediction and a segment of its video and class that overlap by ``least`` or more.
+
+    Returns (prediction, segment, tIoU): predictions in their order, for each its segments by descending overlap.
+    """
+    videos = pd.Index(pd.unique(truth["video_id"]))
+    video = videos.get_indexer(predictions["video_id"])
+    group = np.where(video < 0, -1, classes * len(videos) + video)
+    truth_group = truth_class * len(videos) + videos.get_indexer(truth["video_id"])
+    by_group = np.argsort(truth_group, kind="stable")
+    first = np.searchsorted(truth_group[by_group], group)
+    count = np.searchsorted(truth_group[by_group], group, side="right") - first
+    found = []
+    before = np.cumsum(count) - count
+    blocks = np.unique(np.searchsorted(before, np.arange(0, count.sum() + 1, PAIRS_AT_ONCE)))
+    for a, b in zip(blocks, [*blocks[1:], len(count)], strict=True):
+        n = count[a:b]
+        p = np.repeat(np.arange(a, b), n)
+        g = by_group[np.arange(len(p)) + np.repeat(first[a:b] - before[a:b] + before[a], n)] if len(p) else p
+        overlap = temporal_iou(
+            predictions["t_start"][p], predictions["t_end"][p], truth["t_start"][g], truth["t_end"][g]
+        )
+        near = overlap >= least
+        found.append((p[near], g[near], overlap[near]))
+    p, g, overlap = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((g, -overlap, p))
+    return p[order], g[order], overlap[order]
+
+
+def _match(p: np.ndarray, g: np.ndarray, P: int, G: int) -> np.ndarray:
+    """Match predictions (lower = better score) to segments they overlap enough, best choice first; [P], -1 for none."""
+    choice = np.searchsorted(p, np.arange(P))  # where each prediction stands in its list of choices
+    end = np.searchsorted(p, np.arange(P), side="right")
+    holder = np.full(G, P)  # best prediction that has proposed to each segment
+    proposing = np.flatnonzero(choice < end)
+    while len(proposing):
+        wanted = g[choice[proposing]]
+        previous = holder[wanted]
+        np.minimum.at(holder, wanted, proposing)
+        lost = np.concatenate([proposing[holder[wanted] != proposing], previous[(holder[wanted] != previous)]])
+        lost = np.unique(lost[lost < P])
+        choice[lost] += 1
+        proposing = lost[choice[lost] < end[lost]]
+    matched = np.full(P, -1)
+    taken = np.flatnonzero(holder < P)
+    matched[holder[taken]] = taken
+    return matched
+
+
+def _average_precision(hit: np.ndarray, positives: int) -> np.ndarray:
+    """Interpolated average precision [H] of hits [H, P], in descending order of score, among so many positives."""
+    precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # best precision at this recall or more
+    return (envelope * hit).sum(1) / positives
+
+
+def map_files(
+    predictions: str | Path, annotations: str | Path, *, subset: str = "test", tiou: Sequence[float] = TIOU
+) -> dict[str, Any]:
+    """Compute the mAP of an ActivityNet-style prediction file against a ground-truth file.
+
+    Parameters
+    ----------
+    predictions : path
+        ``{"results": {video: [{"label", "score", "segment": [start, end]}, …]}}``. As in the kit, videos that are not
+        in the subset give false positives. Labels without ground truth in it are ignored.
+    annotations : path
+        ``{"database": {video: {"subset", "annotations": [{"label", "segment"}, …]}}}``.
+    subset : str
+    tiou : sequence of float
+
+    Returns
+    -------
+    dict
+        ``tiou``, ``mAP`` (one number each), ``average``, ``per_class`` (label to average precision at each tIoU) and
+        ``ignored``, the number of predictions whose label has no ground truth.
+    """
+    truth = read_truth(annotations, subset)
+    found = read_predictions(predictions)
+    try:
+        result = mean_average_precision(found, truth, tiou)
+    except InputError as error:
+        raise InputError(str(error).replace("predictions:", f"{predictions}:", 1)) from None
+    return {
+        "tiou": result.tiou.tolist(),
+        "mAP": result.map.tolist(),
+        "average": result.average,
+        "per_class": dict(zip(result.labels, result.ap.tolist(), strict=True)),
+        "ignored": result.ignored,
+    }
+
+
+def read_truth(path: str | Path, subset: str) -> Columns:
+    """Read the segments of one subset from an ActivityNet-style ground-truth file."""
+    database = _load(path, "database")
+    subsets = {_field(path, f"database.{video}", entry, "subset") for video, entry in database.items()}
+    if subset not in subsets:
+        raise InputError(f"{path}: no video of subset '{subset}'; there are: {', '.join(sorted(map(str, subsets)))}")
+    rows = [
+        (video, f"database.{video}.annotations[{i}]", item)
+        for video, entry in database.items()
+        if entry["subset"] == subset
+        for i, item in enumerate(_field(path, f"database.{video}", entry, "annotations"))
+    ]
+    if not rows:
+        raise InputError(f"{path}: no segment in subset '{subset}'; mAP needs ground truth")
+    return _columns(path, rows)
+
+
+def read_predictions(path: str | Path) -> Columns:
+    """Read the segments of an ActivityNet-style prediction file."""
+    rows = [
+        (video, f"results.{video}[{i}]", item)
+        for video, items in _load(path, "results").items()
+        for i, item in enumerate(items)
+    ]
+    columns = _columns(path, rows)
+    columns["score"] = np.array([_number(path, where, _field(path, where, item, "score")) for _, where, item in rows])
+    return columns
+
+
+def _load(path: str | Path, key: str) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not a readable JSON file ({str(error).splitlines()[0]})") from None
+    value = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: key '{key}' is missing; expected {{'{key}': {{video: …}}}} as in ActivityNet's files")
+    return value
+
+
+def _field(path: str | Path, where: str, item: Any, key: str) -> Any:
+    if not isinstance(item, Mapping) or key not in item:
+        raise InputError(f"{path}: {where}: '{key}' is missing")
+    return item[key]
+
+
+def _number(path: str | Path, where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: {where}: {value!r} is not a number") from None
+    if not np.isfinite(number):
+        raise InputError(f"{path}: {where}: {value!r} is not finite")
+    return number
+
+
+def _columns(path: str | Path, rows: list[tuple[str, str, Any]]) -> Columns:
+    times = np.zeros((len(rows), 2))
+    for row, (_, where, item) in enumerate(rows):
+        segment = _field(path, where, item, "segment")
+        if not isinstance(segment, list) or len(segment) != 2:
+            raise InputError(f"{path}: {where}: segment {segment!r}; expected [start, end] in seconds")
+        times[row] = [_number(path, where, time) for time in segment]
+        if times[row, 1] < times[row, 0]:
+            raise InputError(f"{path}: {where}: segment {segment!r} ends before it starts")
+    return {
+        "video_id": np.array([video for video, _, _ in rows], object),
+        "label": np.array([str(_field(path, where, item, "label")) for _, where, item in rows], object),
+        "t_start": times[:, 0],
+        "t_end": times[:, 1],
+    }
+
+
+def _check_tiou(tiou: Sequence[float]) -> np.ndarray:
+    thresholds = np.asarray(tiou, np.float64).reshape(-1)
+    if not len(thresholds):
+        raise InputError("tiou: no threshold; give numbers above 0 and up to 1, as 0.1,0.2,0.3")
+    for value in thresholds:
+        if not 0 < value <= 1:
+            raise InputError(f"tiou: {value:g} is not above 0 and up to 1")
+    return thresholds
+
+
+def _check_segments(name: str, columns: Columns, needed: tuple[str, ...]) -> None:
+    if missing := [column for column in needed if column not in columns]:
+        raise InputError(f"{name}: column '{missing[0]}' is missing; expected {', '.join(needed)}")
+    for column in ("score", "t_start", "t_end"):
+        if column in needed and not (finite := np.isfinite(columns[column])).all():
+            raise InputError(f"{name}: row {int(np.argmin(finite))}: {column} is not a finite number")
+    if (wrong := columns["t_end"] < columns["t_start"]).any():
+        raise InputError(f"{name}: row {int(np.argmax(wrong))}: the segment ends before it starts")

@@ -1,0 +1,204 @@
+"""Evaluate: clusterings against class labels, detections against annotated segments.
+
+N training videos, K clusters, C classes. Nothing that is measured here reaches another step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+from sklearn.metrics.cluster import contingency_matrix
+
+from feel_steps.artifacts import Columns
+from feel_steps.detection_map import TIOU, mean_average_precision
+
+Rows = list[tuple[str, str, float]]
+
+PROTOCOLS = {"published": "mAP", "hungarian": "mAP_hungarian"}  # name of the mapping: name of its metric
+
+
+def evaluate(
+    annotations: Columns,
+    videos: Columns,
+    clusters: Columns,
+    refined: Columns,
+    selected: Columns,
+    detections: Columns,
+    previous_refined: Columns | None = None,
+    *,
+    tiou: Sequence[float] = TIOU,
+    pooled: Columns | None = None,
+) -> tuple[Columns, Columns]:
+    """Measure one iteration.
+
+    Parameters
+    ----------
+    annotations : columns of an annotations table
+        May be empty, or leave videos out: what is not annotated is not judged.
+    videos : columns of a videos table
+    clusters, refined, selected : columns of these tables
+        Of the training videos (selected: of a share of them).
+    detections : columns of a detections table
+        Judged are those in test videos, or in training videos where there is no test video.
+    previous_refined : columns of a refined table, optional
+        Of the iteration before.
+    tiou : sequence of float
+        Thresholds of mAP.
+    pooled : columns of a pooled table, optional
+        For the silhouette.
+
+    Returns
+    -------
+    metrics : columns stage, metric, value
+        ``cluster``, ``refine`` and ``select``: how well the labels agree with the classes (``nmi``, ``ari``,
+        ``purity``, ``accuracy``), a video's class being the set of its labels; ``…_first`` with its first label,
+        ``…_single`` over the videos with one label. Without annotations: ``clusters`` (not empty), ``silhouette``,
+        ``stability`` (NMI with the iteration before), ``share`` (selected). ``localize``: ``mAP``, ``mAP@0.5`` … by
+        the published mapping, ``mAP_hungarian…`` by the one-to-one mapping, ``videos`` judged, ``detections`` in all.
+    mapping : columns of a mapping table
+        The classes that each cluster stands for, by protocol.
+
+    Raises
+    ------
+    InputError
+        A threshold is out of range.
+    """
+    split = dict(zip(videos["video_id"], videos["split"], strict=True))
+    rows: Rows = []
+    for stage, table in (("cluster", clusters), ("refine", refined), ("select", selected)):
+        rows += [(stage, *row) for row in agreement(table["video_id"], table["cluster"], annotations)]
+        rows.append((stage, "clusters", float(len(np.unique(table["cluster"])))))
+        if pooled is not None and stage != "select":
+            rows += [(stage, *row) for row in _silhouette(table, pooled)]
+    if previous_refined is not None:
+        now, before = _common(refined, previous_refined)
+        rows.append(("refine", "stability", float(normalized_mutual_info_score(before, now))))
+    rows.append(("select", "share", len(selected["video_id"]) / max(len(refined["video_id"]), 1)))
+
+    judged_split = "test" if "test" in split.values() else "train"
+    rows.append(("localize", "detections", float(len(detections["video_id"]))))
+    mapping = map_clusters(refined, annotations)
+    if len(mapping["cluster"]):
+        truth = _of_split(annotations, split, judged_split)
+        judged = np.unique(truth["video_id"])
+        found = {name: column[np.isin(detections["video_id"], judged)] for name, column in detections.items()}
+        rows.append(("localize", "videos", float(len(judged))))
+        for protocol, metric in PROTOCOLS.items() if len(judged) else ():
+            result = mean_average_precision(relabelled(found, mapping, protocol), truth, tiou)
+            rows.append(("localize", metric, result.average))
+            for threshold, value in zip(result.tiou, result.map, strict=True):
+                rows.append(("localize", f"{metric}@{threshold:g}", float(value)))
+    stages, metrics, values = zip(*rows, strict=True)
+    return {
+        "stage": np.array(stages, object),
+        "metric": np.array(metrics, object),
+        "value": np.array(values, np.float64),
+    }, mapping
+
+
+def agreement(video_ids: np.ndarray, labels: np.ndarray, annotations: Columns) -> list[tuple[str, float]]:
+    """Compare cluster labels [N] with the annotated classes, in three readings of videos with several classes.
+
+    Returns
+    -------
+    list of (metric, value)
+        ``nmi``, ``ari``, ``purity``, ``accuracy``, each plain (a video's class is the set of its labels),
+        ``_first`` (its first label) and ``_single`` (only videos of one label). Unannotated videos are left out; a
+        reading without a video yields nothing.
+    """
+    frame = pd.DataFrame({"video_id": annotations["video_id"], "label": annotations["label"]}).drop_duplicates()
+    grouped = frame.groupby("video_id", sort=False)["label"]
+    first = grouped.first().reindex(video_ids)
+    sets = grouped.agg(lambda group: tuple(sorted(group))).reindex(video_ids)
+    single = (grouped.size().reindex(video_ids) == 1).to_numpy()
+    known = first.notna().to_numpy()
+    readings = {"": (known, sets), "_first": (known, first), "_single": (single, first)}
+    return [
+        (f"{metric}{suffix}", value)
+        for suffix, (rows, truth) in readings.items()
+        if rows.any()
+        for metric, value in clustering_scores(pd.factorize(truth[rows])[0], labels[rows])
+    ]
+
+
+def clustering_scores(truth: np.ndarray, labels: np.ndarray) -> list[tuple[str, float]]:
+    """Scores of cluster labels [N] against class labels [N].
+
+    ``nmi`` (arithmetic mean of the entropies), ``ari``, ``purity`` (share of videos in their cluster's majority
+    class), ``accuracy`` (share that the best one-to-one assignment of clusters to classes gets right).
+    """
+    counts = contingency_matrix(truth, labels)  # [C, K]
+    return [
+        ("nmi", float(normalized_mutual_info_score(truth, labels))),
+        ("ari", float(adjusted_rand_score(truth, labels))),
+        ("purity", float(counts.max(0).sum() / counts.sum())),
+        ("accuracy", float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())),
+    ]
+
+
+def map_clusters(refined: Columns, annotations: Columns) -> Columns:
+    """Map clusters to classes by the annotations of the training videos in them, under both protocols.
+
+    A video counts once for each of its classes. ``published`` (many-to-one): a cluster stands for its majority class
+    at weight 1 (of equal ones the first in alphabetical order), and for every class with at least half of that count
+    at weight 0.5. ``hungarian`` (one-to-one): the assignment with the most videos in common. A cluster without an
+    annotated video stands for nothing.
+
+    Returns
+    -------
+    columns of a mapping table
+    """
+    pairs = pd.DataFrame({"video_id": annotations["video_id"], "label": annotations["label"]}).drop_duplicates()
+    pairs = pairs.merge(pd.DataFrame({"video_id": refined["video_id"], "cluster": refined["cluster"]}), on="video_id")
+    table = pd.crosstab(pairs["cluster"], pairs["label"])  # sorted by cluster and by label
+    counts = table.to_numpy()  # [K, C]
+    rows: list[tuple[str, int, int, float]] = []
+    if counts.size:
+        majority = counts.argmax(1)
+        top = counts.max(1, keepdims=True)
+        k, c = np.nonzero(2 * counts >= top)
+        rows += [("published", i, j, 1.0 if majority[i] == j else 0.5) for i, j in zip(k, c, strict=True)]
+        k, c = linear_sum_assignment(counts, maximize=True)
+        rows += [("hungarian", i, j, 1.0) for i, j in zip(k, c, strict=True) if counts[i, j]]
+    return {
+        "protocol": np.array([row[0] for row in rows], object),
+        "cluster": np.array([table.index[row[1]] for row in rows], np.int32),
+        "label": np.array([table.columns[row[2]] for row in rows], object),
+        "weight": np.array([row[3] for row in rows], np.float64),
+    }
+
+
+def relabelled(detections: Columns, mapping: Columns, protocol: str) -> Columns:
+    """Copy each detection to every class its cluster stands for, its score times the weight.
+
+    Returns columns video_id, label, score, t_start, t_end; detections of unmapped clusters are gone.
+    """
+    rows = mapping["protocol"] == protocol
+    classes = pd.DataFrame({name: mapping[name][rows] for name in ("cluster", "label", "weight")})
+    frame = pd.DataFrame(detections).merge(classes, on="cluster", how="inner")
+    frame["score"] *= frame["weight"]
+    return {name: frame[name].to_numpy() for name in ("video_id", "label", "score", "t_start", "t_end")}
+
+
+def _of_split(annotations: Columns, split: dict[str, str], wanted: str) -> Columns:
+    rows = np.array([split.get(video_id) == wanted for video_id in annotations["video_id"]], bool)
+    return {name: column[rows] for name, column in annotations.items()}
+
+
+def _common(now: Columns, before: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters of the videos that two tables share."""
+    _, i, j = np.intersect1d(now["video_id"].astype(str), before["video_id"].astype(str), return_indices=True)
+    return now["cluster"][i], before["cluster"][j]
+
+
+def _silhouette(table: Columns, pooled: Columns) -> list[tuple[str, float]]:
+    """Mean silhouette of the clusters, where it is defined: with 2 to N - 1 clusters."""
+    place = pd.Index(pooled["video_id"]).get_indexer(table["video_id"])
+    n = len(np.unique(table["cluster"]))
+    if not 2 <= n < len(place):
+        return []
+    return [("silhouette", float(silhouette_score(pooled["feature"][place], table["cluster"])))]

@@ -1,0 +1,289 @@
+"""Localize: from attention to detections, by thresholds, outer-inner contrast and non-maximum suppression.
+
+The post-processing of CoLA (Zhang et al., CVPR 2021), vectorised over thresholds: T snippets, K clusters, H
+thresholds, U = 24 T up-sampled positions, P proposals. Every predicted cluster's detections survive.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from feel_steps.artifacts import Columns
+from feel_steps.errors import InputError
+from feel_steps.progress import track
+from feel_steps.snippets import runs
+
+Range = tuple[float, float, float]
+
+
+class Proposals(NamedTuple):
+    """Runs of up-sampled positions [start, stop) above a threshold; ``row`` says which threshold, all int64 [P]."""
+
+    row: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+
+class Segments(NamedTuple):
+    """Detections of one video: cluster int64 [P], score, t_start and t_end (seconds) float64 [P]."""
+
+    cluster: np.ndarray
+    score: np.ndarray
+    t_start: np.ndarray
+    t_end: np.ndarray
+
+
+def localize(
+    attention: Columns,
+    embeddings: Columns,
+    videos: Columns,
+    *,
+    class_threshold: float = 0.2,
+    cas_thresholds: Range = (0.0, 0.225, 0.025),
+    actionness_thresholds: Range = (0.1, 0.9, 0.025),
+    nms: float = 0.6,
+    upsample: int = 24,
+    margin: float = 0.25,
+    class_weight: float = 0.2,
+) -> Columns:
+    """Detect segments in every video that has attention.
+
+    Parameters
+    ----------
+    attention : columns of an attention table
+        The rows of one video stand together, in time order.
+    embeddings : columns of an embeddings table
+        ``score`` [N, K] decides which clusters a video shows.
+    videos : columns of a videos table
+    class_threshold : float
+        A cluster is predicted where its video score reaches this; the best one where none does.
+    cas_thresholds, actionness_thresholds : (start, stop, step)
+        Levels at which the class activation and the actionness, both scaled to [0, 1], are cut; ``stop`` included.
+    nms : float
+        Of two detections of a cluster that overlap by this or more, the better one stays.
+    upsample : int
+        Positions a snippet.
+    margin : float
+        Length of the outer region at either side, in lengths of the proposal.
+    class_weight : float
+        Share of the video's score for the cluster in a detection's score.
+
+    Returns
+    -------
+    columns of a detections table
+        In the order of the videos table, then by cluster, then by descending score.
+
+    Raises
+    ------
+    InputError
+        A setting is out of range, or a video with attention has no embedding or is not in the videos table.
+    """
+    _check(class_threshold, nms, upsample, margin, class_weight)
+    levels = _levels("cas_thresholds", cas_thresholds), _levels("actionness_thresholds", actionness_thresholds)
+    rows = {video_id: (start, stop) for video_id, start, stop in runs(attention["video_id"])}
+    scored = {video_id: index for index, video_id in enumerate(embeddings["video_id"])}
+    if unknown := sorted(rows.keys() - set(videos["video_id"])):
+        raise InputError(f"attention table: video '{unknown[0]}' is not in the videos table; run the attend step again")
+    if unscored := sorted(rows.keys() - scored.keys()):
+        raise InputError(f"embeddings table: video '{unscored[0]}' is missing; run the attend step again")
+    found: list[Segments] = []
+    named: list[np.ndarray] = []
+    present = [index for index, video_id in enumerate(videos["video_id"]) if video_id in rows]
+    for index in track(present, "localizing", len(present), "video"):
+        video_id = videos["video_id"][index]
+        start, stop = rows[video_id]
+        segments = detect(
+            attention["activation"][start:stop],
+            attention["actionness"][start:stop],
+            embeddings["score"][scored[video_id]],
+            duration=videos["n_snippets"][index] * videos["snippet_stride"][index] / videos["fps"][index],
+            levels=levels,
+            class_threshold=class_threshold,
+            nms=nms,
+            upsample=upsample,
+            margin=margin,
+            class_weight=class_weight,
+        )
+        found.append(segments)
+        named.append(np.full(len(segments.score), video_id, object))
+    return {
+        "video_id": np.concatenate([np.empty(0, object), *named]),
+        "cluster": np.concatenate([np.empty(0, np.int64), *(s.cluster for s in found)]).astype(np.int32),
+        "score": np.concatenate([np.empty(0), *(s.score for s in found)]),
+        "t_start": np.concatenate([np.empty(0), *(s.t_start for s in found)]),
+        "t_end": np.concatenate([np.empty(0), *(s.t_end for s in found)]),
+    }
+
+
+def detect(
+    cas: np.ndarray,
+    actionness: np.ndarray,
+    scores: np.ndarray,
+    *,
+    duration: float,
+    levels: tuple[np.ndarray, np.ndarray],
+    class_threshold: float = 0.2,
+    nms: float = 0.6,
+    upsample: int = 24,
+    margin: float = 0.25,
+    class_weight: float = 0.2,
+) -> Segments:
+    """Detect segments in one video; settings as in :func:`localize`.
+
+    Parameters
+    ----------
+    cas : float32 [T, K]
+        Class activation sequence.
+    actionness : float32 [T]
+    scores : float [K]
+        The video's score for each cluster.
+    duration : float
+        Seconds that the T rows stand for: snippets of the video · stride / frame rate.
+    levels : (float64 [H1], float64 [H2])
+        Thresholds of class activation and actionness.
+
+    Returns
+    -------
+    Segments
+        By cluster, then by descending score. A signal that is the same at every snippet yields no proposals.
+    """
+    seconds = duration / (len(cas) * upsample)  # of one position
+    active = _runs_above(_upsampled(_scaled(actionness), upsample), levels[1])
+    found = []
+    for k in predicted_clusters(scores, class_threshold):
+        signal = _upsampled(_scaled(cas[:, k]), upsample)  # [U]
+        own = _runs_above(signal, levels[0])
+        # each threshold on the activation is judged by what it leaves of the activation, those on actionness by all
+        kept = np.where(signal >= levels[0][:, None], signal.clip(0), 0.0)  # [H1, U]
+        contrast = np.concatenate([_contrast(kept, own, margin), _contrast(signal[None], active, margin)])
+        score = contrast + class_weight * scores[k]
+        t_start = np.concatenate([own.start, active.start]) * seconds
+        t_end = np.concatenate([own.stop, active.stop]) * seconds
+        best = suppress(t_start, t_end, score, nms)
+        found.append(Segments(np.full(len(best), k), score[best], t_start[best], t_end[best]))
+    return Segments(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def predicted_clusters(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Clusters whose score [K] reaches the threshold, or the best one; indices, ascending."""
+    return np.flatnonzero(scores >= threshold) if (scores >= threshold).any() else np.argmax(scores, keepdims=True)
+
+
+def suppress(t_start: np.ndarray, t_end: np.ndarray, score: np.ndarray, threshold: float) -> np.ndarray:
+    """Greedy non-maximum suppression, resolved in rounds over the pairs that overlap.
+
+    Overlap is the published program's: intersection over union of the segments, each made one second longer. Equal
+    scores go by earlier start, then by earlier end.
+
+    Parameters
+    ----------
+    t_start, t_end, score : float64 [P]
+    threshold : float
+        In (0, 1]; a segment goes where it overlaps a better one that stays by this or more.
+
+    Returns
+    -------
+    int64 array
+        Indices of what stays, best first.
+    """
+    order = np.lexsort((t_end, t_start, -score))
+    a, b = _overlapping(t_start[order], t_end[order], threshold)  # pairs a < b of ranks: a is the better one
+    undecided = np.ones(len(order), bool)
+    kept = np.ones(len(order), bool)
+    while len(a):
+        threatened = np.zeros(len(order), bool)
+        threatened[b] = True
+        beaten = b[~threatened[a]]  # by one that nothing can remove any more
+        kept[beaten] = False
+        undecided[beaten] = False
+        undecided[~threatened] = False
+        open_ = undecided[a] & undecided[b]
+        a, b = a[open_], b[open_]
+    return order[kept]
+
+
+def _overlapping(t_start: np.ndarray, t_end: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (i < j) of segments whose overlap reaches the threshold."""
+    by_start = np.argsort(t_start, kind="stable")
+    s, e = t_start[by_start], t_end[by_start] + 1
+    length = e - s
+    # of two that overlap by θ, the second starts within the first (1 - θ) of the first
+    reach = np.searchsorted(s, s + (1 - threshold) * length * (1 + 1e-9), side="right")
+    count = np.maximum(reach - np.arange(len(s)) - 1, 0)
+    first = np.repeat(np.arange(len(s)), count)
+    second = np.arange(len(first)) + np.repeat(np.arange(1, len(s) + 1) + count - np.cumsum(count), count)
+    inner = np.maximum(0.0, np.minimum(np.repeat(e, count), e[second]) - s[second])
+    close = inner / (np.repeat(length, count) + length[second] - inner) >= threshold
+    i, j = by_start[first[close]], by_start[second[close]]
+    return np.minimum(i, j), np.maximum(i, j)
+
+
+def _scaled(signal: np.ndarray) -> np.ndarray:
+    """Scale a signal [T] to [0, 1]; a constant one to 0."""
+    low, high = signal.min(), signal.max()
+    return (signal - low) / (high - low if high > low else 1)
+
+
+def _upsampled(signal: np.ndarray, factor: int) -> np.ndarray:
+    """Interpolate [T] linearly to [T · factor]; what lies beyond the last snippet continues its slope."""
+    T = len(signal)
+    if T == 1:
+        return np.repeat(signal.astype(np.float64), factor)
+    position = np.arange(T * factor)
+    left = np.minimum(position // factor, T - 2)
+    return signal[left] + (position / factor - left) * (signal[left + 1] - signal[left])
+
+
+def _runs_above(signal: np.ndarray, levels: np.ndarray) -> Proposals:
+    """Find the runs, of two positions at least, where a signal [U] is positive and not below each level [H]."""
+    U = len(signal)
+    above = np.zeros((len(levels), U + 2), bool)  # [H, U + 2], closed at both ends
+    np.greater_equal(signal, levels[:, None], out=above[:, 1:-1])
+    above[:, 1:-1] &= signal > 0
+    edges = np.flatnonzero(above[:, 1:] != above[:, :-1])  # start, stop, start, stop, …
+    row, place = np.divmod(edges, U + 1)
+    long = place[1::2] - place[::2] > 1
+    return Proposals(row[::2][long], place[::2][long], place[1::2][long])
+
+
+def _contrast(signal: np.ndarray, proposals: Proposals, margin: float) -> np.ndarray:
+    """Outer-inner contrast: mean inside a proposal minus mean over its margins, in its row of signal [R, U].
+
+    A signal of one row serves the proposals of all rows.
+    """
+    R, U = signal.shape
+    sums = np.zeros((R, U + 1))
+    np.cumsum(signal, axis=1, out=sums[:, 1:])
+    row, start, stop = proposals
+    row = row if R > 1 else np.zeros_like(row)
+    reach = margin * (stop - start)
+    left = np.maximum(start - reach, 0).astype(np.int64)
+    right = np.minimum((stop - 1 + reach).astype(np.int64), U - 1) + 1
+    inner = sums[row, stop] - sums[row, start]
+    outer = sums[row, right] - sums[row, left] - inner
+    around = (start - left) + (right - stop)  # positions in the margins: none where they would leave the video
+    return inner / (stop - start) - outer / np.maximum(around, 1)
+
+
+def _levels(name: str, levels: Range) -> np.ndarray:
+    """Spell out (start, stop, step), stop included."""
+    if len(levels) != 3 or not np.isfinite(levels).all() or levels[2] <= 0 or levels[1] < levels[0]:
+        raise InputError(
+            f"{name}: {list(levels)} is not start, stop, step; give three numbers with stop ≥ start and step > 0"
+        )
+    start, stop, step = levels
+    return np.arange(start, stop + step / 2, step)
+
+
+def _check(class_threshold: float, nms: float, upsample: int, margin: float, class_weight: float) -> None:
+    if not 0 < nms <= 1:
+        raise InputError(f"nms: {nms} is not an overlap; give a number above 0 and up to 1")
+    if not 0 <= class_threshold <= 1:
+        raise InputError(f"class_threshold: {class_threshold} is not a probability; give a number from 0 to 1")
+    if upsample < 1:
+        raise InputError(f"upsample: {upsample} positions a snippet; give 1 or more")
+    for name, value in (("margin", margin), ("class_weight", class_weight)):
+        if not (np.isfinite(value) and value >= 0):
+            raise InputError(f"{name}: {value} is not a finite number from 0 up")

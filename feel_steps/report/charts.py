@@ -1,0 +1,139 @@
+"""Small line charts as SVG. Colours come from the page's style sheet, so that they follow light and dark.
+
+Plotly would do this with 4.8 MB of script, which keeps a browser busy for seconds before the page answers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+WIDTH, HEIGHT = 420, 250
+LEFT, RIGHT, TOP, BOTTOM = 42, 84, 14, 34  # room for tick labels, and for the series' names at their ends
+LABEL_GAP = 14.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: x and y [n], ``spread`` [n] the standard deviation around it."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    spread: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round numbers (steps of 1, 2 or 5 times a power of ten) that cover low to high."""
+    if high <= low:
+        high = low + (abs(low) or 1.0)
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def spread_labels(wanted: list[float], low: float, high: float) -> list[float]:
+    """Move labels apart to :data:`LABEL_GAP` at least, in their order, inside low to high."""
+    order = np.argsort(wanted, kind="stable")
+    places = np.array(wanted, float)
+    for before, after in zip(order[:-1], order[1:], strict=True):
+        places[after] = max(places[after], places[before] + LABEL_GAP)
+    ceiling = high
+    for index in order[::-1]:
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - LABEL_GAP
+    return places.tolist()
+
+
+def line_chart(
+    title: str, x_label: str, series: list[Series], *, percent: bool = False, unit: bool = False, dots: bool = True
+) -> dict | None:
+    """Lay out a chart; the page's template draws it.
+
+    Parameters
+    ----------
+    title, x_label : str
+    series : list of Series
+        Those without a point are left out.
+    percent : bool
+        Write values as percentages.
+    unit : bool
+        The values lie between 0 and 1: let the axis start at 0 and reach at most 1.
+    dots : bool
+        Mark each point, with its value as a tooltip.
+
+    Returns
+    -------
+    dict or None
+        Coordinates in the SVG's own pixels; None without a point.
+    """
+    series = [one for one in series if len(one.x)]
+    if not series:
+        return None
+    xs, ys = np.concatenate([one.x for one in series]), np.concatenate([one.y for one in series])
+    low, high = float(ys.min()), float(ys.max())
+    ticks = nice_ticks(min(0.0, low) if unit else low, max(high, 0.1) if unit else high)
+    x_low, x_high = float(xs.min()), float(xs.max())
+    x_ticks = sorted(set(xs.tolist())) if dots and len(set(xs.tolist())) <= 10 else nice_ticks(x_low, x_high)
+    x_ticks = [tick for tick in x_ticks if x_low <= tick <= x_high] or [x_low]
+
+    def at_x(value: float) -> float:
+        middle = (LEFT + WIDTH - RIGHT) / 2
+        return round(LEFT + (value - x_low) / (x_high - x_low) * (WIDTH - RIGHT - LEFT), 1) if x_high > x_low else middle
+
+    def at_y(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (value - ticks[0]) / (ticks[-1] - ticks[0]) * (HEIGHT - BOTTOM - TOP), 1)
+
+    def write(value: float) -> str:
+        return f"{value:.0%}" if percent else f"{value:.3g}"
+
+    lines = []
+    ends = spread_labels([at_y(float(one.y[-1])) for one in series], TOP, HEIGHT - BOTTOM)
+    for index, (one, end) in enumerate(zip(series, ends, strict=True)):
+        points = [(at_x(x), at_y(y)) for x, y in zip(one.x.tolist(), one.y.tolist(), strict=True)]
+        spread = one.spread if len(one.spread) else np.zeros(len(one.y))
+        upper = [(at_x(x), at_y(min(y, ticks[-1]))) for x, y in zip(one.x, one.y + spread, strict=True)]
+        lower = [(at_x(x), at_y(max(y, ticks[0]))) for x, y in zip(one.x, one.y - spread, strict=True)]
+        marks = [
+            {"x": x, "y": y, "text": f"{one.name}, {x_label} {a:g}: {write(b)}"}
+            for (x, y), a, b in zip(points, one.x.tolist(), one.y.tolist(), strict=True)
+        ]
+        lines.append(
+            {
+                "index": index % 7,
+                "name": one.name,
+                "path": _path(points),
+                "band": _path([*upper, *lower[::-1]]) if spread.any() else "",
+                "marks": marks if dots else [],
+                "label": {"x": WIDTH - RIGHT + 10, "y": end},
+                "end": points[-1],
+            }
+        )
+    spoken = "; ".join(f"{one.name} from {write(float(one.y[0]))} to {write(float(one.y[-1]))}" for one in series)
+    return {
+        "title": title,
+        "x_label": x_label,
+        "spoken": f"{title}: {spoken}",
+        "lines": lines,
+        "x_ticks": [(at_x(tick), f"{tick:g}") for tick in x_ticks],
+        "y_ticks": [(at_y(tick), write(tick)) for tick in ticks],
+        "box": {"w": WIDTH, "h": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM},
+    }
+
+
+def _path(points: list[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def thin(x: np.ndarray, y: np.ndarray, most: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    """Means over runs of neighbours, so that at most ``most`` points are left."""
+    width = max(1, math.ceil(len(x) / most))
+    starts = np.arange(0, len(x), width)
+    counts = np.diff(np.append(starts, len(x)))
+    if not len(x):
+        return x, y
+    return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts

@@ -1,0 +1,51 @@
+"""Pictures of single moments, out of the user's own video files."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import av
+import cv2
+import numpy as np
+
+WIDTH, QUALITY = 208, 72
+
+
+def thumbnail(path: str, seconds: float) -> str | None:
+    """Picture of a video at a time, as a JPEG data URI; None where the file cannot give it.
+
+    Parameters
+    ----------
+    path : str
+        A video file.
+    seconds : float
+        From the video's start; past its end the last frame counts.
+    """
+    try:
+        with av.open(path) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            start = (stream.start_time or 0) * float(stream.time_base or 0)
+            container.seek(int((seconds + start) * av.time_base))
+            frame = None
+            for frame in container.decode(stream):
+                if frame.time is None or frame.time - start >= seconds:
+                    break
+            if frame is None:
+                return None
+            height = max(1, round(WIDTH * frame.height / frame.width))
+            image = frame.reformat(WIDTH, height, format="bgr24").to_ndarray()
+            image = np.rot90(image, round(frame.rotation / 90) % 4)
+    except (OSError, IndexError, av.FFmpegError):
+        return None  # moved or unreadable since: the page says so where the player would be
+    _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+
+
+def relative_url(path: str, page: Path) -> str:
+    """Address of a file as seen from the page, percent-encoded."""
+    relative = os.path.relpath(os.path.abspath(path), os.path.abspath(page.parent))
+    return quote(Path(relative).as_posix())

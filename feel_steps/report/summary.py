@@ -1,0 +1,87 @@
+"""The numbers of a run as tables: for the terminal, and for the page."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+
+from feel_steps.artifacts import Columns
+
+# what is worth a column: heading, stages that may hold it, metric
+AGREEMENT = [
+    ("NMI k-means", ("cluster",), "nmi"),
+    ("NMI refined", ("refine",), "nmi"),
+    ("NMI selected", ("select",), "nmi"),
+    ("mAP", ("localize",), "mAP"),
+    ("mAP@0.5", ("localize",), "mAP@0.5"),
+]
+UNLABELLED = [  # what can be said without annotations
+    ("stability", ("refine", "cluster"), "stability"),
+    ("silhouette", ("refine", "cluster"), "silhouette"),
+]
+SHARE = ("selected", ("select",), "share")
+
+
+def frame(metrics: Columns) -> pd.DataFrame:
+    """Metrics as a frame, rows that are not a number left out."""
+    table = pd.DataFrame({name: metrics[name] for name in metrics})
+    return table[table["value"].notna()]
+
+
+def headline(table: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str]]:
+    """Columns to show: agreement with the annotations, or what can be said without them."""
+    labelled = [column for column in AGREEMENT if len(pick(table, column[1], column[2]))]
+    return [SHARE, *(labelled or UNLABELLED)]
+
+
+def pick(table: pd.DataFrame, stages: tuple[str, ...], metric: str) -> pd.DataFrame:
+    """Rows of one metric, from the first of the stages that has it."""
+    rows = table[table["metric"] == metric]
+    for stage in stages:
+        if len(found := rows[rows["stage"] == stage]):
+            return found
+    return rows.iloc[:0]
+
+
+def show(values: pd.Series, metric: str) -> str:
+    """Mean over seeds, with the standard deviation where there are several; a dash for nothing."""
+    if not len(values):
+        return "–"
+    if metric == "share":
+        return f"{values.mean():.0%}"
+    spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{values.mean():.3f}{spread}"
+
+
+def summary(metrics: Columns) -> str:
+    """Write a run's numbers as a compact table for the terminal.
+
+    Parameters
+    ----------
+    metrics : columns of a metrics table
+
+    Returns
+    -------
+    str
+        One block a variant, one row an iteration: share of the videos selected, then NMI and mAP, or without
+        annotations the clusters' stability and silhouette. Several seeds: mean ± standard deviation.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = frame(metrics)
+    columns = headline(table)
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    for variant, rows in table.groupby("variant", sort=False):
+        seeds = rows["seed"].nunique()
+        title = f"{variant} ({seeds} seeds, mean ± sd)" if seeds > 1 else str(variant)
+        block = Table(title=title, title_justify="left", title_style="", box=None, padding=(0, 2, 0, 0))
+        for heading in ("iteration", *(heading for heading, _, _ in columns)):
+            block.add_column(heading, justify="right", no_wrap=True)
+        for iteration, group in rows.groupby("iteration"):
+            cells = [show(pick(group, stages, metric)["value"], metric) for _, stages, metric in columns]
+            block.add_row(str(iteration), *cells)
+        console.print(block)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,77 @@
+"""IIS, incremental instance selection: easy videos first (METHOD.md, IIS)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from feel_steps.errors import InputError
+
+SPEEDS = ("constant", "variable", "none")
+
+
+def schedule(iteration: int, *, speed: str = "constant", alpha: float = 0.25, beta: float = 1.0) -> float:
+    """Share r_i of each cluster that is selected at an iteration.
+
+    Parameters
+    ----------
+    iteration : int
+        i, counted from 1.
+    speed : {"constant", "variable", "none"}
+        min(1, αi); min(1, (αi)^β), this project's reading of the paper's variable speed; or everything, always.
+    alpha : float
+        α. Published: 0.25 with four iterations.
+    beta : float
+        β > 1 is slow at first and then faster; β = 1 is constant speed.
+
+    Raises
+    ------
+    InputError
+        Unknown speed, an iteration below 1, or α or β not above 0.
+    """
+    if speed not in SPEEDS:
+        raise InputError(f"speed '{speed}': unknown; expected one of {', '.join(SPEEDS)}")
+    if iteration < 1:
+        raise InputError(f"iteration={iteration}: expected 1 or more")
+    if not (alpha > 0 and beta > 0):
+        raise InputError(f"alpha={alpha}, beta={beta}: expected both above 0")
+    if speed == "none":
+        return 1.0
+    rate = alpha * iteration
+    return min(1.0, rate**beta if speed == "variable" else rate)
+
+
+def select(cluster: np.ndarray, distance: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Take the most reliable share of each cluster.
+
+    The quota of a cluster of n videos is n·r, halves rounded up, and at least one (the published code rounds half to
+    even, so that a cluster of one or two vanishes at r = 0.25).
+
+    Parameters
+    ----------
+    cluster : int32 [N]
+    distance : float [N]
+        The smaller, the more reliable; of equal ones the earlier row goes first.
+    rate : float
+        r, above 0 and at most 1.
+
+    Returns
+    -------
+    rows : int64 [M]
+        Selected rows, ordered by cluster, then rank.
+    rank : int32 [M]
+        0 is the most reliable of its cluster.
+
+    Raises
+    ------
+    InputError
+        The rate is out of range.
+    """
+    if not 0 < rate <= 1:
+        raise InputError(f"rate={rate}: expected above 0 and at most 1")
+    order = np.lexsort((distance, cluster))
+    _, index, size = np.unique(cluster, return_inverse=True, return_counts=True)
+    quota = np.maximum(1, np.floor(size * rate + 0.5 + 1e-9).astype(np.int64))  # 1e-9: 50 · 0.29 is 14.499999999999998
+    group = index[order]
+    rank = np.arange(len(order)) - (np.cumsum(size) - size)[group]
+    kept = rank < quota[group]
+    return order[kept], rank[kept].astype(np.int32)

@@ -1,0 +1,62 @@
+# The only rules that read ground truth: what each iteration is worth, and the page that shows it.
+
+
+rule evaluate_iteration:
+    input:
+        videos=f"{RUN}/videos.parquet",
+        annotations=f"{RUN}/annotations.parquet",
+        pooled=f"{ITERATION}/pooled.parquet",
+        clusters=f"{ITERATION}/clusters.parquet",
+        refined=f"{ITERATION}/refined.parquet",
+        selected=f"{ITERATION}/selected.parquet",
+        detections=f"{ITERATION}/detections.parquet",
+        previous=get_previous("refined.parquet"),
+    output:
+        metrics=f"{ITERATION}/metrics.parquet",
+        mapping=f"{ITERATION}/mapping.parquet",
+    params:
+        options=flags(config["evaluate"]),
+        previous=get_given("previous"),
+        source=get_source("evaluate.py"),
+    log:
+        get_log("evaluate_iteration"),
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps evaluate --videos {input.videos:q} --annotations {input.annotations:q}"
+        " --pooled {input.pooled:q} --clusters {input.clusters:q} --refined {input.refined:q}"
+        " --selected {input.selected:q} --detections {input.detections:q} {params.previous}"
+        " --variant {wildcards.variant:q} --seed {wildcards.seed} --iteration {wildcards.iteration} {params.options}"
+        " --out {output.metrics:q} --out-mapping {output.mapping:q} 2>&1 | tee {log:q}"
+
+
+rule gather_metrics:
+    input:
+        get_iterations("metrics.parquet"),
+    output:
+        f"{RUN}/metrics.parquet",
+    log:
+        f"{LOGS}/gather_metrics.log",
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps gather --out {output:q} {input:q} 2>&1 | tee {log:q}"
+
+
+rule write_report:
+    input:
+        get_iterations("mapping.parquet"),
+        metrics=f"{RUN}/metrics.parquet",
+        annotations=f"{RUN}/annotations.parquet",
+        skipped=f"{RUN}/skipped.parquet",
+    output:
+        f"{RUN}/report.html",
+    params:
+        settings=flags({"settings": json.dumps(config)}),
+        source=get_source("report"),
+    log:
+        f"{LOGS}/write_report.log",
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps report --run {RUN} {params.settings} --out {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,112 @@
+# From videos, or CoLA's folders, to snippet features. Ground truth goes its own way, to evaluation and report.
+
+DATASET = config["dataset"]
+DEMO = f"{RUN}/demo"
+
+if DATASET["layout"] == "demo":
+    SOURCE, SPLIT, TRUTH = f"{DEMO}/videos", f"{DEMO}/split.csv", f"{DEMO}/annotations.json"
+    LISTING = None  # rendered here: Snakemake watches the folder itself
+else:
+    SOURCE, SPLIT, TRUTH = DATASET["path"], DATASET["split"], DATASET["annotations"]
+    LISTING = get_listing(SOURCE)
+
+if DATASET["layout"] == "cola":
+    EXTRACTION = {**config["features"], "extractor": "cola"}
+    IMPORT = {key: config["features"][key] for key in ("fps", "window", "stride")}
+else:
+    EXTRACTION = {**config["features"], "on_bad_video": DATASET["on_bad_video"]}
+    IMPORT = {"on_bad_video": DATASET["on_bad_video"]}
+
+
+rule render_demo:
+    output:
+        videos=directory(f"{DEMO}/videos"),
+        split=f"{DEMO}/split.csv",
+        annotations=f"{DEMO}/annotations.json",
+    params:
+        options=flags(config["demo"]),
+        source=get_source("dataset/demo.py"),
+    log:
+        f"{LOGS}/render_demo.log",
+    threads: THREADS
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps demo {params.options} --workers {threads} --out {DEMO} 2>&1 | tee {log:q}"
+
+
+rule import_videos:
+    input:
+        folder=SOURCE,
+        split=SPLIT or [],
+    output:
+        manifest=f"{RUN}/manifest.parquet",
+        unreadable=f"{RUN}/unreadable.parquet",
+    params:
+        layout=DATASET["layout"].replace("demo", "videos"),
+        options=flags({"parts": DATASET["parts"], "split": SPLIT, **IMPORT}),
+        listing=LISTING,
+        source=get_source("dataset/layouts.py", "dataset/videos.py"),
+    log:
+        f"{LOGS}/import_videos.log",
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps import --layout {params.layout} --path {input.folder:q} {params.options}"
+        " --out {output.manifest:q} --out-unreadable {output.unreadable:q} 2>&1 | tee {log:q}"
+
+
+rule import_annotations:
+    input:
+        manifest=f"{RUN}/manifest.parquet",
+        truth=TRUTH or [],
+    output:
+        annotations=f"{RUN}/annotations.parquet",
+    params:
+        truth=flags({"annotations": TRUTH}),
+        source=get_source("dataset/layouts.py"),
+    log:
+        f"{LOGS}/import_annotations.log",
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps import-annotations --manifest {input.manifest:q} {params.truth}"
+        " --out {output.annotations:q} 2>&1 | tee {log:q}"
+
+
+rule extract_features:
+    input:
+        manifest=f"{RUN}/manifest.parquet",
+        folder=SOURCE,
+    output:
+        features=f"{RUN}/features/part-{{part}}.parquet",
+    params:
+        options=flags(EXTRACTION),
+        listing=LISTING,
+        source=get_source("features"),
+    log:
+        f"{LOGS}/extract_features/part-{{part}}.log",
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps extract --manifest {input.manifest:q} --part {wildcards.part} --root {input.folder:q}"
+        " {params.options} --out {output.features:q} 2>&1 | tee {log:q}"
+
+
+rule index_videos:
+    input:
+        manifest=f"{RUN}/manifest.parquet",
+        unreadable=f"{RUN}/unreadable.parquet",
+        parts=expand(f"{RUN}/features/part-{{part}}.parquet", part=PARTS),
+    output:
+        videos=f"{RUN}/videos.parquet",
+        skipped=f"{RUN}/skipped.parquet",
+    params:
+        source=get_source("dataset/videos.py"),
+    log:
+        f"{LOGS}/index_videos.log",
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps index --manifest {input.manifest:q} --unreadable {input.unreadable:q}"
+        " --out {output.videos:q} --out-skipped {output.skipped:q} {input.parts:q} 2>&1 | tee {log:q}"

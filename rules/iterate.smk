@@ -1,0 +1,146 @@
+# One iteration: pool, cluster, refine, select, train, attend. The wildcard "iteration" unrolls the loop; its edge is
+# get_previous, which hands the attention of iteration i - 1 to the pooling of iteration i.
+
+
+rule pool_features:
+    input:
+        videos=f"{RUN}/videos.parquet",
+        features=expand(f"{RUN}/features/part-{{part}}.parquet", part=PARTS),
+        attention=get_previous("attention.parquet"),
+        embeddings=get_previous("embeddings.parquet"),
+    output:
+        pooled=f"{ITERATION}/pooled.parquet",
+    params:
+        options=get_options("pool"),
+        previous=get_given("attention", "embeddings"),
+        source=get_source("pool.py"),
+    log:
+        get_log("pool_features"),
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps pool --videos {input.videos:q} --features {RUN}/features {params.options}"
+        " {params.previous} --out {output.pooled:q} 2>&1 | tee {log:q}"
+
+
+rule cluster_videos:
+    input:
+        pooled=f"{ITERATION}/pooled.parquet",
+    output:
+        clusters=f"{ITERATION}/clusters.parquet",
+        centres=f"{ITERATION}/centres.parquet",
+    params:
+        clusters=lambda wildcards: get_settings(wildcards)["clusters"],
+        options=get_options("cluster"),
+        source=get_source("cluster.py"),
+    log:
+        get_log("cluster_videos"),
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps cluster --pooled {input.pooled:q} --clusters {params.clusters} --seed {wildcards.seed}"
+        " {params.options} --out-clusters {output.clusters:q} --out-centres {output.centres:q} 2>&1 | tee {log:q}"
+
+
+rule refine_clusters:
+    input:
+        pooled=f"{ITERATION}/pooled.parquet",
+        clusters=f"{ITERATION}/clusters.parquet",
+        centres=f"{ITERATION}/centres.parquet",
+    output:
+        refined=f"{ITERATION}/refined.parquet",
+    params:
+        options=get_options("refine"),
+        source=get_source("jaccard.py"),
+    log:
+        get_log("refine_clusters"),
+    threads: THREADS
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps refine --pooled {input.pooled:q} --clusters {input.clusters:q} --centres {input.centres:q}"
+        " {params.options} --out {output.refined:q} 2>&1 | tee {log:q}"
+
+
+rule select_instances:
+    input:
+        refined=f"{ITERATION}/refined.parquet",
+    output:
+        selected=f"{ITERATION}/selected.parquet",
+    params:
+        rate=get_rate,
+        source=get_source("selection.py"),
+    log:
+        get_log("select_instances"),
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps select --refined {input.refined:q} --rate {params.rate} --out {output.selected:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule train_localizer:
+    input:
+        videos=f"{RUN}/videos.parquet",
+        features=expand(f"{RUN}/features/part-{{part}}.parquet", part=PARTS),
+        selected=f"{ITERATION}/selected.parquet",
+    output:
+        model=f"{ITERATION}/model.safetensors",
+        training=f"{ITERATION}/training.parquet",
+    params:
+        clusters=lambda wildcards: get_settings(wildcards)["clusters"],
+        options=get_options("train"),
+        source=get_source("train.py", "localizers"),
+    log:
+        get_log("train_localizer"),
+    threads: THREADS
+    resources:
+        gpu=1,
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps train --videos {input.videos:q} --features {RUN}/features --selected {input.selected:q}"
+        " --clusters {params.clusters} --seed {wildcards.seed} {params.options} --device {DEVICE} --threads {threads}"
+        " --out {output.model:q} --out-training {output.training:q} 2>&1 | tee {log:q}"
+
+
+rule attend_videos:
+    input:
+        videos=f"{RUN}/videos.parquet",
+        features=expand(f"{RUN}/features/part-{{part}}.parquet", part=PARTS),
+        model=f"{ITERATION}/model.safetensors",
+    output:
+        attention=f"{ITERATION}/attention.parquet",
+        embeddings=f"{ITERATION}/embeddings.parquet",
+    params:
+        source=get_source("attend.py", "localizers"),
+    log:
+        get_log("attend_videos"),
+    threads: THREADS
+    resources:
+        gpu=1,
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps attend --videos {input.videos:q} --features {RUN}/features --model {input.model:q}"
+        " --device {DEVICE} --threads {threads} --out {output.attention:q} --out-embeddings {output.embeddings:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule localize_actions:
+    input:
+        videos=f"{RUN}/videos.parquet",
+        attention=f"{ITERATION}/attention.parquet",
+        embeddings=f"{ITERATION}/embeddings.parquet",
+    output:
+        detections=f"{ITERATION}/detections.parquet",
+    params:
+        options=get_options("localize"),
+        source=get_source("localize.py"),
+    log:
+        get_log("localize_actions"),
+    conda:
+        "../envs/feel.yaml"
+    shell:
+        "python -m feel_steps localize --videos {input.videos:q} --attention {input.attention:q}"
+        " --embeddings {input.embeddings:q} {params.options} --out {output.detections:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,215 @@
+"""A made-up run folder with every table a report reads: what a finished run looks like, in any size, within seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from feel_steps import artifacts
+
+ACTIONS = ["jumping jack", "punch", "squat", "throw", "wave", "kick", "bow", "clap"]
+# ids a page must survive: markup, quotes, an entity, characters with a meaning in URLs, other scripts
+AWKWARD = ["<script>alert(1)</script>", 'it\'s "quoted" & #1? 100%', "été/日本 walk", "</script><!-- x"]
+STRIDE, WINDOW, FPS = 8, 16, 15.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What to make: sizes and which optional parts are there."""
+
+    train: int = 16
+    test: int = 6
+    clusters: int = 4
+    iterations: int = 3
+    snippets: int = 40
+    media: int = 3
+    variants: tuple[str, ...] = ("feel",)
+    seeds: tuple[int, ...] = (0,)
+    annotations: bool = True
+    skipped: bool = True
+
+
+def render_video(path: Path, duration: float, hue: int, fps: int = 10) -> None:
+    """Write a small MP4: a square that crosses the picture once over the duration."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = max(2, round(duration * fps))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"g": "10", "crf": "30"})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for index in range(frames):
+            image = np.full((96, 160, 3), (40 + hue, 60, 200 - hue), np.uint8)
+            left = round(128 * index / frames)
+            image[32:64, left : left + 32] = 240
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def build(folder: Path, shape: Shape = Shape(), seed: int = 0) -> Path:  # noqa: B008
+    """Make ``folder/results/demo`` (returned), with the videos it names under ``folder/videos``."""
+    rng = np.random.default_rng(seed)
+    run = folder / "results" / "demo"
+    N, K, T = shape.train + shape.test, shape.clusters, shape.snippets
+    ids = [*AWKWARD, *(f"clip {index:04d}" for index in range(N))][:N]
+    split = ["train"] * shape.train + ["test"] * shape.test
+    lengths = rng.integers(max(1, T // 2), T + 1, N)
+    durations = (lengths - 1) * STRIDE / FPS + WINDOW / FPS
+    paths: list[str | None] = [None] * N
+    for index in range(min(shape.media, N)):
+        path = folder / "videos" / f"{ids[index].replace('/', '_')}.mp4"
+        render_video(path, durations[index], 40 * index)
+        paths[index] = str(path)
+    base = {"video_id": ids, "split": split, "path": paths, "fps": np.full(N, FPS), "duration": durations}
+    base["n_frames"] = np.round(durations * FPS)
+    artifacts.write(run / "manifest.parquet", "manifest", base | {"part": np.zeros(N)})
+    spacing = {"snippet_stride": np.full(N, STRIDE), "snippet_window": np.full(N, WINDOW)}
+    artifacts.write(
+        run / "videos.parquet", "videos", base | spacing | {"n_snippets": lengths, "part": ["part-0000.parquet"] * N}
+    )
+    gone = ["broken.mp4"] if shape.skipped else []
+    reasons = ["no video stream (<b>truncated</b> file?)"] * len(gone)
+    artifacts.write(run / "skipped.parquet", "skipped", {"video_id": gone, "path": gone, "reason": reasons})
+
+    truth = rng.integers(0, K, N)
+    segments = [_segments(rng, duration) for duration in durations]
+    rows = [(i, a, b) for i, pieces in enumerate(segments) for a, b in pieces] if shape.annotations else []
+    annotations = {
+        "video_id": [ids[i] for i, _, _ in rows],
+        "label": [ACTIONS[truth[i] % len(ACTIONS)] for i, _, _ in rows],
+        "t_start": [a for _, a, _ in rows],
+        "t_end": [b for _, _, b in rows],
+    }
+    artifacts.write(run / "annotations.parquet", "annotations", annotations)
+
+    values: list[tuple[str, int, int, str, str, float]] = []
+    for v, variant in enumerate(shape.variants):
+        for one in shape.seeds:
+            for iteration in range(1, shape.iterations + 1):
+                place = run / variant / f"seed-{one}" / f"iter-{iteration}"
+                skill = 0.3 + 0.55 * iteration / shape.iterations - 0.08 * v + 0.02 * rng.standard_normal()
+                values += _metrics(variant, one, iteration, skill, shape)
+                _iteration(place, rng, shape, ids, lengths, truth, segments, iteration, min(1.0, max(0.1, skill)))
+    columns = zip(*values, strict=True)
+    names = ("variant", "seed", "iteration", "stage", "metric", "value")
+    artifacts.write(run / "metrics.parquet", "metrics", {n: list(c) for n, c in zip(names, columns, strict=True)})
+    return run
+
+
+def _segments(rng: np.random.Generator, duration: float) -> list[tuple[float, float]]:
+    """Two stretches of the action that lie inside the video."""
+    edges = np.sort(rng.uniform(0.05, 0.95, 4)) * duration
+    return [(float(edges[0]), float(edges[1])), (float(edges[2]), float(edges[3]))]
+
+
+def _metrics(
+    variant: str, seed: int, iteration: int, skill: float, shape: Shape
+) -> list[tuple[str, int, int, str, str, float]]:
+    found = {("select", "share"): iteration / shape.iterations, ("cluster", "silhouette"): 0.1 + 0.3 * skill}
+    if iteration > 1:
+        found["refine", "stability"] = 0.5 + 0.5 * skill
+    if shape.annotations:
+        for stage, gain in (("cluster", 0.0), ("refine", 0.05), ("select", 0.1)):
+            for metric, scale in (("nmi", 1.0), ("ari", 0.8), ("purity", 1.05), ("accuracy", 1.02)):
+                found[stage, metric] = min(1.0, scale * (skill + gain))
+        found["localize", "mAP"] = 0.55 * skill
+        found["localize", "mAP_hungarian"] = 0.5 * skill
+        for tiou in (0.1, 0.3, 0.5, 0.7):
+            found["localize", f"mAP@{tiou}"] = skill * (1 - tiou)
+    return [(variant, seed, iteration, stage, metric, float(value)) for (stage, metric), value in found.items()]
+
+
+def _iteration(
+    place: Path,
+    rng: np.random.Generator,
+    shape: Shape,
+    ids: list[str],
+    lengths: np.ndarray,
+    truth: np.ndarray,
+    segments: list[list[tuple[float, float]]],
+    iteration: int,
+    skill: float,
+) -> None:
+    K, train, D = shape.clusters, shape.train, 16
+    means = np.random.default_rng(1).standard_normal((K, D)) * 4
+    spread = 5 * (1 - skill) + 0.8
+    pooled = means[truth[:train]] + spread * rng.standard_normal((train, D))
+    wrong = rng.random(train) > skill
+    cluster = np.where(wrong, rng.integers(0, K, train), truth[:train]).astype(np.int32)
+    distance = np.clip(0.25 + 0.4 * wrong + 0.1 * rng.standard_normal(train), 0.02, 0.98)
+    artifacts.write(place / "pooled.parquet", "pooled", {"video_id": ids[:train], "feature": pooled})
+    artifacts.write(
+        place / "clusters.parquet", "clusters", {"video_id": ids[:train], "cluster": cluster, "distance": distance * 9}
+    )
+    refined = {"video_id": ids[:train], "cluster": cluster, "distance": distance, "jaccard": distance}
+    refined |= {"euclidean": distance, "margin": 1 - distance}
+    artifacts.write(place / "refined.parquet", "refined", refined)
+    chosen, ranks = [], []
+    for c in range(K):
+        members = np.flatnonzero(cluster == c)
+        order = members[np.argsort(distance[members], kind="stable")]
+        quota = int(np.ceil(len(order) * iteration / shape.iterations))
+        chosen += order[:quota].tolist()
+        ranks += list(range(quota))
+    selected = {"video_id": [ids[i] for i in chosen], "cluster": cluster[chosen], "distance": distance[chosen]}
+    artifacts.write(place / "selected.parquet", "selected", selected | {"rank": ranks})
+
+    steps = np.arange(1, 301)
+    loss = 0.2 + 0.9 * np.exp(-steps / 60) * (1.1 - 0.1 * iteration) + 0.02 * rng.standard_normal(300)
+    training = {"step": steps, "loss": loss, "learning_rate": np.full(300, 1e-4), "seconds": steps * 0.1}
+    artifacts.write(place / "training.parquet", "training", training)
+
+    predicted = np.concatenate([cluster, truth[train:]])
+    _attention(place, rng, ids, lengths, predicted, segments, K)
+
+
+def _attention(
+    place: Path,
+    rng: np.random.Generator,
+    ids: list[str],
+    lengths: np.ndarray,
+    predicted: np.ndarray,
+    segments: list[list[tuple[float, float]]],
+    K: int,
+) -> None:
+    N = len(ids)
+    row = np.concatenate([np.arange(length) for length in lengths])
+    video = np.repeat(np.arange(N), lengths)
+    start = row * STRIDE / FPS
+    end = start + WINDOW / FPS
+    middle = (start + end) / 2
+    inside = np.zeros(len(row), bool)
+    bounds = np.array(segments)[video]  # [rows, 2, 2]
+    inside = ((middle[:, None] >= bounds[..., 0]) & (middle[:, None] <= bounds[..., 1])).any(1)
+    level = 0.08 + 0.75 * inside + 0.06 * rng.standard_normal(len(row))
+    level = np.clip(np.convolve(level, [0.25, 0.5, 0.25], "same"), 0, None)
+    activation = 0.06 * rng.random((len(row), K))
+    activation[np.arange(len(row)), predicted[video]] += level
+    attention = {"video_id": [ids[i] for i in video], "snippet": row, "t_start": start, "t_end": end}
+    artifacts.write(
+        place / "attention.parquet", "attention", attention | {"actionness": activation.sum(1), "activation": activation}
+    )
+    score = np.full((N, K), 0.1 / K) + 0.9 * np.eye(K)[predicted]
+    artifacts.write(
+        place / "embeddings.parquet",
+        "embeddings",
+        {"video_id": ids, "feature": rng.standard_normal((N, 8)), "score": score},
+    )
+    found = []
+    for i, pieces in enumerate(segments):
+        for a, b in pieces:
+            shift = rng.normal(0, 0.3, 2)
+            found.append((ids[i], predicted[i], rng.uniform(0.5, 1.0), max(0.0, a + shift[0]), b + abs(shift[1])))
+            found.append((ids[i], predicted[i], rng.uniform(0.1, 0.4), max(0.0, a - 1), b + 1))
+        found.append((ids[i], (predicted[i] + 1) % K, rng.uniform(0.05, 0.2), *segments[i][0]))
+    names = ("video_id", "cluster", "score", "t_start", "t_end")
+    columns = zip(*found, strict=True)
+    artifacts.write(
+        place / "detections.parquet", "detections", {n: list(c) for n, c in zip(names, columns, strict=True)}
+    )
+    mapping = {"protocol": ["many-to-one"] * K, "cluster": np.arange(K), "weight": np.ones(K)}
+    artifacts.write(
+        place / "mapping.parquet", "mapping", mapping | {"label": [ACTIONS[c % len(ACTIONS)] for c in range(K)]}
+    )

@@ -1,0 +1,58 @@
+"""Ground truth reaches evaluation and report only."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from .conftest import make_cola_folder
+
+READERS = {"import_annotations", "evaluate_iteration", "gather_metrics", "write_report", "all"}
+
+
+def test_removing_the_annotations_changes_no_byte_but_metrics_and_report(workspace):
+    with_truth = workspace.digests()
+    workspace.configure(dataset={"annotations": None})
+    (workspace.folder / "data/gt.json").unlink()
+    shutil_results = workspace.results
+    for artifact in [*shutil_results.rglob("*.parquet"), *shutil_results.rglob("*.safetensors")]:
+        artifact.unlink()
+    workspace.snakemake()
+    without = workspace.digests()
+    changed = {name for name in with_truth if with_truth[name] != without.get(name)}
+    assert set(with_truth) == set(without)
+    assert {name.rsplit("/", 1)[-1] for name in changed} == {
+        "annotations.parquet",
+        "mapping.parquet",
+        "metrics.parquet",
+        "report.html",
+    }
+
+
+def test_one_seed_gives_the_same_bytes_in_another_folder(workspace, tmp_path_factory):
+    other = type(workspace)(tmp_path_factory.mktemp("other"))
+    make_cola_folder(other.folder / "data")
+    other.configure()
+    other.snakemake()
+    assert other.digests() == workspace.digests()
+
+
+def test_no_rule_but_evaluation_and_report_can_reach_the_annotations(workspace):
+    """Walk the real DAG: no chain of inputs leads from ground truth to any other job, and no command names its file."""
+    dot = workspace.snakemake("--dag", "--forceall")
+    rules = {node: label.split("\\n")[0] for node, label in re.findall(r'(\d+)\[label = "([^"]+)"', dot)}
+    children = defaultdict(set)
+    for parent, child in re.findall(r"(\d+) -> (\d+)", dot):
+        children[parent].add(child)
+    assert {"import_annotations", "train_localizer", "evaluate_iteration"} <= set(rules.values())
+    reached, queue = set(), [node for node, rule in rules.items() if rule == "import_annotations"]
+    while queue:
+        node = queue.pop()
+        reached.add(rules[node])
+        queue += children[node]
+    assert reached == READERS
+
+    commands = workspace.snakemake("--dry-run", "--forceall", "--printshellcmds", "--quiet", "none")
+    blocks = [block for block in re.split(r"\n\s*\n", commands) if "gt.json" in block or "annotations" in block]
+    named = {rule for block in blocks for rule in re.findall(r"^(?:local)?rule (\w+):", block, re.MULTILINE)}
+    assert named <= READERS and "import_annotations" in named
