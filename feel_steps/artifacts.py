@@ -25,7 +25,13 @@ from feel_steps.errors import InputError
 
 Columns = dict[str, np.ndarray]
 
-TYPES = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "float32": pa.float32(), "float64": pa.float64()}
+TYPES = {
+    "string": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+}
 
 
 @dataclass(frozen=True)
@@ -42,44 +48,64 @@ class Kind:
     extra: bool = False
 
 
-def _kind(nullable: str = "", extra: bool = False, **columns: str) -> Kind:
-    return Kind(columns, frozenset(nullable.split()), extra)
-
-
 _VIDEO = {"video_id": "string", "split": "string", "path": "string", "fps": "float64", "n_frames": "int64"}
 _SEGMENT = {"t_start": "float64", "t_end": "float64"}
+_UNKNOWN = frozenset(["path", "n_frames"])  # CoLA's folders have neither
 
 KINDS: dict[str, Kind] = {
-    # what is to be processed, before anything is decoded; path: the video file, null for CoLA's folders; fps: its own
-    "manifest": _kind("path n_frames", **_VIDEO, duration="float64", part="int32"),
+    # what is to be processed, before anything is decoded; path: the video file; fps: its own
+    "manifest": Kind({**_VIDEO, "duration": "float64", "part": "int32"}, _UNKNOWN),
     # what has features; fps: the rate that snippets are counted in; window and stride: frames at that rate
-    "videos": _kind(
-        "path n_frames", **_VIDEO, duration="float64", n_snippets="int32", snippet_stride="int32",
-        snippet_window="int32", part="string",
+    "videos": Kind(
+        {
+            **_VIDEO,
+            "duration": "float64",
+            "n_snippets": "int32",
+            "snippet_stride": "int32",
+            "snippet_window": "int32",
+            "part": "string",
+        },
+        _UNKNOWN,
     ),
-    "skipped": _kind("path", video_id="string", path="string", reason="string"),
-    "features": _kind(video_id="string", snippet="int32", feature="vector"),
-    "annotations": _kind(video_id="string", label="string", **_SEGMENT),
-    "pooled": _kind(video_id="string", feature="vector"),
-    "clusters": _kind(video_id="string", cluster="int32", distance="float64"),
-    "centres": _kind(cluster="int32", feature="vector"),
+    "skipped": Kind({"video_id": "string", "path": "string", "reason": "string"}, frozenset(["path"])),
+    "features": Kind({"video_id": "string", "snippet": "int32", "feature": "vector"}),
+    "annotations": Kind({"video_id": "string", "label": "string", **_SEGMENT}),
+    "pooled": Kind({"video_id": "string", "feature": "vector"}),
+    "clusters": Kind({"video_id": "string", "cluster": "int32", "distance": "float64"}),
+    "centres": Kind({"cluster": "int32", "feature": "vector"}),
     # no jaccard without CCI, no margin where K = 1
-    "refined": _kind(
-        "jaccard margin", video_id="string", cluster="int32", distance="float64", jaccard="float64",
-        euclidean="float64", margin="float64",
+    "refined": Kind(
+        {
+            "video_id": "string",
+            "cluster": "int32",
+            "distance": "float64",
+            "jaccard": "float64",
+            "euclidean": "float64",
+            "margin": "float64",
+        },
+        frozenset(["jaccard", "margin"]),
     ),
-    "selected": _kind(video_id="string", cluster="int32", distance="float64", rank="int32"),
-    "training": _kind(extra=True, step="int64", loss="float64", learning_rate="float64", seconds="float64"),
-    "attention": _kind(video_id="string", snippet="int32", **_SEGMENT, actionness="float32", activation="vector"),
+    "selected": Kind({"video_id": "string", "cluster": "int32", "distance": "float64", "rank": "int32"}),
+    "training": Kind({"step": "int64", "loss": "float64", "learning_rate": "float64"}, extra=True),
+    "attention": Kind(
+        {"video_id": "string", "snippet": "int32", **_SEGMENT, "actionness": "float32", "activation": "vector"}
+    ),
     # feature: the localizer's embedding, pooled over the video; score: its class probabilities
-    "embeddings": _kind(video_id="string", feature="vector", score="vector"),
-    "detections": _kind(video_id="string", cluster="int32", score="float64", **_SEGMENT),
+    "embeddings": Kind({"video_id": "string", "feature": "vector", "score": "vector"}),
+    "detections": Kind({"video_id": "string", "cluster": "int32", "score": "float64", **_SEGMENT}),
     # which classes a cluster stands for (evaluation only), under each protocol
-    "mapping": _kind(protocol="string", cluster="int32", label="string", weight="float64"),
-    "metrics": _kind(
-        variant="string", seed="int64", iteration="int32", stage="string", metric="string", value="float64"
+    "mapping": Kind({"protocol": "string", "cluster": "int32", "label": "string", "weight": "float64"}),
+    "metrics": Kind(
+        {
+            "variant": "string",
+            "seed": "int64",
+            "iteration": "int32",
+            "stage": "string",
+            "metric": "string",
+            "value": "float64",
+        }
     ),
-}  # fmt: skip
+}
 
 
 @contextmanager
@@ -161,7 +187,8 @@ class FeatureWriter:
     """Write a features table video by video, one row group each; see :func:`write_features`."""
 
     def __init__(self, path: Path, metadata: Mapping[str, str] | None) -> None:
-        self._path, self._metadata, self._writer = path, metadata, None
+        self._path, self._metadata = path, metadata
+        self._writer: pq.ParquetWriter | None = None
 
     def add(self, video_id: str, features: np.ndarray) -> None:
         """Append one video's snippets, features [T, D] float32."""

@@ -6,6 +6,7 @@ Steps are imported inside their commands, so that ``--help`` answers at once and
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from feel_steps.artifacts import Columns
 
 app = typer.Typer(
-    help="Find which actions happen in untrimmed videos, and when, without a label. One command a step of the workflow.",
+    help="Find which actions happen in untrimmed videos, and when, without a label: one command a step.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; what a user can mend is said in one line, without a traceback."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         app()
     except InputError as error:
@@ -87,7 +89,9 @@ def import_(
     path: Annotated[Path, typer.Option(help="the folder")],
     out: Annotated[Path, typer.Option(help="manifest table")],
     out_unreadable: Annotated[Path, typer.Option(help="table of videos left out, with reasons")],
-    split: Annotated[Path | None, typer.Option(help="CSV video_id,split; without it every video is for training")] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="CSV video_id,split; without it every video is for training")
+    ] = None,
     parts: Annotated[int, typer.Option(min=1, help="feature files to spread the videos over")] = 1,
     on_bad_video: Annotated[str, typer.Option(help="fail | skip")] = "fail",
     fps: Annotated[float, typer.Option(help="layout cola: frame rate the features were made at")] = 25.0,
@@ -117,7 +121,8 @@ def import_annotations(
     manifest: Annotated[Path, typer.Option(help="manifest table")],
     out: Out,
     annotations: Annotated[
-        Path | None, typer.Option(help="ActivityNet-style JSON, or CSV video_id,label,t_start,t_end; none: an empty table")
+        Path | None,
+        typer.Option(help="ActivityNet-style JSON, or CSV video_id,label,t_start,t_end; none: an empty table"),
     ] = None,
 ) -> None:
     """Read ground truth, which evaluation and report alone will see.
@@ -141,7 +146,8 @@ def cluster(
 ) -> None:
     """Cluster the videos by k-means, Euclidean.
 
-    Example: feel-steps cluster --pooled pooled.parquet --clusters 20 --seed 0 --out-clusters c.parquet --out-centres m.parquet
+    Example: feel-steps cluster --pooled pooled.parquet --clusters 20 --seed 0
+    --out-clusters clusters.parquet --out-centres centres.parquet
     """
     import numpy as np
 
@@ -153,6 +159,48 @@ def cluster(
     rows = {"video_id": table["video_id"], "cluster": labels, "distance": distances}
     artifacts.write(out_clusters, "clusters", rows)
     artifacts.write(out_centres, "centres", {"cluster": np.arange(len(centres)), "feature": centres})
+
+
+@app.command()
+def refine(
+    pooled: Pooled,
+    clusters: Annotated[Path, typer.Option(help="clusters table")],
+    centres: Annotated[Path, typer.Option(help="centres table")],
+    out: Annotated[Path, typer.Option(help="refined table")],
+    method: Annotated[str, typer.Option(help="cci | none: keep the k-means clusters")] = "cci",
+    k1: Annotated[int, typer.Option(min=1, help="neighbours that may be reciprocal")] = 20,
+    k2: Annotated[int, typer.Option(min=1, help="neighbours averaged in query expansion; 1: off")] = 6,
+    lambda_: Annotated[float, typer.Option("--lambda", help="weight of the Euclidean part, 0 to 1")] = 0.3,
+    device: Device = "cpu",
+) -> None:
+    """Assign every video to the centre that is nearest in the feature-robust Jaccard distance (CCI).
+
+    Example: feel-steps refine --pooled pooled.parquet --clusters c.parquet --centres m.parquet --out refined.parquet
+    """
+    import numpy as np
+
+    from feel_steps import artifacts
+
+    table, points = artifacts.read(pooled, "pooled"), artifacts.read(centres, "centres")["feature"]
+    if table["feature"].shape[1] != points.shape[1]:
+        raise InputError(
+            f"{centres}: centres of dimension {points.shape[1]}, but {pooled} has {table['feature'].shape[1]}; "
+            "cluster again"
+        )
+    own = _aligned(artifacts.read(clusters, "clusters"), table["video_id"], clusters, pooled)
+    if not np.isin(own["cluster"], np.arange(len(points))).all():
+        raise InputError(f"{clusters}: column 'cluster' names clusters that {centres} does not have; cluster again")
+    if method == "cci":
+        from feel_steps.jaccard import refine as step
+
+        columns = step(table["feature"], points, k1=k1, k2=k2, lambda_value=lambda_, device=device)
+    elif method == "none":
+        from feel_steps.cluster import keep_clusters
+
+        columns = keep_clusters(table["feature"], points, own["cluster"])
+    else:
+        raise InputError(f"--method {method}: expected cci or none")
+    artifacts.write(out, "refined", {"video_id": table["video_id"], **columns})
 
 
 @app.command()
@@ -172,3 +220,292 @@ def select(
     rows, rank = step(table["cluster"], table["distance"], rate)
     kept: dict[str, Any] = {name: table[name][rows] for name in ("video_id", "cluster", "distance")}
     artifacts.write(out, "selected", {**kept, "rank": rank})
+
+
+@app.command()
+def pool(
+    videos: Videos,
+    features: Features,
+    out: Out,
+    method: Annotated[str, typer.Option(help="mean | actionness | easy-action")] = "mean",
+    normalize: Annotated[bool, typer.Option(help="scale each vector to length 1")] = False,
+    attention: Annotated[Path | None, typer.Option(help="attention table of the iteration before")] = None,
+    embeddings: Annotated[Path | None, typer.Option(help="embeddings table of the iteration before")] = None,
+) -> None:
+    """Make one vector of each training video from its snippets.
+
+    Example: feel-steps pool --videos videos.parquet --features features --out pooled.parquet
+    """
+    from feel_steps import artifacts
+    from feel_steps.pool import pool as step
+    from feel_steps.snippets import load_snippets
+
+    snippets = load_snippets(artifacts.read(videos, "videos"), features, "train")
+    vectors = step(
+        snippets,
+        method=method,
+        attention=artifacts.read(attention, "attention") if attention else None,
+        embeddings=artifacts.read(embeddings, "embeddings") if embeddings else None,
+        normalize=normalize,
+    )
+    artifacts.write(out, "pooled", {"video_id": snippets.video_ids, "feature": vectors})
+
+
+@app.command()
+def train(
+    videos: Videos,
+    features: Features,
+    selected: Annotated[Path, typer.Option(help="selected table: the pseudo-labelled training set")],
+    clusters: Clusters,
+    out: Annotated[Path, typer.Option(help="weights, .safetensors")],
+    out_training: Annotated[Path, typer.Option(help="training table: the loss over the steps")],
+    localizer: Annotated[str, typer.Option(help="which network")] = "cola",
+    settings: Annotated[str, typer.Option(help="the network's own settings, as JSON")] = "{}",
+    seed: Seed = 0,
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 6000,
+    batch: Annotated[int, typer.Option(min=1, help="videos a step")] = 16,
+    length: Annotated[int, typer.Option(min=2, help="snippets sampled from each video, with jitter")] = 750,
+    learning_rate: float = 1e-4,
+    weight_decay: float = 5e-4,
+    precision: Annotated[
+        str, typer.Option(help="auto | float32 | bfloat16 (auto: where the hardware has it)")
+    ] = "auto",
+    device: Device = "auto",
+    threads: Threads = 2,
+) -> None:
+    """Train a localizer on the selected videos, their clusters standing for labels.
+
+    A training that was killed goes on from its last checkpoint, and ends with the same bytes.
+
+    Example: feel-steps train --videos videos.parquet --features features --selected selected.parquet --clusters 20
+    --out model.safetensors --out-training training.parquet
+    """
+    from feel_steps import artifacts, localizers
+    from feel_steps.snippets import load_snippets
+    from feel_steps.train import train as step
+
+    own = _settings(settings, "--settings")
+    snippets = load_snippets(artifacts.read(videos, "videos"), features, "train")
+    chosen = artifacts.read(selected, "selected")
+    place = {video_id: row for row, video_id in enumerate(snippets.video_ids)}
+    if unknown := [video_id for video_id in chosen["video_id"] if video_id not in place]:
+        raise InputError(f"{selected}: video '{unknown[0]}' is no training video of {videos}; run pool again")
+    checkpoint = out.with_name(f".{out.name}.checkpoint")
+    model, table = step(
+        snippets,
+        [place[video_id] for video_id in chosen["video_id"]],  # type: ignore[arg-type]
+        chosen["cluster"],
+        clusters=clusters,
+        localizer=localizer,
+        settings=own,
+        seed=seed,
+        steps=steps,
+        batch=batch,
+        length=length,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        precision=precision,
+        device=device,
+        threads=threads,
+        checkpoint=checkpoint,
+    )
+    artifacts.write(out_training, "training", table)
+    localizers.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": steps})
+    checkpoint.unlink(missing_ok=True)
+
+
+def _settings(text: str, option: str) -> dict[str, Any]:
+    """Parse a JSON object."""
+    import json
+
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{option} {text!r}: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{option} {text!r}: expected a JSON object, {{}}")
+    return values
+
+
+@app.command()
+def attend(
+    videos: Videos,
+    features: Features,
+    model: Annotated[Path, typer.Option(help="trained weights, .safetensors")],
+    out: Annotated[Path, typer.Option(help="attention table: actionness and activation of every snippet")],
+    out_embeddings: Annotated[Path, typer.Option(help="embeddings table: one vector a video, and class probabilities")],
+    length: Annotated[int, typer.Option(min=2, help="longer videos are sampled at so many snippets")] = 750,
+    precision: Annotated[str, typer.Option(help="auto | float32 | bfloat16")] = "auto",
+    device: Device = "auto",
+    threads: Threads = 2,
+) -> None:
+    """Look at all videos, of training and test, with a trained localizer.
+
+    Example: feel-steps attend --videos videos.parquet --features features --model model.safetensors
+    --out attention.parquet --out-embeddings embeddings.parquet
+    """
+    from feel_steps import artifacts, localizers
+    from feel_steps.attend import attend as step
+    from feel_steps.snippets import load_snippets
+
+    table = artifacts.read(videos, "videos")
+    attention, embeddings = step(
+        localizers.load(model),
+        load_snippets(table, features),
+        table,
+        length=length,
+        precision=precision,
+        device=device,
+        threads=threads,
+    )
+    artifacts.write(out, "attention", attention)
+    artifacts.write(out_embeddings, "embeddings", embeddings)
+
+
+@app.command()
+def localize(
+    videos: Videos,
+    attention: Annotated[Path, typer.Option(help="attention table")],
+    embeddings: Annotated[Path, typer.Option(help="embeddings table")],
+    out: Annotated[Path, typer.Option(help="detections table")],
+    class_threshold: Annotated[float, typer.Option(help="classes scored below it are not looked for")] = 0.2,
+    cas_thresholds: Annotated[str, typer.Option(help="of activation: start,stop,step")] = "0,0.225,0.025",
+    actionness_thresholds: Annotated[str, typer.Option(help="start,stop,step")] = "0.1,0.9,0.025",
+    nms: Annotated[float, typer.Option(help="tIoU above which the weaker of two detections goes")] = 0.6,
+) -> None:
+    """Turn attention into detections: proposals scored by outer-inner contrast, then NMS.
+
+    Example: feel-steps localize --videos videos.parquet --attention attention.parquet --embeddings embeddings.parquet
+    --out detections.parquet
+    """
+    from feel_steps import artifacts
+    from feel_steps.localize import localize as step
+
+    detections = step(
+        artifacts.read(attention, "attention"),
+        artifacts.read(embeddings, "embeddings"),
+        artifacts.read(videos, "videos"),
+        class_threshold=class_threshold,
+        cas_thresholds=_range(cas_thresholds, "--cas-thresholds"),
+        actionness_thresholds=_range(actionness_thresholds, "--actionness-thresholds"),
+        nms=nms,
+    )
+    artifacts.write(out, "detections", detections)
+
+
+def _range(text: str, option: str) -> tuple[float, float, float]:
+    """Parse ``start,stop,step``."""
+    values = _numbers(text, option)
+    if len(values) != 3:
+        raise InputError(f"{option} {text!r}: expected start,stop,step")
+    return values[0], values[1], values[2]
+
+
+@app.command()
+def evaluate(
+    videos: Videos,
+    annotations: Annotated[Path, typer.Option(help="annotations table; it may be empty")],
+    pooled: Pooled,
+    clusters: Annotated[Path, typer.Option(help="clusters table")],
+    refined: Annotated[Path, typer.Option(help="refined table")],
+    selected: Annotated[Path, typer.Option(help="selected table")],
+    detections: Annotated[Path, typer.Option(help="detections table")],
+    out: Annotated[Path, typer.Option(help="metrics table")],
+    out_mapping: Annotated[Path, typer.Option(help="which classes each cluster stands for")],
+    previous: Annotated[Path | None, typer.Option(help="refined table of the iteration before")] = None,
+    tiou: Annotated[str, typer.Option(help="thresholds of mAP")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7",
+    variant: Annotated[str, typer.Option(help="written into the table")] = "feel",
+    seed: Seed = 0,
+    iteration: Annotated[int, typer.Option(min=1, help="written into the table")] = 1,
+) -> None:
+    """Measure one iteration: clusterings, and detections by mAP where there are annotations.
+
+    Example: feel-steps evaluate --videos videos.parquet --annotations annotations.parquet --pooled pooled.parquet
+    --clusters clusters.parquet --refined refined.parquet --selected selected.parquet --detections detections.parquet
+    --out metrics.parquet --out-mapping mapping.parquet
+    """
+    from feel_steps import artifacts
+    from feel_steps.evaluate import evaluate as step
+
+    rows, mapping = step(
+        artifacts.read(annotations, "annotations"),
+        artifacts.read(videos, "videos"),
+        artifacts.read(clusters, "clusters"),
+        artifacts.read(refined, "refined"),
+        artifacts.read(selected, "selected"),
+        artifacts.read(detections, "detections"),
+        artifacts.read(previous, "refined") if previous else None,
+        tiou=_numbers(tiou, "--tiou"),
+        pooled=artifacts.read(pooled, "pooled"),
+    )
+    size = len(rows["metric"])
+    about = {"variant": [variant] * size, "seed": [seed] * size, "iteration": [iteration] * size}
+    artifacts.write(out, "metrics", about | rows)
+    artifacts.write(out_mapping, "mapping", mapping)
+
+
+@app.command()
+def gather(tables: Annotated[list[Path], typer.Argument(help="metrics tables")], out: Out) -> None:
+    """Put metrics tables of many iterations, seeds and variants into one.
+
+    Example: feel-steps gather results/demo/*/*/*/metrics.parquet --out metrics.parquet
+    """
+    import numpy as np
+
+    from feel_steps import artifacts
+
+    read = [artifacts.read(table, "metrics") for table in tables]
+    artifacts.write(out, "metrics", {name: np.concatenate([table[name] for table in read]) for name in read[0]})
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Option(help="results folder of the run")],
+    out: Annotated[Path, typer.Option(help="the page, .html")],
+    settings: Annotated[str, typer.Option(help="the run's config as JSON, to show")] = "{}",
+) -> None:
+    """Write the page that shows what was found.
+
+    Example: feel-steps report --run results/demo --out results/demo/report.html
+    """
+    from feel_steps.report.page import report as step
+
+    step(run, out, config=_settings(settings, "--settings"))
+
+
+@app.command()
+def summary(run: Annotated[Path, typer.Argument(help="results folder of the run")]) -> None:
+    """Print a finished run's numbers as a table.
+
+    Example: feel-steps summary results/demo
+    """
+    from feel_steps import artifacts
+    from feel_steps.report.summary import summary as table
+
+    typer.echo(table(artifacts.read(run / "metrics.parquet", "metrics")))
+    typer.echo(f"report: {run / 'report.html'}")
+
+
+@app.command("map")
+def map_(
+    predictions: Annotated[Path, typer.Option(help="ActivityNet-style JSON of detections")],
+    annotations: Annotated[Path, typer.Option(help="ActivityNet-style JSON of ground truth")],
+    subset: Annotated[str, typer.Option(help="whose ground truth counts")] = "test",
+    tiou: Annotated[str, typer.Option(help="thresholds")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7",
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Detection mAP as the ActivityNet kit defines it.
+
+    Example: feel-steps map --predictions detections.json --annotations gt.json --subset test --tiou 0.3,0.5,0.7
+    """
+    from json import dumps
+
+    from feel_steps.detection_map import map_files
+
+    result = map_files(predictions, annotations, subset=subset, tiou=_numbers(tiou, "--tiou"))
+    if json:
+        typer.echo(dumps(result))
+        return
+    for threshold, value in zip(result["tiou"], result["mAP"], strict=True):
+        typer.echo(f"mAP@{threshold:.2f}  {value:.4f}")
+    typer.echo(f"average   {result['average']:.4f}")

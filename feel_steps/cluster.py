@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
 
 
@@ -58,3 +59,28 @@ def cluster(
     difference = features - centres[labels]  # [N, D]
     distances = np.sqrt(np.einsum("nd,nd->n", difference, difference, dtype=np.float64))
     return labels, distances, centres
+
+
+def keep_clusters(features: np.ndarray, centres: np.ndarray, labels: np.ndarray) -> Columns:
+    """Stand in for the refinement (``refine: method: none``): k-means clusters, with Euclidean reliability.
+
+    Parameters
+    ----------
+    features : float32 [N, D]
+    centres : float32 [K, D]
+    labels : int32 [N]
+
+    Returns
+    -------
+    dict of columns [N]
+        As :func:`feel_steps.jaccard.refine` gives them: ``distance`` and ``euclidean`` are the Euclidean distance to
+        the own centre, ``margin`` how much farther the nearest other centre is (NaN where K = 1), ``jaccard`` NaN.
+    """
+    from scipy.spatial.distance import cdist
+
+    distances, rows = cdist(features.astype(np.float64), centres.astype(np.float64)), np.arange(len(features))
+    own = distances[rows, labels]
+    distances[rows, labels] = np.inf
+    absent = np.full(len(features), np.nan)
+    margin = distances.min(1) - own if len(centres) > 1 else absent
+    return {"cluster": labels, "distance": own, "jaccard": absent, "euclidean": own, "margin": margin}

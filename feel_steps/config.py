@@ -73,7 +73,11 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
     if dataset["layout"] == "demo":
         return
     if not dataset["path"]:
-        raise InputError(f"config: key 'dataset.path' is not set; layout '{dataset['layout']}' needs the folder to read")
+        raise InputError(
+            f"config: key 'dataset.path' is not set; layout '{dataset['layout']}' needs the folder to read"
+        )
     for key in ("path", "split", "annotations"):
         if dataset[key] and not Path(dataset[key]).exists():
-            raise InputError(f"config: key 'dataset.{key}': there is no '{dataset[key]}' (paths are relative to where snakemake runs)")
+            raise InputError(
+                f"config: key 'dataset.{key}': there is no '{dataset[key]}' (relative to where snakemake runs)"
+            )

@@ -10,7 +10,7 @@ acceptance (Gale & Shapley 1962) ends in the same matching, after a few rounds.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
 
 TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+Rows = list[tuple[str, int, Any]]  # of a JSON file: video, number in its list, what stands there
 PAIRS_AT_ONCE = 1 << 21  # of prediction and segment, about 200 MB
 
 
@@ -38,15 +39,26 @@ class DetectionMap:
         Interpolated average precision.
     matched : int64 [H, P]
         Ground-truth row that each prediction is a true positive for, -1 where it is none.
-    ignored : int
-        Predictions of classes without ground truth: the kit's mean is over classes that have some, so they do not count.
+    order : int64 [R]
+        The predictions that count, by class, then by descending score.
+    starts : int64 [C + 1]
+        Where each class starts in ``order``.
+    instances : int64 [C]
+        Ground-truth segments of each class.
     """
 
     tiou: np.ndarray
     labels: list[str]
     ap: np.ndarray
     matched: np.ndarray
-    ignored: int
+    order: np.ndarray
+    starts: np.ndarray
+    instances: np.ndarray
+
+    @property
+    def ignored(self) -> int:
+        """Predictions of classes without ground truth: they do not count, the mean is over classes that have some."""
+        return self.matched.shape[1] - len(self.order)
 
     @property
     def map(self) -> np.ndarray:
@@ -83,25 +95,27 @@ def mean_average_precision(predictions: Columns, truth: Columns, tiou: Sequence[
     _check_segments("predictions", predictions, ("video_id", "label", "score", "t_start", "t_end"))
     _check_segments("ground truth", truth, ("video_id", "label", "t_start", "t_end"))
     labels, truth_class = np.unique(truth["label"].astype(object), return_inverse=True)
+    videos, truth_video = np.unique(truth["video_id"].astype(object), return_inverse=True)
     classes = pd.Index(labels).get_indexer(predictions["label"])  # [P], -1: no ground truth
-    # in order of class, then of descending score; those of no class last, where nothing reads them
+    # in order of class, then of descending score; those of no class, last, are cut off
     order = np.lexsort((-predictions["score"], np.where(classes < 0, len(labels), classes)))
     order = order[: np.count_nonzero(classes >= 0)]
     ranked = {name: column[order] for name, column in predictions.items()}
-    pairs = _pairs(ranked, classes[order], truth, truth_class, thresholds.min())
+    video = pd.Index(videos).get_indexer(ranked["video_id"])
+    group = np.where(video < 0, -1, classes[order] * len(videos) + video)
+    truth_group = truth_class * len(videos) + truth_video
+    p, g, overlap = overlapping_pairs(ranked, group, truth, truth_group, thresholds.min())
     matched = np.full((len(thresholds), len(classes)), -1)
     for h, threshold in enumerate(thresholds):
-        matched[h, order] = _match(*(column[pairs[2] >= threshold] for column in pairs[:2]), len(order), len(truth_class))
+        near = overlap >= threshold
+        matched[h, order] = _match(p[near], g[near], len(order), len(truth_class))
     starts = np.searchsorted(classes[order], np.arange(len(labels) + 1))
     instances = np.bincount(truth_class, minlength=len(labels))
-    ap = np.array(
-        [
-            _average_precision(matched[:, order[a:b]] >= 0, positives)
-            for a, b, positives in zip(starts[:-1], starts[1:], instances, strict=True)
-        ]
-    )
-    ignored = int(np.count_nonzero(classes < 0))
-    return DetectionMap(thresholds, labels.tolist(), ap.reshape(len(labels), len(thresholds)), matched, ignored)
+    ap = np.zeros((len(labels), len(thresholds)))
+    for c, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+        hit = matched[:, order[a:b]] >= 0
+        ap[c] = (interpolated_precision(hit) * hit).sum(1) / instances[c]
+    return DetectionMap(thresholds, labels.tolist(), ap, matched, order, starts, instances)
 
 
 def temporal_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray) -> np.ndarray:
@@ -111,17 +125,24 @@ def temporal_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, ot
     return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
 
 
-def _pairs(
-    predictions: Columns, classes: np.ndarray, truth: Columns, truth_class: np.ndarray, least: float
+def overlapping_pairs(
+    predictions: Columns, group: np.ndarray, truth: Columns, truth_group: np.ndarray, least: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of a prediction and a segment of its video and class that overlap by ``least`` or more.
+    """Pairs of a prediction and a ground-truth segment of one group that overlap by ``least`` or more.
 
-    Returns (prediction, segment, tIoU): predictions in their order, for each its segments by descending overlap.
+    Parameters
+    ----------
+    predictions, truth : columns t_start, t_end, [P] and [G]
+    group, truth_group : int64 [P] and [G]
+        A negative group has no segments.
+    least : float
+        Temporal intersection over union.
+
+    Returns
+    -------
+    (prediction, segment, tIoU)
+        Predictions in their order, for each its segments by descending overlap, equal ones in the order of the truth.
     """
-    videos = pd.Index(pd.unique(truth["video_id"]))
-    video = videos.get_indexer(predictions["video_id"])
-    group = np.where(video < 0, -1, classes * len(videos) + video)
-    truth_group = truth_class * len(videos) + videos.get_indexer(truth["video_id"])
     by_group = np.argsort(truth_group, kind="stable")
     first = np.searchsorted(truth_group[by_group], group)
     count = np.searchsorted(truth_group[by_group], group, side="right") - first
@@ -162,11 +183,10 @@ def _match(p: np.ndarray, g: np.ndarray, P: int, G: int) -> np.ndarray:
     return matched
 
 
-def _average_precision(hit: np.ndarray, positives: int) -> np.ndarray:
-    """Interpolated average precision [H] of hits [H, P], in descending order of score, among so many positives."""
+def interpolated_precision(hit: np.ndarray) -> np.ndarray:
+    """Best precision at the recall of each rank or more, [H, P], of hits [H, P] in descending order of score."""
     precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # best precision at this recall or more
-    return (envelope * hit).sum(1) / positives
+    return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
 
 def map_files(
@@ -212,26 +232,25 @@ def read_truth(path: str | Path, subset: str) -> Columns:
     if subset not in subsets:
         raise InputError(f"{path}: no video of subset '{subset}'; there are: {', '.join(sorted(map(str, subsets)))}")
     rows = [
-        (video, f"database.{video}.annotations[{i}]", item)
+        (video, i, item)
         for video, entry in database.items()
         if entry["subset"] == subset
-        for i, item in enumerate(_field(path, f"database.{video}", entry, "annotations"))
+        for i, item in enumerate(_list(path, f"database.{video}.annotations", entry.get("annotations")))
     ]
     if not rows:
         raise InputError(f"{path}: no segment in subset '{subset}'; mAP needs ground truth")
-    return _columns(path, rows)
+    return _columns(path, "database.{}.annotations[{}]", rows)
 
 
 def read_predictions(path: str | Path) -> Columns:
     """Read the segments of an ActivityNet-style prediction file."""
+    place = "results.{}[{}]"
     rows = [
-        (video, f"results.{video}[{i}]", item)
+        (video, i, item)
         for video, items in _load(path, "results").items()
-        for i, item in enumerate(items)
+        for i, item in enumerate(_list(path, f"results.{video}", items))
     ]
-    columns = _columns(path, rows)
-    columns["score"] = np.array([_number(path, where, _field(path, where, item, "score")) for _, where, item in rows])
-    return columns
+    return {**_columns(path, place, rows), "score": _numbers(path, place, rows, _fields(path, place, rows, "score"))}
 
 
 def _load(path: str | Path, key: str) -> dict[str, Any]:
@@ -243,40 +262,67 @@ def _load(path: str | Path, key: str) -> dict[str, Any]:
         raise InputError(f"{path}: not a readable JSON file ({str(error).splitlines()[0]})") from None
     value = content.get(key) if isinstance(content, dict) else None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: key '{key}' is missing; expected {{'{key}': {{video: …}}}} as in ActivityNet's files")
+        raise InputError(
+            f"{path}: key '{key}' is missing; expected {{'{key}': {{video: …}}}} as in ActivityNet's files"
+        )
     return value
 
 
 def _field(path: str | Path, where: str, item: Any, key: str) -> Any:
-    if not isinstance(item, Mapping) or key not in item:
+    if not isinstance(item, dict) or key not in item:
         raise InputError(f"{path}: {where}: '{key}' is missing")
     return item[key]
+
+
+def _list(path: str | Path, where: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise InputError(f"{path}: {where}: {str(value)[:60]!r} is not a list of segments")
+    return value
+
+
+def _fields(path: str | Path, place: str, rows: Rows, key: str) -> list[Any]:
+    try:
+        return [item[key] for _, _, item in rows]
+    except (KeyError, TypeError):
+        return [_field(path, place.format(video, i), item, key) for video, i, item in rows]  # names the row
+
+
+def _numbers(path: str | Path, place: str, rows: Rows, values: list[Any]) -> np.ndarray:
+    """Finite numbers [P], also where they are written as strings."""
+    try:
+        numbers = np.array(values, np.float64)
+        if numbers.shape == (len(rows),) and np.isfinite(numbers).all():
+            return numbers
+    except (TypeError, ValueError, OverflowError):
+        pass
+    return np.array([_number(path, place.format(*row[:2]), value) for row, value in zip(rows, values, strict=True)])
 
 
 def _number(path: str | Path, where: str, value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{path}: {where}: {value!r} is not a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{path}: {where}: {str(value)[:60]!r} is not a number") from None
     if not np.isfinite(number):
         raise InputError(f"{path}: {where}: {value!r} is not finite")
     return number
 
 
-def _columns(path: str | Path, rows: list[tuple[str, str, Any]]) -> Columns:
-    times = np.zeros((len(rows), 2))
-    for row, (_, where, item) in enumerate(rows):
-        segment = _field(path, where, item, "segment")
+def _columns(path: str | Path, place: str, rows: Rows) -> Columns:
+    segments = _fields(path, place, rows, "segment")
+    for (video, i, _), segment in zip(rows, segments, strict=True):
         if not isinstance(segment, list) or len(segment) != 2:
-            raise InputError(f"{path}: {where}: segment {segment!r}; expected [start, end] in seconds")
-        times[row] = [_number(path, where, time) for time in segment]
-        if times[row, 1] < times[row, 0]:
-            raise InputError(f"{path}: {where}: segment {segment!r} ends before it starts")
+            raise InputError(f"{path}: {place.format(video, i)}: segment {segment!r}; expected [start, end] in seconds")
+    t_start, t_end = (_numbers(path, place, rows, [segment[side] for segment in segments]) for side in (0, 1))
+    if (wrong := t_end < t_start).any():
+        row = int(np.argmax(wrong))
+        where = place.format(*rows[row][:2])
+        raise InputError(f"{path}: {where}: segment {segments[row]!r} ends before it starts")
     return {
         "video_id": np.array([video for video, _, _ in rows], object),
-        "label": np.array([str(_field(path, where, item, "label")) for _, where, item in rows], object),
-        "t_start": times[:, 0],
-        "t_end": times[:, 1],
+        "label": np.array([str(label) for label in _fields(path, place, rows, "label")], object),
+        "t_start": t_start,
+        "t_end": t_end,
     }
 
 

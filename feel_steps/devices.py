@@ -86,22 +86,18 @@ def deterministic(seed: int, threads: int | None = None) -> Iterator[None]:
         CPU threads; the bytes of a result depend on their number.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    before, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    threads_before = torch.get_num_threads()
+    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    cores = torch.get_num_threads()
     with torch.random.fork_rng():
-        torch.use_deterministic_algorithms(True)
-        filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-        # no pass over fresh memory only to fill it with NaN: nothing here reads what it has not written
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        if threads:
-            torch.set_num_threads(threads)
         try:
+            torch.use_deterministic_algorithms(True)
+            # spare the pass that fills fresh memory with NaN: nothing here reads what it has not written
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            torch.set_num_threads(threads or cores)
             torch.manual_seed(seed)
             yield
         finally:
-            torch.use_deterministic_algorithms(before, warn_only=warn_only)
-            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
-            torch.set_num_threads(threads_before)
+            torch.use_deterministic_algorithms(strict, warn_only=warn)
+            torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
+            torch.set_num_threads(cores)

@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
 
+from feel_steps.anatomy import anatomy
 from feel_steps.artifacts import Columns
 from feel_steps.detection_map import TIOU, mean_average_precision
 
@@ -59,6 +60,8 @@ def evaluate(
         ``…_single`` over the videos with one label. Without annotations: ``clusters`` (not empty), ``silhouette``,
         ``stability`` (NMI with the iteration before), ``share`` (selected). ``localize``: ``mAP``, ``mAP@0.5`` … by
         the published mapping, ``mAP_hungarian…`` by the one-to-one mapping, ``videos`` judged, ``detections`` in all.
+        ``class``: each class's average precision by the published mapping. ``anatomy``: see
+        :func:`feel_steps.anatomy.anatomy`.
     mapping : columns of a mapping table
         The classes that each cluster stands for, by protocol.
 
@@ -67,7 +70,6 @@ def evaluate(
     InputError
         A threshold is out of range.
     """
-    split = dict(zip(videos["video_id"], videos["split"], strict=True))
     rows: Rows = []
     for stage, table in (("cluster", clusters), ("refine", refined), ("select", selected)):
         rows += [(stage, *row) for row in agreement(table["video_id"], table["cluster"], annotations)]
@@ -79,25 +81,51 @@ def evaluate(
         rows.append(("refine", "stability", float(normalized_mutual_info_score(before, now))))
     rows.append(("select", "share", len(selected["video_id"]) / max(len(refined["video_id"]), 1)))
 
-    judged_split = "test" if "test" in split.values() else "train"
     rows.append(("localize", "detections", float(len(detections["video_id"]))))
     mapping = map_clusters(refined, annotations)
     if len(mapping["cluster"]):
-        truth = _of_split(annotations, split, judged_split)
-        judged = np.unique(truth["video_id"])
-        found = {name: column[np.isin(detections["video_id"], judged)] for name, column in detections.items()}
-        rows.append(("localize", "videos", float(len(judged))))
-        for protocol, metric in PROTOCOLS.items() if len(judged) else ():
-            result = mean_average_precision(relabelled(found, mapping, protocol), truth, tiou)
-            rows.append(("localize", metric, result.average))
-            for threshold, value in zip(result.tiou, result.map, strict=True):
-                rows.append(("localize", f"{metric}@{threshold:g}", float(value)))
-    stages, metrics, values = zip(*rows, strict=True)
-    return {
-        "stage": np.array(stages, object),
-        "metric": np.array(metrics, object),
-        "value": np.array(values, np.float64),
-    }, mapping
+        found, truth = judged(detections, annotations, videos)
+        rows.append(("localize", "videos", float(len(np.unique(truth["video_id"])))))
+        rows += _detection_scores(found, truth, mapping, tiou) if len(truth["video_id"]) else []
+    metrics = {
+        "stage": np.array([stage for stage, _, _ in rows], object),
+        "metric": np.array([metric for _, metric, _ in rows], object),
+        "value": np.array([value for _, _, value in rows], np.float64),
+    }
+    return metrics, mapping
+
+
+def judged(detections: Columns, annotations: Columns, videos: Columns) -> tuple[Columns, Columns]:
+    """Keep what detections are judged by: those of annotated test videos (of training videos, if none is for test).
+
+    Returns
+    -------
+    (detections, annotations)
+        A video that nobody annotated is in neither: a detection where nobody looked is no false positive.
+    """
+    split = "test" if (videos["split"] == "test").any() else "train"
+    wanted = videos["video_id"][videos["split"] == split]
+    truth = _of_videos(annotations, wanted)
+    return _of_videos(detections, truth["video_id"]), truth
+
+
+def _of_videos(table: Columns, video_ids: np.ndarray) -> Columns:
+    rows = pd.Index(table["video_id"]).isin(video_ids)
+    return {name: column[rows] for name, column in table.items()}
+
+
+def _detection_scores(found: Columns, truth: Columns, mapping: Columns, tiou: Sequence[float]) -> Rows:
+    """Mean average precision under each protocol; classes and anatomy under the published one."""
+    rows: Rows = []
+    for protocol, metric in PROTOCOLS.items():
+        predictions = relabelled(found, mapping, protocol)
+        result = mean_average_precision(predictions, truth, tiou)
+        rows.append(("localize", metric, result.average))
+        rows += [("localize", f"{metric}@{t:g}", float(v)) for t, v in zip(result.tiou, result.map, strict=True)]
+        if protocol == "published":
+            rows += [("class", label, float(ap)) for label, ap in zip(result.labels, result.ap.mean(1), strict=True)]
+            rows += [("anatomy", *row) for row in anatomy(found, predictions, truth, tiou)]
+    return rows
 
 
 def agreement(video_ids: np.ndarray, labels: np.ndarray, annotations: Columns) -> list[tuple[str, float]]:
@@ -113,7 +141,7 @@ def agreement(video_ids: np.ndarray, labels: np.ndarray, annotations: Columns) -
     frame = pd.DataFrame({"video_id": annotations["video_id"], "label": annotations["label"]}).drop_duplicates()
     grouped = frame.groupby("video_id", sort=False)["label"]
     first = grouped.first().reindex(video_ids)
-    sets = grouped.agg(lambda group: tuple(sorted(group))).reindex(video_ids)
+    sets = grouped.agg(frozenset).reindex(video_ids)
     single = (grouped.size().reindex(video_ids) == 1).to_numpy()
     known = first.notna().to_numpy()
     readings = {"": (known, sets), "_first": (known, first), "_single": (single, first)}
@@ -156,19 +184,20 @@ def map_clusters(refined: Columns, annotations: Columns) -> Columns:
     pairs = pairs.merge(pd.DataFrame({"video_id": refined["video_id"], "cluster": refined["cluster"]}), on="video_id")
     table = pd.crosstab(pairs["cluster"], pairs["label"])  # sorted by cluster and by label
     counts = table.to_numpy()  # [K, C]
-    rows: list[tuple[str, int, int, float]] = []
-    if counts.size:
-        majority = counts.argmax(1)
-        top = counts.max(1, keepdims=True)
-        k, c = np.nonzero(2 * counts >= top)
-        rows += [("published", i, j, 1.0 if majority[i] == j else 0.5) for i, j in zip(k, c, strict=True)]
-        k, c = linear_sum_assignment(counts, maximize=True)
-        rows += [("hungarian", i, j, 1.0) for i, j in zip(k, c, strict=True) if counts[i, j]]
+    protocol, cluster, label, weight = np.empty((4, 0), object)
+    if len(pairs):
+        k, c = np.nonzero(2 * counts >= counts.max(1, keepdims=True))
+        one_k, one_c = linear_sum_assignment(counts, maximize=True)
+        shared = counts[one_k, one_c] > 0
+        protocol = np.repeat(np.array(["published", "hungarian"], object), [len(k), shared.sum()])
+        cluster = table.index.to_numpy()[np.append(k, one_k[shared])]
+        label = table.columns.to_numpy()[np.append(c, one_c[shared])]
+        weight = np.append(np.where(counts.argmax(1)[k] == c, 1.0, 0.5), np.ones(shared.sum()))
     return {
-        "protocol": np.array([row[0] for row in rows], object),
-        "cluster": np.array([table.index[row[1]] for row in rows], np.int32),
-        "label": np.array([table.columns[row[2]] for row in rows], object),
-        "weight": np.array([row[3] for row in rows], np.float64),
+        "protocol": protocol,
+        "cluster": cluster.astype(np.int32),
+        "label": label,
+        "weight": weight.astype(np.float64),
     }
 
 
@@ -184,11 +213,6 @@ def relabelled(detections: Columns, mapping: Columns, protocol: str) -> Columns:
     return {name: frame[name].to_numpy() for name in ("video_id", "label", "score", "t_start", "t_end")}
 
 
-def _of_split(annotations: Columns, split: dict[str, str], wanted: str) -> Columns:
-    rows = np.array([split.get(video_id) == wanted for video_id in annotations["video_id"]], bool)
-    return {name: column[rows] for name, column in annotations.items()}
-
-
 def _common(now: Columns, before: Columns) -> tuple[np.ndarray, np.ndarray]:
     """Clusters of the videos that two tables share."""
     _, i, j = np.intersect1d(now["video_id"].astype(str), before["video_id"].astype(str), return_indices=True)
@@ -197,7 +221,7 @@ def _common(now: Columns, before: Columns) -> tuple[np.ndarray, np.ndarray]:
 
 def _silhouette(table: Columns, pooled: Columns) -> list[tuple[str, float]]:
     """Mean silhouette of the clusters, where it is defined: with 2 to N - 1 clusters."""
-    place = pd.Index(pooled["video_id"]).get_indexer(table["video_id"])
+    place = pd.Index(pooled["video_id"]).get_indexer(pd.Index(table["video_id"]))
     n = len(np.unique(table["cluster"]))
     if not 2 <= n < len(place):
         return []

@@ -6,6 +6,7 @@ thresholds, U = 24 T up-sampled positions, P proposals. Every predicted cluster'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +17,11 @@ from feel_steps.progress import track
 from feel_steps.snippets import runs
 
 Range = tuple[float, float, float]
+LEAST_SOFT = 0.001  # soft-NMS drops segments whose score falls below
+Before = Callable[[np.ndarray, np.ndarray], np.ndarray]  # sum of a row's signal before a place, of rows and places
 
 
-class Proposals(NamedTuple):
+class Runs(NamedTuple):
     """Runs of up-sampled positions [start, stop) above a threshold; ``row`` says which threshold, all int64 [P]."""
 
     row: np.ndarray
@@ -44,6 +47,7 @@ def localize(
     cas_thresholds: Range = (0.0, 0.225, 0.025),
     actionness_thresholds: Range = (0.1, 0.9, 0.025),
     nms: float = 0.6,
+    soft_nms: float | None = None,
     upsample: int = 24,
     margin: float = 0.25,
     class_weight: float = 0.2,
@@ -63,6 +67,8 @@ def localize(
         Levels at which the class activation and the actionness, both scaled to [0, 1], are cut; ``stop`` included.
     nms : float
         Of two detections of a cluster that overlap by this or more, the better one stays.
+    soft_nms : float, optional
+        Width σ of soft-NMS, which takes the place of NMS: see :func:`soften`.
     upsample : int
         Positions a snippet.
     margin : float
@@ -80,7 +86,7 @@ def localize(
     InputError
         A setting is out of range, or a video with attention has no embedding or is not in the videos table.
     """
-    _check(class_threshold, nms, upsample, margin, class_weight)
+    _check(class_threshold, nms, soft_nms, upsample, margin, class_weight)
     levels = _levels("cas_thresholds", cas_thresholds), _levels("actionness_thresholds", actionness_thresholds)
     rows = {video_id: (start, stop) for video_id, start, stop in runs(attention["video_id"])}
     scored = {video_id: index for index, video_id in enumerate(embeddings["video_id"])}
@@ -88,6 +94,11 @@ def localize(
         raise InputError(f"attention table: video '{unknown[0]}' is not in the videos table; run the attend step again")
     if unscored := sorted(rows.keys() - scored.keys()):
         raise InputError(f"embeddings table: video '{unscored[0]}' is missing; run the attend step again")
+    if rows and (K := attention["activation"].shape[1]) != embeddings["score"].shape[1]:
+        raise InputError(
+            f"embeddings table: scores of {embeddings['score'].shape[1]} clusters, but activations of {K} in the attention "
+            "table; run the attend step again"
+        )
     found: list[Segments] = []
     named: list[np.ndarray] = []
     present = [index for index, video_id in enumerate(videos["video_id"]) if video_id in rows]
@@ -102,6 +113,7 @@ def localize(
             levels=levels,
             class_threshold=class_threshold,
             nms=nms,
+            soft_nms=soft_nms,
             upsample=upsample,
             margin=margin,
             class_weight=class_weight,
@@ -126,6 +138,7 @@ def detect(
     levels: tuple[np.ndarray, np.ndarray],
     class_threshold: float = 0.2,
     nms: float = 0.6,
+    soft_nms: float | None = None,
     upsample: int = 24,
     margin: float = 0.25,
     class_weight: float = 0.2,
@@ -150,18 +163,24 @@ def detect(
         By cluster, then by descending score. A signal that is the same at every snippet yields no proposals.
     """
     seconds = duration / (len(cas) * upsample)  # of one position
-    active = _runs_above(_upsampled(_scaled(actionness), upsample), levels[1])
+    active = _long(_runs_above(_upsampled(_scaled(actionness), upsample), levels[1]))
     found = []
     for k in predicted_clusters(scores, class_threshold):
         signal = _upsampled(_scaled(cas[:, k]), upsample)  # [U]
-        own = _runs_above(signal, levels[0])
-        # each threshold on the activation is judged by what it leaves of the activation, those on actionness by all
-        kept = np.where(signal >= levels[0][:, None], signal.clip(0), 0.0)  # [H1, U]
-        contrast = np.concatenate([_contrast(kept, own, margin), _contrast(signal[None], active, margin)])
-        score = contrast + class_weight * scores[k]
+        total = np.concatenate([[0.0], np.cumsum(signal)])  # [U + 1]
+        above = _runs_above(signal, levels[0])
+        own = _long(above)
+        # both are judged by the activation: its own proposals by what their threshold leaves of it, the others by all
+        by_own = _contrast(_kept_before(total, above), own, margin, len(signal))
+        by_all = _contrast(_all_before(total), active, margin, len(signal))
+        score = np.concatenate([by_own, by_all]) + class_weight * scores[k]
+        score = score.round(12)  # so that ties are ties, however the sums were rounded
         t_start = np.concatenate([own.start, active.start]) * seconds
         t_end = np.concatenate([own.stop, active.stop]) * seconds
-        best = suppress(t_start, t_end, score, nms)
+        if soft_nms is None:
+            best = suppress(t_start, t_end, score, nms)
+        else:
+            best, score = soften(t_start, t_end, score, soft_nms)
         found.append(Segments(np.full(len(best), k), score[best], t_start[best], t_end[best]))
     return Segments(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
@@ -189,7 +208,7 @@ def suppress(t_start: np.ndarray, t_end: np.ndarray, score: np.ndarray, threshol
         Indices of what stays, best first.
     """
     order = np.lexsort((t_end, t_start, -score))
-    a, b = _overlapping(t_start[order], t_end[order], threshold)  # pairs a < b of ranks: a is the better one
+    a, b, _ = _overlapping(t_start[order], t_end[order], threshold)  # pairs a < b of ranks: a is the better one
     undecided = np.ones(len(order), bool)
     kept = np.ones(len(order), bool)
     while len(a):
@@ -204,8 +223,36 @@ def suppress(t_start: np.ndarray, t_end: np.ndarray, score: np.ndarray, threshol
     return order[kept]
 
 
-def _overlapping(t_start: np.ndarray, t_end: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (i < j) of segments whose overlap reaches the threshold."""
+def soften(t_start: np.ndarray, t_end: np.ndarray, score: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Soft non-maximum suppression (Bodla et al., ICCV 2017), Gaussian; overlap and ties as in :func:`suppress`.
+
+    The best segment stays as it is, and each other one's score is multiplied by exp(-overlap² / σ); again with the best
+    of the rest. Segments that end up below 0.001 go.
+
+    Returns
+    -------
+    (int64 array, float64 [P])
+        Indices of what stays, best first; the scores of all.
+    """
+    order = np.lexsort((t_end, t_start, -score))
+    a, b, overlap = _overlapping(t_start[order], t_end[order], 0.0)
+    decay = np.exp(-(np.tile(overlap, 2) ** 2) / sigma).clip(1e-300)
+    by_first = np.argsort(np.concatenate([a, b]), kind="stable")
+    others, decay = np.concatenate([b, a])[by_first], decay[by_first]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(np.concatenate([a, b]), minlength=len(order)))])
+    left, final, kept = score[order], score[order], []
+    while len(kept) < len(order) and left[best := int(np.argmax(left))] >= LEAST_SOFT:
+        kept.append(best)
+        final[best], left[best] = left[best], -np.inf
+        near = slice(starts[best], starts[best + 1])
+        left[others[near]] *= decay[near]
+    softened = np.empty_like(final)
+    softened[order] = final
+    return order[kept], softened
+
+
+def _overlapping(t_start: np.ndarray, t_end: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs (i < j) of segments whose overlap reaches the threshold, and their overlap."""
     by_start = np.argsort(t_start, kind="stable")
     s, e = t_start[by_start], t_end[by_start] + 1
     length = e - s
@@ -215,15 +262,16 @@ def _overlapping(t_start: np.ndarray, t_end: np.ndarray, threshold: float) -> tu
     first = np.repeat(np.arange(len(s)), count)
     second = np.arange(len(first)) + np.repeat(np.arange(1, len(s) + 1) + count - np.cumsum(count), count)
     inner = np.maximum(0.0, np.minimum(np.repeat(e, count), e[second]) - s[second])
-    close = inner / (np.repeat(length, count) + length[second] - inner) >= threshold
+    overlap = inner / (np.repeat(length, count) + length[second] - inner)
+    close = overlap >= threshold
     i, j = by_start[first[close]], by_start[second[close]]
-    return np.minimum(i, j), np.maximum(i, j)
+    return np.minimum(i, j), np.maximum(i, j), overlap[close]
 
 
 def _scaled(signal: np.ndarray) -> np.ndarray:
-    """Scale a signal [T] to [0, 1]; a constant one to 0."""
-    low, high = signal.min(), signal.max()
-    return (signal - low) / (high - low if high > low else 1)
+    """Scale the positive range of a signal [T] to [0, 1]; a constant one to 0."""
+    low, high = max(signal.min(), 0), max(signal.max(), 0)
+    return ((signal - low) / (high - low if high > low else 1)).clip(0, 1)
 
 
 def _upsampled(signal: np.ndarray, factor: int) -> np.ndarray:
@@ -231,38 +279,61 @@ def _upsampled(signal: np.ndarray, factor: int) -> np.ndarray:
     T = len(signal)
     if T == 1:
         return np.repeat(signal.astype(np.float64), factor)
-    position = np.arange(T * factor)
-    left = np.minimum(position // factor, T - 2)
-    return signal[left] + (position / factor - left) * (signal[left + 1] - signal[left])
+    left = np.minimum(np.arange(T), T - 2)
+    beyond = np.arange(T * factor).reshape(T, factor) / factor - left[:, None]  # snippets from left to each position
+    return (signal[left, None] + beyond * np.diff(signal)[left, None]).ravel()
 
 
-def _runs_above(signal: np.ndarray, levels: np.ndarray) -> Proposals:
-    """Find the runs, of two positions at least, where a signal [U] is positive and not below each level [H]."""
-    U = len(signal)
-    above = np.zeros((len(levels), U + 2), bool)  # [H, U + 2], closed at both ends
-    np.greater_equal(signal, levels[:, None], out=above[:, 1:-1])
-    above[:, 1:-1] &= signal > 0
-    edges = np.flatnonzero(above[:, 1:] != above[:, :-1])  # start, stop, start, stop, …
-    row, place = np.divmod(edges, U + 1)
-    long = place[1::2] - place[::2] > 1
-    return Proposals(row[::2][long], place[::2][long], place[1::2][long])
+def _runs_above(signal: np.ndarray, levels: np.ndarray) -> Runs:
+    """Find the runs where a signal [U] is positive and not below each level [H], ascending."""
+    reached = np.zeros(len(signal) + 2, np.int64)  # so many levels, at every position; closed at both ends
+    reached[1:-1] = np.where(signal > 0, np.searchsorted(levels, signal, side="right"), 0)
+    place = np.flatnonzero(reached[1:] != reached[:-1])
+    low, high = np.sort([reached[place], reached[place + 1]], axis=0)  # where these levels are crossed, up or down
+    count = high - low
+    row = np.arange(count.sum()) + np.repeat(low + count - np.cumsum(count), count)
+    by_row = np.argsort(row, kind="stable")
+    edges = np.repeat(place, count)[by_row]  # start, stop, start, stop, … of each row
+    return Runs(row[by_row][::2], edges[::2], edges[1::2])
 
 
-def _contrast(signal: np.ndarray, proposals: Proposals, margin: float) -> np.ndarray:
-    """Outer-inner contrast: mean inside a proposal minus mean over its margins, in its row of signal [R, U].
+def _long(above: Runs) -> Runs:
+    """Proposals: the runs of two positions at least."""
+    long = above.stop - above.start > 1
+    return Runs(*(column[long] for column in above))
 
-    A signal of one row serves the proposals of all rows.
+
+def _all_before(total: np.ndarray) -> Before:
+    """Sums of a signal by its running sums ``total`` [U + 1], the same in every row."""
+    return lambda row, place: total[place]
+
+
+def _kept_before(total: np.ndarray, above: Runs) -> Before:
+    """Sums of what a row's threshold leaves of a signal with running sums ``total`` [U + 1]: nothing outside its runs.
+
+    Rows are laid end to end: a sum counts the rows before its own as well, which differences within a row cancel.
     """
-    R, U = signal.shape
-    sums = np.zeros((R, U + 1))
-    np.cumsum(signal, axis=1, out=sums[:, 1:])
+    row, first, end = (np.concatenate([[0], column]) for column in above)  # an empty run, to be before all others
+    shift = row * len(total)
+    until = np.concatenate([[0.0], np.cumsum(total[end] - total[first])])  # whole runs before each
+
+    def before(row: np.ndarray, place: np.ndarray) -> np.ndarray:
+        place = place + row * len(total)
+        last = np.searchsorted(first + shift, place, side="right") - 1  # the run around the place, or before it
+        within = total[np.minimum(place - shift[last], end[last])] - total[first[last]]
+        return until[last] + within
+
+    return before
+
+
+def _contrast(before: Before, proposals: Runs, margin: float, U: int) -> np.ndarray:
+    """Outer-inner contrast: mean inside a proposal minus mean over its margins, of a signal [U] by its sums."""
     row, start, stop = proposals
-    row = row if R > 1 else np.zeros_like(row)
     reach = margin * (stop - start)
     left = np.maximum(start - reach, 0).astype(np.int64)
     right = np.minimum((stop - 1 + reach).astype(np.int64), U - 1) + 1
-    inner = sums[row, stop] - sums[row, start]
-    outer = sums[row, right] - sums[row, left] - inner
+    inner = before(row, stop) - before(row, start)
+    outer = before(row, right) - before(row, left) - inner
     around = (start - left) + (right - stop)  # positions in the margins: none where they would leave the video
     return inner / (stop - start) - outer / np.maximum(around, 1)
 
@@ -277,9 +348,13 @@ def _levels(name: str, levels: Range) -> np.ndarray:
     return np.arange(start, stop + step / 2, step)
 
 
-def _check(class_threshold: float, nms: float, upsample: int, margin: float, class_weight: float) -> None:
+def _check(
+    class_threshold: float, nms: float, soft_nms: float | None, upsample: int, margin: float, class_weight: float
+) -> None:
     if not 0 < nms <= 1:
         raise InputError(f"nms: {nms} is not an overlap; give a number above 0 and up to 1")
+    if soft_nms is not None and not (np.isfinite(soft_nms) and soft_nms > 0):
+        raise InputError(f"soft_nms: {soft_nms} is not a width; give a number above 0, such as 0.3, or leave it out")
     if not 0 <= class_threshold <= 1:
         raise InputError(f"class_threshold: {class_threshold} is not a probability; give a number from 0 to 1")
     if upsample < 1:

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,31 @@ def sample_positions(lengths: Tensor, T: int, jitter: Tensor) -> Tensor:
     last = torch.minimum((cell + 1) * length // T, length - 1)
     span = torch.where(length == T, 1, last - first + 1)
     return first + (jitter * span).long()
+
+
+class Adam(torch.optim.Adam):
+    """Adam, fused, over the weights as flat vectors in the order in which they lie in memory.
+
+    A weight that is not laid out row by row would be copied at every step, and back.
+    """
+
+    def __init__(self, weights: Iterable[Tensor], learning_rate: float, weight_decay: float) -> None:
+        self.weights = list(weights)
+        flat = [_flat(weight.detach()) for weight in self.weights]
+        super().__init__(flat, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+    def descend(self, loss: Tensor) -> None:
+        """Take one step down the gradient of ``loss``."""
+        for weight in self.weights:
+            weight.grad = None
+        loss.backward()
+        for flat, weight in zip(self.param_groups[0]["params"], self.weights, strict=True):
+            flat.grad = None if weight.grad is None else _flat(weight.grad)
+        self.step()
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.as_strided((tensor.numel(),), (1,))
 
 
 class Batches:
@@ -135,7 +160,7 @@ class Log:
         """
         self.names = list(losses[0])
         values = torch.stack([torch.stack([step_losses[name] for name in self.names]) for step_losses in losses])
-        values = values.detach().double().cpu()  # [steps, terms]
+        values = values.double().cpu()  # [steps, terms]
         if not torch.isfinite(values).all():
             bad = step - len(losses) + 1 + int((~torch.isfinite(values).all(1)).nonzero()[0])
             raise InputError(
@@ -166,7 +191,7 @@ class Checkpoint:
     def __init__(self, path: str | Path | None, identity: str) -> None:
         self.path, self.identity, self.saved = None if path is None else Path(path), identity, time.monotonic()
 
-    def save_if_due(self, model: Localizer, optimizer: torch.optim.Optimizer, log: Log) -> None:
+    def save_if_due(self, model: Localizer, optimizer: Adam, log: Log) -> None:
         """Keep the state as of the last row of the log, replacing the one before, if that is old enough."""
         if self.path is None or time.monotonic() - self.saved < CHECKPOINT_SECONDS:
             return
@@ -176,7 +201,7 @@ class Checkpoint:
         localizers.write_tensors(self.path, tensors, {"identity": self.identity, "log": asdict(log)})
         self.saved = time.monotonic()
 
-    def restore(self, model: Localizer, optimizer: torch.optim.Optimizer) -> Log:
+    def restore(self, model: Localizer, optimizer: Adam) -> Log:
         """Put back what was kept, and return its log (an empty one where nothing was kept that fits)."""
         if self.path is None:
             return Log()
@@ -194,10 +219,10 @@ class Checkpoint:
             return Log()
         model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
         state: dict[int, dict[str, Tensor]] = {}
-        for index, weight in enumerate(model.parameters()):
-            moments = {name: tensors[f"adam.{index}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
-            # the fused optimizer walks weights and moments in one order: give them one layout in memory
-            state[index] = {n: t if n == "step" else torch.empty_like(weight).copy_(t) for n, t in moments.items()}
+        for name, tensor in tensors.items():
+            if name.startswith("adam."):
+                _, index, moment = name.split(".")
+                state.setdefault(int(index), {})[moment] = tensor
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
         log = Log(**about["log"])
         print(f"training: goes on after step {log.steps[-1]}", file=sys.stderr)
@@ -310,7 +335,7 @@ def train(
         with devices.deterministic(seed, threads):
             identity = digest(fixed, snippets, rows, targets) if checkpoint else ""
             model = localizers.build(localizer, snippets.features.shape[1], clusters, **(settings or {})).to(where)
-            optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+            optimizer = Adam(model.parameters(), learning_rate, weight_decay)
             batches = Batches(snippets, rows, targets, batch, length, seed, where)
             kind = str(dtype).removeprefix("torch.")
             print(f"training: {localizer}, {len(rows)} videos, {kind} on {devices.describe(where)}", file=sys.stderr)
@@ -337,7 +362,7 @@ def digest(fixed: Mapping[str, Any], snippets: Snippets, rows: np.ndarray, targe
 
 def _loop(
     model: Localizer,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Adam,
     batches: Batches,
     checkpoint: Checkpoint,
     steps: int,
@@ -354,10 +379,9 @@ def _loop(
             x, y = batches.draw(step)
             with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
                 outputs = model(x)
-            losses.append(dict(model.loss(outputs, y)))
-            optimizer.zero_grad()
-            losses[-1]["loss"].backward()
-            optimizer.step()
+            loss = model.loss(outputs, y)
+            optimizer.descend(loss["loss"])
+            losses.append({name: term.detach() for name, term in loss.items()})
             if (step + 1) % LOG_STEPS == 0 or step + 1 == steps:
                 log.add(step + 1, losses)
                 progress.advance(len(losses), f"loss {log.means[-1][log.names.index('loss')]:.4g}")

@@ -28,9 +28,19 @@ DEVICE = config["device"]
 
 # Jobs run the package of this folder, with the interpreter that runs Snakemake or, under --use-conda, the environment's.
 # Snakemake removes PYTHONPATH when it activates an environment, and puts this prefix after the activation.
-CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
-INTERPRETER = "" if CONDA else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-shell.prefix(f"{INTERPRETER}export PYTHONPATH={shlex.quote(str(ROOT))}; ".replace("{", "{{").replace("}", "}}"))
+CONDA = any(
+    method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
+)
+INTERPRETER = (
+    ""
+    if CONDA
+    else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
+shell.prefix(
+    f"{INTERPRETER}export PYTHONPATH={shlex.quote(str(ROOT))}; ".replace(
+        "{", "{{"
+    ).replace("}", "}}")
+)
 
 
 wildcard_constraints:
@@ -54,6 +64,8 @@ def flags(values):
             words.append(name if value else name.replace("--", "--no-", 1))
         elif isinstance(value, (list, tuple)):
             words += [name, ",".join(str(item) for item in value)]
+        elif isinstance(value, dict):
+            words += [name, json.dumps(value)]
         elif value is not None:
             words += [name, str(value)]
     return shlex.join(words)
@@ -65,7 +77,9 @@ def get_listing(folder):
     for file in sorted(Path(folder).rglob("*")):
         if file.is_file():
             status = file.stat()
-            digest.update(f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            digest.update(
+                f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+            )
     return digest.hexdigest()[:16]
 
 
@@ -87,7 +101,9 @@ def get_source(*modules):
 
 def get_given(*names):
     """Params function: an option for each of these inputs that the job has (iteration 1 has none of the one before)."""
-    return lambda wildcards, input: flags({name: input.get(name) or None for name in names})
+    return lambda wildcards, input: flags(
+        {name: input.get(name) or None for name in names}
+    )
 
 
 def get_previous(name):
@@ -95,7 +111,11 @@ def get_previous(name):
 
     def table(wildcards):
         iteration = int(wildcards.iteration)
-        return [PREVIOUS.format(previous=iteration - 1).format(**wildcards) + f"/{name}"] if iteration > 1 else []
+        return (
+            [PREVIOUS.format(previous=iteration - 1).format(**wildcards) + f"/{name}"]
+            if iteration > 1
+            else []
+        )
 
     return table
 

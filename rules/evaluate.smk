@@ -14,14 +14,14 @@ rule evaluate_iteration:
     output:
         metrics=f"{ITERATION}/metrics.parquet",
         mapping=f"{ITERATION}/mapping.parquet",
-    params:
-        options=flags(config["evaluate"]),
-        previous=get_given("previous"),
-        source=get_source("evaluate.py"),
     log:
         get_log("evaluate_iteration"),
     conda:
         "../envs/feel.yaml"
+    params:
+        options=flags(config["evaluate"]),
+        previous=get_given("previous"),
+        source=get_source("evaluate.py"),
     shell:
         "python -m feel_steps evaluate --videos {input.videos:q} --annotations {input.annotations:q}"
         " --pooled {input.pooled:q} --clusters {input.clusters:q} --refined {input.refined:q}"
@@ -51,12 +51,12 @@ rule write_report:
         skipped=f"{RUN}/skipped.parquet",
     output:
         f"{RUN}/report.html",
-    params:
-        settings=flags({"settings": json.dumps(config)}),
-        source=get_source("report"),
     log:
         f"{LOGS}/write_report.log",
     conda:
         "../envs/feel.yaml"
+    params:
+        settings=flags({"settings": json.dumps(config)}),
+        source=get_source("report"),
     shell:
         "python -m feel_steps report --run {RUN} {params.settings} --out {output:q} 2>&1 | tee {log:q}"

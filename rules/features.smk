@@ -4,7 +4,11 @@ DATASET = config["dataset"]
 DEMO = f"{RUN}/demo"
 
 if DATASET["layout"] == "demo":
-    SOURCE, SPLIT, TRUTH = f"{DEMO}/videos", f"{DEMO}/split.csv", f"{DEMO}/annotations.json"
+    SOURCE, SPLIT, TRUTH = (
+        f"{DEMO}/videos",
+        f"{DEMO}/split.csv",
+        f"{DEMO}/annotations.json",
+    )
     LISTING = None  # rendered here: Snakemake watches the folder itself
 else:
     SOURCE, SPLIT, TRUTH = DATASET["path"], DATASET["split"], DATASET["annotations"]
@@ -23,14 +27,14 @@ rule render_demo:
         videos=directory(f"{DEMO}/videos"),
         split=f"{DEMO}/split.csv",
         annotations=f"{DEMO}/annotations.json",
+    log:
+        f"{LOGS}/render_demo.log",
+    conda:
+        "../envs/feel.yaml"
+    threads: THREADS
     params:
         options=flags(config["demo"]),
         source=get_source("dataset/demo.py"),
-    log:
-        f"{LOGS}/render_demo.log",
-    threads: THREADS
-    conda:
-        "../envs/feel.yaml"
     shell:
         "python -m feel_steps demo {params.options} --workers {threads} --out {DEMO} 2>&1 | tee {log:q}"
 
@@ -42,15 +46,15 @@ rule import_videos:
     output:
         manifest=f"{RUN}/manifest.parquet",
         unreadable=f"{RUN}/unreadable.parquet",
+    log:
+        f"{LOGS}/import_videos.log",
+    conda:
+        "../envs/feel.yaml"
     params:
         layout=DATASET["layout"].replace("demo", "videos"),
         options=flags({"parts": DATASET["parts"], "split": SPLIT, **IMPORT}),
         listing=LISTING,
         source=get_source("dataset/layouts.py", "dataset/videos.py"),
-    log:
-        f"{LOGS}/import_videos.log",
-    conda:
-        "../envs/feel.yaml"
     shell:
         "python -m feel_steps import --layout {params.layout} --path {input.folder:q} {params.options}"
         " --out {output.manifest:q} --out-unreadable {output.unreadable:q} 2>&1 | tee {log:q}"
@@ -62,13 +66,13 @@ rule import_annotations:
         truth=TRUTH or [],
     output:
         annotations=f"{RUN}/annotations.parquet",
-    params:
-        truth=flags({"annotations": TRUTH}),
-        source=get_source("dataset/layouts.py"),
     log:
         f"{LOGS}/import_annotations.log",
     conda:
         "../envs/feel.yaml"
+    params:
+        truth=flags({"annotations": TRUTH}),
+        source=get_source("dataset/layouts.py"),
     shell:
         "python -m feel_steps import-annotations --manifest {input.manifest:q} {params.truth}"
         " --out {output.annotations:q} 2>&1 | tee {log:q}"
@@ -80,14 +84,14 @@ rule extract_features:
         folder=SOURCE,
     output:
         features=f"{RUN}/features/part-{{part}}.parquet",
-    params:
-        options=flags(EXTRACTION),
-        listing=LISTING,
-        source=get_source("features"),
     log:
         f"{LOGS}/extract_features/part-{{part}}.log",
     conda:
         "../envs/feel.yaml"
+    params:
+        options=flags(EXTRACTION),
+        listing=LISTING,
+        source=get_source("features"),
     shell:
         "python -m feel_steps extract --manifest {input.manifest:q} --part {wildcards.part} --root {input.folder:q}"
         " {params.options} --out {output.features:q} 2>&1 | tee {log:q}"
@@ -101,12 +105,12 @@ rule index_videos:
     output:
         videos=f"{RUN}/videos.parquet",
         skipped=f"{RUN}/skipped.parquet",
-    params:
-        source=get_source("dataset/videos.py"),
     log:
         f"{LOGS}/index_videos.log",
     conda:
         "../envs/feel.yaml"
+    params:
+        source=get_source("dataset/videos.py"),
     shell:
         "python -m feel_steps index --manifest {input.manifest:q} --unreadable {input.unreadable:q}"
         " --out {output.videos:q} --out-skipped {output.skipped:q} {input.parts:q} 2>&1 | tee {log:q}"

@@ -10,14 +10,14 @@ rule pool_features:
         embeddings=get_previous("embeddings.parquet"),
     output:
         pooled=f"{ITERATION}/pooled.parquet",
-    params:
-        options=get_options("pool"),
-        previous=get_given("attention", "embeddings"),
-        source=get_source("pool.py"),
     log:
         get_log("pool_features"),
     conda:
         "../envs/feel.yaml"
+    params:
+        options=get_options("pool"),
+        previous=get_given("attention", "embeddings"),
+        source=get_source("pool.py"),
     shell:
         "python -m feel_steps pool --videos {input.videos:q} --features {RUN}/features {params.options}"
         " {params.previous} --out {output.pooled:q} 2>&1 | tee {log:q}"
@@ -29,14 +29,14 @@ rule cluster_videos:
     output:
         clusters=f"{ITERATION}/clusters.parquet",
         centres=f"{ITERATION}/centres.parquet",
-    params:
-        clusters=lambda wildcards: get_settings(wildcards)["clusters"],
-        options=get_options("cluster"),
-        source=get_source("cluster.py"),
     log:
         get_log("cluster_videos"),
     conda:
         "../envs/feel.yaml"
+    params:
+        clusters=lambda wildcards: get_settings(wildcards)["clusters"],
+        options=get_options("cluster"),
+        source=get_source("cluster.py"),
     shell:
         "python -m feel_steps cluster --pooled {input.pooled:q} --clusters {params.clusters} --seed {wildcards.seed}"
         " {params.options} --out-clusters {output.clusters:q} --out-centres {output.centres:q} 2>&1 | tee {log:q}"
@@ -49,14 +49,14 @@ rule refine_clusters:
         centres=f"{ITERATION}/centres.parquet",
     output:
         refined=f"{ITERATION}/refined.parquet",
+    log:
+        get_log("refine_clusters"),
+    conda:
+        "../envs/feel.yaml"
+    threads: THREADS
     params:
         options=get_options("refine"),
         source=get_source("jaccard.py"),
-    log:
-        get_log("refine_clusters"),
-    threads: THREADS
-    conda:
-        "../envs/feel.yaml"
     shell:
         "python -m feel_steps refine --pooled {input.pooled:q} --clusters {input.clusters:q} --centres {input.centres:q}"
         " {params.options} --out {output.refined:q} 2>&1 | tee {log:q}"
@@ -67,13 +67,13 @@ rule select_instances:
         refined=f"{ITERATION}/refined.parquet",
     output:
         selected=f"{ITERATION}/selected.parquet",
-    params:
-        rate=get_rate,
-        source=get_source("selection.py"),
     log:
         get_log("select_instances"),
     conda:
         "../envs/feel.yaml"
+    params:
+        rate=get_rate,
+        source=get_source("selection.py"),
     shell:
         "python -m feel_steps select --refined {input.refined:q} --rate {params.rate} --out {output.selected:q}"
         " 2>&1 | tee {log:q}"
@@ -87,17 +87,17 @@ rule train_localizer:
     output:
         model=f"{ITERATION}/model.safetensors",
         training=f"{ITERATION}/training.parquet",
+    log:
+        get_log("train_localizer"),
+    conda:
+        "../envs/feel.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
     params:
         clusters=lambda wildcards: get_settings(wildcards)["clusters"],
         options=get_options("train"),
         source=get_source("train.py", "localizers"),
-    log:
-        get_log("train_localizer"),
-    threads: THREADS
-    resources:
-        gpu=1,
-    conda:
-        "../envs/feel.yaml"
     shell:
         "python -m feel_steps train --videos {input.videos:q} --features {RUN}/features --selected {input.selected:q}"
         " --clusters {params.clusters} --seed {wildcards.seed} {params.options} --device {DEVICE} --threads {threads}"
@@ -112,18 +112,24 @@ rule attend_videos:
     output:
         attention=f"{ITERATION}/attention.parquet",
         embeddings=f"{ITERATION}/embeddings.parquet",
-    params:
-        source=get_source("attend.py", "localizers"),
     log:
         get_log("attend_videos"),
+    conda:
+        "../envs/feel.yaml"
     threads: THREADS
     resources:
         gpu=1,
-    conda:
-        "../envs/feel.yaml"
+    params:
+        options=lambda wildcards: flags(
+            {
+                key: get_settings(wildcards)["train"][key]
+                for key in ("length", "precision")
+            }
+        ),
+        source=get_source("attend.py", "localizers"),
     shell:
         "python -m feel_steps attend --videos {input.videos:q} --features {RUN}/features --model {input.model:q}"
-        " --device {DEVICE} --threads {threads} --out {output.attention:q} --out-embeddings {output.embeddings:q}"
+        " {params.options} --device {DEVICE} --threads {threads} --out {output.attention:q} --out-embeddings {output.embeddings:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -134,13 +140,13 @@ rule localize_actions:
         embeddings=f"{ITERATION}/embeddings.parquet",
     output:
         detections=f"{ITERATION}/detections.parquet",
-    params:
-        options=get_options("localize"),
-        source=get_source("localize.py"),
     log:
         get_log("localize_actions"),
     conda:
         "../envs/feel.yaml"
+    params:
+        options=get_options("localize"),
+        source=get_source("localize.py"),
     shell:
         "python -m feel_steps localize --videos {input.videos:q} --attention {input.attention:q}"
         " --embeddings {input.embeddings:q} {params.options} --out {output.detections:q} 2>&1 | tee {log:q}"

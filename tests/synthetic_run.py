@@ -48,7 +48,7 @@ def render_video(path: Path, duration: float, hue: int, fps: int = 10) -> None:
         container.mux(stream.encode())
 
 
-def build(folder: Path, shape: Shape = Shape(), seed: int = 0) -> Path:  # noqa: B008
+def build(folder: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     """Make ``folder/results/demo`` (returned), with the videos it names under ``folder/videos``."""
     rng = np.random.default_rng(seed)
     run = folder / "results" / "demo"
@@ -158,11 +158,16 @@ def _iteration(
 
     steps = np.arange(1, 301)
     loss = 0.2 + 0.9 * np.exp(-steps / 60) * (1.1 - 0.1 * iteration) + 0.02 * rng.standard_normal(300)
-    training = {"step": steps, "loss": loss, "learning_rate": np.full(300, 1e-4), "seconds": steps * 0.1}
+    training = {"step": steps, "loss": loss, "learning_rate": np.full(300, 1e-4)}
     artifacts.write(place / "training.parquet", "training", training)
 
     predicted = np.concatenate([cluster, truth[train:]])
     _attention(place, rng, ids, lengths, predicted, segments, K)
+    mapped = np.arange(K if shape.annotations else 0)
+    mapping = {"protocol": ["published"] * len(mapped), "cluster": mapped, "weight": np.ones(len(mapped))}
+    artifacts.write(
+        place / "mapping.parquet", "mapping", mapping | {"label": [ACTIONS[c % len(ACTIONS)] for c in mapped]}
+    )
 
 
 def _attention(
@@ -180,17 +185,15 @@ def _attention(
     start = row * STRIDE / FPS
     end = start + WINDOW / FPS
     middle = (start + end) / 2
-    inside = np.zeros(len(row), bool)
     bounds = np.array(segments)[video]  # [rows, 2, 2]
     inside = ((middle[:, None] >= bounds[..., 0]) & (middle[:, None] <= bounds[..., 1])).any(1)
     level = 0.08 + 0.75 * inside + 0.06 * rng.standard_normal(len(row))
-    level = np.clip(np.convolve(level, [0.25, 0.5, 0.25], "same"), 0, None)
+    level = np.clip(np.convolve(level, [0.25, 0.5, 0.25])[1:-1], 0, None)
     activation = 0.06 * rng.random((len(row), K))
     activation[np.arange(len(row)), predicted[video]] += level
     attention = {"video_id": [ids[i] for i in video], "snippet": row, "t_start": start, "t_end": end}
-    artifacts.write(
-        place / "attention.parquet", "attention", attention | {"actionness": activation.sum(1), "activation": activation}
-    )
+    attention |= {"actionness": activation.sum(1), "activation": activation}
+    artifacts.write(place / "attention.parquet", "attention", attention)
     score = np.full((N, K), 0.1 / K) + 0.9 * np.eye(K)[predicted]
     artifacts.write(
         place / "embeddings.parquet",
@@ -208,8 +211,4 @@ def _attention(
     columns = zip(*found, strict=True)
     artifacts.write(
         place / "detections.parquet", "detections", {n: list(c) for n, c in zip(names, columns, strict=True)}
-    )
-    mapping = {"protocol": ["many-to-one"] * K, "cluster": np.arange(K), "weight": np.ones(K)}
-    artifacts.write(
-        place / "mapping.parquet", "mapping", mapping | {"label": [ACTIONS[c % len(ACTIONS)] for c in range(K)]}
     )

@@ -38,13 +38,15 @@ from feel_steps.progress import Progress
 FPS = 15
 WIDTH, HEIGHT = 160, 120
 SECONDS = (20.0, 60.0)  # length of a clip
-OCCUPANCY = (0.28, 0.45)  # share of a clip that is action
+OCCUPANCY = (0.38, 0.5)  # share of a clip that is action
 INSTANCE = (1.5, 5.0)  # seconds, one instance of an action
 TWO_ACTIONS = 0.15  # share of the clips with a second action
-BYSTANDER = 0.3  # share of the clips in which somebody else walks about
+CONTRAST = 0.25  # of the background, 0..1
+SCROLL = 2.0  # its drift, painted pixels a second
+BYSTANDER = 0.1  # share of the clips in which somebody else walks about
 
 SCALE = 2  # scenes are painted larger and shrunk: smooth edges, and camera movement by fractions of a pixel
-MARGIN = 24  # painted around what the camera sees at rest
+MARGIN = 16  # painted around what the camera sees at rest
 SCENE_WIDTH, SCENE_HEIGHT = SCALE * WIDTH + 2 * MARGIN, SCALE * HEIGHT + 2 * MARGIN
 BLEND = 5  # frames in which one movement passes into the next
 
@@ -81,11 +83,12 @@ def _draw_spans(rng: np.random.Generator, actions: list[str]) -> tuple[int, tupl
     if len(actions) > 1:
         seconds = max(seconds, low + (high - low) / 4)  # room for several instances of both
     target, tempo = rng.uniform(*OCCUPANCY) * seconds - 1.5, rng.uniform(0.8, 1.25)
+    longest = min(INSTANCE[1], seconds / (4 + 2 * len(actions)))  # in a short clip, room for several
     instances: list[tuple[str, int, int]] = []  # action, repeats, frames
     while sum(frames for *_, frames in instances) < target * FPS or len(instances) < 2 + len(actions):
         action = actions[len(instances) % len(actions)]
         period = ACTIONS[action].period * tempo * rng.uniform(0.9, 1.1)
-        repeats = rng.integers(np.ceil(INSTANCE[0] / period), np.floor(INSTANCE[1] / period) + 1)
+        repeats = rng.integers(np.ceil(INSTANCE[0] / period), np.floor(longest / period) + 1)
         instances.append((action, int(repeats), round(repeats * period * FPS)))
     n_frames, busy = round(seconds * FPS), sum(frames for *_, frames in instances)
     shares = rng.dirichlet(np.full(len(instances) + 1, 2.5))
@@ -121,7 +124,7 @@ def _noise(rng: np.random.Generator, height: int, width: int, roughness: float, 
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
     spectrum = (fy**2 * stretch + fx**2 / stretch + 1e-4) ** (-(2 - roughness) / 2)
     spectrum[0, 0] = 0
-    noise = np.fft.irfft2(spectrum * np.fft.rfft2(rng.standard_normal((height, width))), (height, width))
+    noise = np.fft.irfft2(spectrum * np.fft.rfft2(rng.standard_normal((height, width), np.float32)), (height, width))
     return noise / noise.std()
 
 
@@ -132,10 +135,10 @@ def _draw_colour(rng: np.random.Generator, saturation: tuple[float, float], valu
 
 def _draw_texture(rng: np.random.Generator, height: int, width: int, value: tuple[float, float]) -> np.ndarray:
     """Two colours mixed by noise, [height, width, 3] uint8; soft clouds or hard patches."""
-    noise = _noise(rng, height, width, rng.uniform(0.2, 0.9), np.exp(rng.uniform(-1.5, 1.5)))
-    mix = 0.5 + 0.5 * np.tanh(rng.uniform(0.5, 2.5) * noise)[..., None]
+    noise = _noise(rng, height, width, rng.uniform(0.0, 0.6), np.exp(rng.uniform(-1.5, 1.5)))
+    mix = 0.5 + 0.5 * CONTRAST * np.tanh(rng.uniform(0.4, 1.5) * noise)[..., None]
     dark, light = (np.array(_draw_colour(rng, (0.05, 0.4), value)) for _ in range(2))
-    return (dark + mix * (light - dark) + 6 * noise[..., None]).clip(0, 255).astype(np.uint8)
+    return (dark + mix * (light - dark)).clip(0, 255).astype(np.uint8)
 
 
 def _draw_clothes(rng: np.random.Generator) -> Clothes:
@@ -162,7 +165,7 @@ def _draw_walks(rng: np.random.Generator, n_frames: int, spans: tuple[Span, ...]
     walks = []
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         length = int((stop - start) * rng.uniform(0.5, 0.85))
-        if length >= FPS and rng.random() < 0.6:
+        if length >= FPS and rng.random() < 0.35:
             begin = start + int(rng.integers(2, max(3, stop - start - length - 2)))
             walks.append((begin, begin + length))
     return walks
@@ -170,8 +173,8 @@ def _draw_walks(rng: np.random.Generator, n_frames: int, spans: tuple[Span, ...]
 
 def _walk_across(rng: np.random.Generator, n_frames: int, walks: list[tuple[int, int]], speed: float) -> np.ndarray:
     """Column of the scene [n_frames] where the figure stands; walks turn round before the edges."""
-    left, right = 0.17 * SCENE_WIDTH, 0.83 * SCENE_WIDTH
-    x = np.full(n_frames, rng.uniform(0.3, 0.7) * SCENE_WIDTH)
+    left, right = 0.42 * SCENE_WIDTH, 0.58 * SCENE_WIDTH
+    x = np.full(n_frames, rng.uniform(0.46, 0.54) * SCENE_WIDTH)
     for start, stop in walks:
         path = x[start - 1] + rng.choice([-1, 1]) * speed * np.arange(1, stop - start + 1)
         x[start:stop] = right - np.abs(np.mod(path - left, 2 * (right - left)) - (right - left))  # reflected
@@ -181,7 +184,7 @@ def _walk_across(rng: np.random.Generator, n_frames: int, walks: list[tuple[int,
 
 @dataclass(frozen=True)
 class Person:
-    """A figure and the shadow at its feet: uint8 [H, W, 3], 255ths of the light; (column, row) of its corner by frame."""
+    """A figure and the shadow at its feet: uint8 [H, W, 3], 255ths of light; (column, row) of its corner by frame."""
 
     figure: Figure
     shadow: np.ndarray
@@ -214,10 +217,10 @@ def _act(rng: np.random.Generator, n_frames: int, spans: tuple[Span, ...], heigh
     pace = rng.uniform(0.45, 0.8)  # body heights a second
     x = _walk_across(rng, n_frames, walks, pace * height / FPS)
     seen_from = rng.uniform(*ACTIONS[spans[0].action].yaw) if spans else rng.uniform(0, 1)
-    left_handed, vigour = rng.random() < 0.5, rng.uniform(0.85, 1.0)
+    left_handed, vigour = rng.random() < 0.07, rng.uniform(0.85, 1.0)
 
     pose = idle(frames / FPS * rng.uniform(0.2, 0.35) + rng.uniform(0, 10))
-    yaw = np.full(n_frames, seen_from * rng.choice([-1, 1]))
+    yaw = np.full(n_frames, -seen_from if left_handed else seen_from)
     strides = walk(frames / FPS * pace / STRIDE)
     for start, stop in walks:
         pose += _within(frames, start, stop)[:, None, None] * (strides - pose)
@@ -243,10 +246,10 @@ class Blob:
 
 
 def _draw_blob(rng: np.random.Generator, frames: np.ndarray) -> Blob:
-    radius = rng.uniform(8, 26)
+    radius = rng.uniform(8, 22)
     size = np.array([SCENE_WIDTH, 0.75 * SCENE_HEIGHT]) + 2 * radius  # it comes back in where it went out
     path = (
-        rng.uniform(0, 1, 2) * size + frames[:, None] / FPS * rng.normal(0, 22, 2) + 8 * _wander(rng, len(frames), 2, 2)
+        rng.uniform(0, 1, 2) * size + frames[:, None] / FPS * rng.normal(0, 12, 2) + 8 * _wander(rng, len(frames), 2, 2)
     )
     centre = np.mod(path, size) - radius
     return Blob(
@@ -257,7 +260,7 @@ def _draw_blob(rng: np.random.Generator, frames: np.ndarray) -> Blob:
 def _camera(rng: np.random.Generator, n_frames: int) -> np.ndarray:
     """Affine maps [F, 2, 3] from image to scene: shrinking by SCALE, and an unsteady hand."""
     shake, sway = _wander(rng, n_frames, 0.35, 4), _wander(rng, n_frames, 3.0, 4)
-    amount = rng.uniform(0.3, 1.0) * (0.35 * shake + sway) * [3.0, 2.5, 0.008, 0.010]  # x, y (px), angle, zoom
+    amount = rng.uniform(0.3, 1.0) * (0.35 * shake + sway) * [2.0, 1.5, 0.005, 0.006]  # x, y (px), angle, zoom
     scale, angle = SCALE * (1 + amount[:, 3]), amount[:, 2]
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(-1, 2, 2)
     turn *= scale[:, None, None]
@@ -273,16 +276,14 @@ def _paint(clip: Clip, seed: int) -> Iterator[np.ndarray]:
     horizon = round(SCENE_HEIGHT * rng.uniform(0.5, 0.72))
     tile = 512
     world = np.concatenate(
-        [_draw_texture(rng, horizon, tile, (0.25, 0.85)), _draw_texture(rng, SCENE_HEIGHT - horizon, tile, (0.3, 0.7))]
+        [_draw_texture(rng, horizon, tile, (0.4, 0.75)), _draw_texture(rng, SCENE_HEIGHT - horizon, tile, (0.35, 0.65))]
     )
-    light = _draw_texture(rng, SCENE_HEIGHT, tile, (0.2, 1.0))
-    world, light = (np.concatenate([image, image[:, :SCENE_WIDTH]], 1) for image in (world, light))
-    drift = rng.normal(0, 12, 2) / FPS  # pixels a frame, of the world and of the light on it
-    offsets = drift * frames[:, None] + [12, 20] * _wander(rng, clip.n_frames, 4.0, 2)
-    offsets = np.mod(np.round(offsets), tile).astype(int)
-    blobs = [_draw_blob(rng, frames) for _ in range(rng.integers(0, 6))]
+    world = np.concatenate([world, world[:, :SCENE_WIDTH]], 1)
+    drift = rng.normal(0, SCROLL) / FPS * frames + SCROLL * _wander(rng, clip.n_frames, 4.0, 1)[:, 0]
+    offsets = np.mod(np.round(drift), tile).astype(int)
+    blobs = [_draw_blob(rng, frames) for _ in range(rng.integers(0, 4))]
 
-    height, base = SCALE * rng.uniform(56, 82), MARGIN + SCALE * rng.uniform(105, 113)
+    height, base = SCALE * rng.uniform(66, 82), MARGIN + SCALE * rng.uniform(105, 113)
     people = [_act(rng, clip.n_frames, clip.spans, height, base)]
     if rng.random() < BYSTANDER:
         people.insert(0, _act(rng, clip.n_frames, (), 0.7 * height, base - 0.15 * height))
@@ -291,10 +292,8 @@ def _paint(clip: Clip, seed: int) -> Iterator[np.ndarray]:
     scene = np.empty((SCENE_HEIGHT, SCENE_WIDTH, 3), np.uint8)
     image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    for frame, (at, light_at) in enumerate(offsets.tolist()):
-        cv2.addWeighted(
-            world[:, at : at + SCENE_WIDTH], 0.75, light[:, light_at : light_at + SCENE_WIDTH], 0.25, 0, scene
-        )
+    for frame, at in enumerate(offsets.tolist()):
+        np.copyto(scene, world[:, at : at + SCENE_WIDTH])
         for blob in blobs:
             cv2.circle(scene, blob.centre[frame], blob.radius, blob.colour, cv2.FILLED, cv2.LINE_8, FRACTION_BITS)
         for person in people:
@@ -306,7 +305,7 @@ def _paint(clip: Clip, seed: int) -> Iterator[np.ndarray]:
 def render_clip(clip: Clip, out: Path, seed: int) -> None:
     """Render one clip to its MP4 file (H.264); the same clip and seed give the same bytes."""
     with atomic(out / "videos" / f"{clip.video_id}.mp4") as path, av.open(path, "w", format="mp4") as container:
-        options = {"preset": "veryfast", "crf": "23", "threads": "1", "g": str(4 * FPS)}
+        options = {"preset": "superfast", "crf": "23", "threads": "1", "g": str(4 * FPS)}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for image in _paint(clip, seed):

@@ -140,12 +140,12 @@ class Action:
 
 
 ACTIONS = {
-    "jumping-jack": Action(jumping_jack, 1.0, (0.0, 0.7)),
-    "wave": Action(wave, 0.75, (0.0, 0.7)),
-    "squat": Action(squat, 1.6, (0.3, 1.3)),
-    "punch": Action(punch, 0.9, (0.5, 1.3)),
-    "kick": Action(kick, 1.2, (0.5, 1.3)),
-    "toe-touch": Action(toe_touch, 1.9, (0.3, 1.3)),
+    "jumping-jack": Action(jumping_jack, 1.0, (0.0, 0.5)),
+    "wave": Action(wave, 0.75, (0.0, 0.5)),
+    "squat": Action(squat, 1.6, (0.6, 1.2)),
+    "punch": Action(punch, 0.9, (0.7, 1.3)),
+    "kick": Action(kick, 1.2, (0.7, 1.3)),
+    "toe-touch": Action(toe_touch, 1.9, (0.6, 1.2)),
 }
 
 

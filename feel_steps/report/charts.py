@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-WIDTH, HEIGHT = 420, 250
-LEFT, RIGHT, TOP, BOTTOM = 42, 84, 14, 34  # room for tick labels, and for the series' names at their ends
+WIDTH, HEIGHT = 420, 210
+LEFT, TOP, BOTTOM = 42, 14, 34  # room for tick labels
+NAMES = 84  # room for the series' names at their ends
 LABEL_GAP = 14.0
 
 
@@ -75,6 +76,7 @@ def line_chart(
     if not series:
         return None
     xs, ys = np.concatenate([one.x for one in series]), np.concatenate([one.y for one in series])
+    right = WIDTH - (NAMES if any(one.name for one in series) else 12)
     low, high = float(ys.min()), float(ys.max())
     ticks = nice_ticks(min(0.0, low) if unit else low, max(high, 0.1) if unit else high)
     x_low, x_high = float(xs.min()), float(xs.max())
@@ -82,8 +84,8 @@ def line_chart(
     x_ticks = [tick for tick in x_ticks if x_low <= tick <= x_high] or [x_low]
 
     def at_x(value: float) -> float:
-        middle = (LEFT + WIDTH - RIGHT) / 2
-        return round(LEFT + (value - x_low) / (x_high - x_low) * (WIDTH - RIGHT - LEFT), 1) if x_high > x_low else middle
+        middle = (LEFT + right) / 2
+        return round(LEFT + (value - x_low) / (x_high - x_low) * (right - LEFT), 1) if x_high > x_low else middle
 
     def at_y(value: float) -> float:
         return round(HEIGHT - BOTTOM - (value - ticks[0]) / (ticks[-1] - ticks[0]) * (HEIGHT - BOTTOM - TOP), 1)
@@ -99,7 +101,7 @@ def line_chart(
         upper = [(at_x(x), at_y(min(y, ticks[-1]))) for x, y in zip(one.x, one.y + spread, strict=True)]
         lower = [(at_x(x), at_y(max(y, ticks[0]))) for x, y in zip(one.x, one.y - spread, strict=True)]
         marks = [
-            {"x": x, "y": y, "text": f"{one.name}, {x_label} {a:g}: {write(b)}"}
+            {"x": x, "y": y, "text": f"{one.name}, {x_label} {a:g}: {write(b)}".removeprefix(", ")}
             for (x, y), a, b in zip(points, one.x.tolist(), one.y.tolist(), strict=True)
         ]
         lines.append(
@@ -109,7 +111,7 @@ def line_chart(
                 "path": _path(points),
                 "band": _path([*upper, *lower[::-1]]) if spread.any() else "",
                 "marks": marks if dots else [],
-                "label": {"x": WIDTH - RIGHT + 10, "y": end},
+                "label": {"x": right + 10, "y": end},
                 "end": points[-1],
             }
         )
@@ -121,7 +123,7 @@ def line_chart(
         "lines": lines,
         "x_ticks": [(at_x(tick), f"{tick:g}") for tick in x_ticks],
         "y_ticks": [(at_y(tick), write(tick)) for tick in ticks],
-        "box": {"w": WIDTH, "h": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM},
+        "box": {"w": WIDTH, "h": HEIGHT, "left": LEFT, "right": right, "top": TOP, "bottom": HEIGHT - BOTTOM},
     }
 
 

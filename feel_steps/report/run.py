@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +16,21 @@ from feel_steps.report.summary import frame
 from feel_steps.snippets import runs
 
 
+def locate(video_ids: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Row of each video in a table's column, int64."""
+    return pd.Index(among).get_indexer(pd.Index(video_ids))
+
+
 @dataclass(frozen=True)
 class Run:
-    """Tables of one run. One variant and seed are shown in detail: the first of each.
+    """Tables of one run. The first seed of the first variant is the one to show in detail.
 
     Attributes
     ----------
     folder : path
         results/{run}
     seeds : dict of str to list of int
-        The seeds of each variant, in the order in which to show them.
+        The seeds of each variant.
     iterations : int
         Of the variant and seed that are shown.
     """
@@ -69,7 +73,7 @@ class Run:
 
     @cached_property
     def attention(self) -> Columns:
-        """Of the last iteration, as are the following."""
+        """Of the last iteration, as is what follows."""
         return self.table(self.iterations, "attention")
 
     @cached_property
@@ -89,39 +93,46 @@ class Run:
         """Where each video's snippets stand in the attention table."""
         return {video_id: slice(start, stop) for video_id, start, stop in runs(self.attention["video_id"])}
 
-    def rows(self, video_ids: np.ndarray) -> np.ndarray:
-        """Row of each id in the videos table, int64."""
-        return pd.Index(self.videos["video_id"]).get_indexer(video_ids)
+    @property
+    def clusters(self) -> int:
+        """K."""
+        return self.attention["activation"].shape[1]
+
+    @property
+    def scaled(self) -> bool:
+        """Whether distances lie between 0 and 1, as CCI's d* does and a plain Euclidean distance does not."""
+        return bool(np.isfinite(self.refined["jaccard"]).all())
+
+    @cached_property
+    def assigned(self) -> np.ndarray:
+        """Cluster of each video, int [N]; of those that were not clustered, the strongest class."""
+        scores = self.table(self.iterations, "embeddings")
+        assigned = np.zeros(len(self.videos["video_id"]), int)
+        assigned[locate(scores["video_id"], self.videos["video_id"])] = scores["score"].argmax(1)
+        assigned[locate(self.refined["video_id"], self.videos["video_id"])] = self.refined["cluster"]
+        return assigned
 
     def mapped_names(self) -> dict[int, str]:
-        """Class names of clusters, by the published many-to-one mapping: the heaviest class of each; {} without truth."""
-        path = self.place(self.iterations) / "mapping.parquet"
-        if not path.exists():
-            return {}
-        mapping = artifacts.read(path, "mapping")
-        found = pd.DataFrame({name: mapping[name] for name in mapping})
-        found = found[found["protocol"] == (found["protocol"].iloc[0] if len(found) else "")]
-        best = found.sort_values("weight", ascending=False, kind="stable").drop_duplicates("cluster")
-        return {int(c): str(label) for c, label in zip(best["cluster"], best["label"], strict=True)}
+        """Name of each cluster that the annotations map to a class: its majority class."""
+        mapping = self.table(self.iterations, "mapping")
+        majority = (mapping["protocol"] == "published") & (mapping["weight"] == 1)
+        return dict(zip(mapping["cluster"][majority].tolist(), mapping["label"][majority], strict=True))
 
 
-def find_run(folder: Path, variants: list[str]) -> Run:
-    """Find what a run folder holds; ``variants``, those of the config, give the order.
+def find_run(folder: Path) -> Run:
+    """Find what a run consists of: the variants, seeds and iterations that its metrics speak of, in their order.
 
     Raises
     ------
     InputError
-        There is no finished iteration.
+        The metrics are missing or damaged, or speak of nothing.
     """
-    found: dict[str, dict[int, int]] = {}
-    for place in folder.glob("*/seed-*/iter-*"):
-        numbers = re.fullmatch(r"seed-(\d+)/iter-(\d+)", "/".join(place.parts[-2:]))
-        if numbers and (place / "attention.parquet").exists():
-            seed, iteration = int(numbers[1]), int(numbers[2])
-            seeds = found.setdefault(place.parts[-3], {})
-            seeds[seed] = max(iteration, seeds.get(seed, 0))
-    if not found:
-        raise InputError(f"{folder}: no finished iteration ({{variant}}/seed-{{seed}}/iter-{{i}}); run the workflow first")
-    order = [name for name in variants if name in found] or sorted(found)
-    seeds_of = {name: sorted(found[name]) for name in order}
-    return Run(folder, seeds_of, found[order[0]][seeds_of[order[0]][0]])
+    metrics = artifacts.read(folder / "metrics.parquet", "metrics")
+    table = pd.DataFrame({name: metrics[name] for name in ("variant", "seed", "iteration")})
+    if not len(table):
+        raise InputError(f"{folder / 'metrics.parquet'}: no iteration in it; run the workflow first")
+    iterations = table.groupby(["variant", "seed"], sort=False)["iteration"].max()
+    seeds: dict[str, list[int]] = {}
+    for variant, seed in iterations.index:
+        seeds.setdefault(variant, []).append(int(seed))
+    return Run(folder, seeds, int(iterations.iloc[0]))

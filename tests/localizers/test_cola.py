@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from feel_steps.errors import InputError
-from feel_steps.localizers.cola import CoLA, SnippetConv, dilate, erode, median, top
+from feel_steps.localizers.cola import CoLA, SnippetConv, dilate, drop, erode, median, top
 
 GOLDENS = Path(__file__).parents[3] / "shared" / "goldens"
 
@@ -107,3 +107,11 @@ def test_very_short_videos_have_finite_losses(length):
     losses["loss"].backward()
     assert all(torch.isfinite(value) for value in losses.values())
     assert all(torch.isfinite(weight.grad).all() for weight in model.parameters())
+
+
+def test_dropout_keeps_its_share_and_the_mean():
+    torch.manual_seed(0)
+    dropped = drop(torch.ones(1001, 1000), 0.7)
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.7, abs=2e-3)
+    assert dropped.mean().item() == pytest.approx(1, abs=5e-3)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.3])

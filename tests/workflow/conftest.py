@@ -25,7 +25,7 @@ TINY = {
     "dataset": {"layout": "cola", "path": "data", "annotations": "data/gt.json", "parts": 2},
     "features": {"fps": 25, "window": 16, "stride": 16},
     "refine": {"k1": 4, "k2": 2},
-    "train": {"steps": 8, "batch": 4, "length": 16, "hidden": 16},
+    "train": {"steps": 8, "batch": 4, "length": 16, "settings": {"hidden": 16}},
 }
 
 

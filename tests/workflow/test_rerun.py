@@ -6,10 +6,16 @@ import shutil
 
 from .conftest import ROOT
 
-STEPS = (
-    "pool_features cluster_videos refine_clusters select_instances train_localizer attend_videos localize_actions "
-    "evaluate_iteration"
-).split()
+STEPS = [
+    "pool_features",
+    "cluster_videos",
+    "refine_clusters",
+    "select_instances",
+    "train_localizer",
+    "attend_videos",
+    "localize_actions",
+    "evaluate_iteration",
+]
 END = {"gather_metrics", "write_report"}
 
 

@@ -14,8 +14,7 @@ def test_removing_the_annotations_changes_no_byte_but_metrics_and_report(workspa
     with_truth = workspace.digests()
     workspace.configure(dataset={"annotations": None})
     (workspace.folder / "data/gt.json").unlink()
-    shutil_results = workspace.results
-    for artifact in [*shutil_results.rglob("*.parquet"), *shutil_results.rglob("*.safetensors")]:
+    for artifact in [*workspace.results.rglob("*.parquet"), *workspace.results.rglob("*.safetensors")]:
         artifact.unlink()
     workspace.snakemake()
     without = workspace.digests()

@@ -1,0 +1,679 @@
+"""CCI, clustering confidence improvement: k-reciprocal Jaccard distances between videos and cluster centres.
+
+The definition is METHOD.md's: for ONE centre c and N videos, over these N + 1 points, never the other centres,
+
+    N(i, k)   i itself and its k nearest
+    R(i)      k1-reciprocal neighbours, H(j) the same for k1/2; X(i) = R(i) and each H(j), j in R(i), mostly inside R(i)
+    V_i       exp(-D^_ij) over j in X(i), summing to 1; then the mean of V over the first k2 of i's ranking
+    d*(c, i)  (1 - λ) d_J + λ D^_ci,  d_J = 1 - m / (2 - m),  m = Σ_j min(V_cj, V_ij)
+
+with D the squared Euclidean distance and D^ each row of it by its own maximum. Exactly this is computed, faster:
+
+1. The videos are ranked once, in blocks of one matrix product (:func:`rank`). What is kept is each video's n nearest.
+2. A centre that enters a video's list only pushes its last neighbour out. So R and H with the centre are the mutual
+   neighbours of the videos, less those last in a list that the centre enters, plus the centre's own (:class:`_Mutual`).
+3. d_J < 1 takes a common neighbour, so only videos that reach the support of V_c through R and H are encoded anew.
+
+Ranking is by float64 differences wherever the order hangs on them; a point itself stands first, and of equally distant
+points the centre goes before the videos, and these by index. A row of D that is all zero stays zero in D^.
+
+After Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017, as FEEL (arXiv
+2312.07384) applies it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+
+import numpy as np
+from scipy import sparse
+from threadpoolctl import ThreadpoolController
+
+from feel_steps.artifacts import Columns
+from feel_steps.errors import InputError
+from feel_steps.progress import Progress
+
+METRICS = ("euclidean", "cosine")
+
+SLACK = 8  # candidates of the float32 ranking beyond those wanted; fewer and more videos are ranked twice
+TILE = {"cpu": (512, 8192), "device": (2048, 32768)}  # videos by videos of one matrix product
+
+Proposal = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Product = Callable[[np.ndarray, slice, np.ndarray, int, type], Proposal]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def refined_distances(
+    features: np.ndarray,
+    centres: np.ndarray,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    metric: str = "euclidean",
+    count_self: bool = False,
+    device: str | None = None,
+) -> np.ndarray:
+    """Refined distance d* of every video to every centre.
+
+    Parameters
+    ----------
+    features : float32 [N, D]
+        Pooled videos.
+    centres : float32 [K, D]
+    k1 : int
+        Neighbours of the reciprocal sets.
+    k2 : int
+        First of the ranking whose encodings are averaged (local query expansion); 1 switches that off.
+    lambda_value : float
+        λ, the weight of the plain distance beside the Jaccard distance.
+    metric : {"euclidean", "cosine"}
+        Base distance; "cosine" scales every vector to length 1 first (zero vectors stay zero).
+    count_self : bool
+        Whether a point counts as one of its own k1 nearest. The published code does not count it.
+    device : str, optional
+        Where to rank the videos: "cuda" for example; the CPU if absent. All the rest runs on the CPU.
+
+    Returns
+    -------
+    float32 [K, N]
+
+    Raises
+    ------
+    InputError
+        A setting out of range, or features that are empty, not finite or of another dimension than the centres.
+    """
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, metric, count_self, device)
+    distances = np.empty((len(centres), len(features)), np.float32)
+    for same, (distance, _, _) in refiner:
+        distances[same] = distance
+    return distances
+
+
+def refine(
+    features: np.ndarray,
+    centres: np.ndarray,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    metric: str = "euclidean",
+    count_self: bool = False,
+    device: str | None = None,
+) -> Columns:
+    """Assign every video to the centre that is nearest in the refined distance.
+
+    The centres pass one by one: what is held is the winner and the runner-up of each video, never [K, N].
+
+    Parameters
+    ----------
+    features, centres, k1, k2, lambda_value, metric, count_self, device
+        See :func:`refined_distances`.
+
+    Returns
+    -------
+    dict of columns [N]
+        ``cluster`` int32, the winner (of equally near ones the first); float64: ``distance`` d*, ``jaccard`` d_J and
+        ``euclidean`` D^_ci to the winner, ``margin``, by how much the runner-up is farther (NaN where K = 1).
+
+    Raises
+    ------
+    InputError
+        See :func:`refined_distances`.
+    """
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, metric, count_self, device)
+    cluster = np.zeros(len(features), np.int32)
+    best, jaccard, euclidean, second = (np.full(len(features), np.inf) for _ in range(4))
+    with Progress("refining", len(centres), "centre") as progress:
+        for same, (distance, own_jaccard, own_euclidean) in refiner:
+            for centre in same:
+                wins = distance < best
+                second = np.where(wins, best, np.minimum(second, distance))
+                best = np.where(wins, distance, best)
+                cluster[wins], jaccard[wins], euclidean[wins] = centre, own_jaccard[wins], own_euclidean[wins]
+            progress.advance(len(same))
+    empty = len(centres) - len(np.unique(cluster))
+    if empty:
+        warnings.warn(f"{empty} of {len(centres)} refined clusters have no videos; they are kept, empty", stacklevel=2)
+    margin = second - best if len(centres) > 1 else np.full(len(features), np.nan)
+    return {"cluster": cluster, "distance": best, "jaccard": jaccard, "euclidean": euclidean, "margin": margin}
+
+
+def jaccard_distance(
+    features: np.ndarray,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    metric: str = "euclidean",
+    count_self: bool = False,
+    device: str | None = None,
+    dense: bool = True,
+) -> np.ndarray | sparse.csr_array:
+    """k-reciprocal Jaccard distance d_J between all pairs, without centres: for re-identification, or for DBSCAN.
+
+    Parameters
+    ----------
+    features, k1, k2, metric, count_self, device
+        See :func:`refined_distances`.
+    dense : bool
+        Whether to return the whole matrix; else only what is not at distance 1.
+
+    Returns
+    -------
+    float32 [N, N]
+        d_J; or, where not ``dense``, a CSR array of the similarities 1 - d_J, absent where they are zero.
+
+    Raises
+    ------
+    InputError
+        See :func:`refined_distances`.
+    """
+    features = _checked(features, features, k1, k2, 0.0, metric)[0]
+    n1, nh = _list_lengths(k1, count_self)
+    ranking = rank(features, max(n1, k2), device)
+    R, H = _Mutual(ranking, n1), _Mutual(ranking, nh)
+    N = len(features)
+    V = _encode(R.matrix(), H.matrix(), np.arange(N), _Known(ranking, R, H), ranking.farthest)
+    first = ranking.neighbours[:, :k2]
+    V = (_mean_of(first, N) @ V).tocsr()  # [N, N]
+    V.sort_indices()
+    VT = V.tocsc()
+    blocks = [np.arange(a, min(a + 64, N)) for a in range(0, N, 64)]
+
+    def distances(rows: np.ndarray) -> np.ndarray:
+        """d_J of some videos to all, [B, N]."""
+        block = V[rows]
+        i = np.repeat(np.arange(len(rows)), np.diff(block.indptr))
+        entry, place = _spread(VT.indptr, block.indices)  # all entries of column j, for each entry V_ij
+        pair = i[place] * N + VT.indices[entry]
+        m = np.bincount(pair, np.minimum(block.data[place], VT.data[entry]), minlength=len(rows) * N)
+        return _jaccard(m.reshape(len(rows), N)).astype(np.float32)
+
+    if dense:
+        out = np.empty((N, N), np.float32)
+        for rows, block in zip(blocks, _map(distances, blocks), strict=True):
+            out[rows] = block
+        return out
+    return sparse.vstack(list(_map(lambda rows: sparse.csr_array(1 - distances(rows)), blocks)), "csr")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The n nearest of each of N points, itself first, then by (squared Euclidean distance, index).
+
+    Attributes
+    ----------
+    features : float32 [N, D]
+    neighbours : int32 [N, n]
+    distances : float64 [N, n]
+        Squared.
+    farthest : float64 [N]
+        Squared distance of the farthest of all points.
+    """
+
+    features: np.ndarray
+    neighbours: np.ndarray
+    distances: np.ndarray
+    farthest: np.ndarray
+
+
+def rank(features: np.ndarray, n: int, device: str | None = None) -> Ranking:
+    """Rank the videos around each video, exactly, in O(block · N + N n) memory.
+
+    A float32 matrix product proposes candidates, float64 differences order them. Where rounding might have cost a
+    candidate, the product is repeated in float64, and where that cannot tell either (ties), all differences are taken.
+
+    Parameters
+    ----------
+    features : float32 [N, D]
+    n : int
+        Length of the lists, the video itself included; at most N are given.
+    device : str, optional
+        Where to multiply, with room for the features; the CPU if absent.
+    """
+    N, D = features.shape
+    n = min(n, N)
+    m = min(N, n + SLACK)  # candidates
+    mean = features.mean(0)  # distances do not change with the origin, but cancel less around it
+    squares = _squares(features, mean)  # [N]
+    on_device = device if device is not None and str(device) != "cpu" else None
+    height, width = TILE["device" if on_device else "cpu"]
+    product = _device_product(features, mean, on_device) if on_device else _cpu_product(features, mean)
+    neighbours, distances, farthest = np.empty((N, n), np.int32), np.empty((N, n)), np.empty(N)
+
+    def settle(rows: np.ndarray, dtype: type) -> np.ndarray:
+        """Fill in the lists of some videos [B]; True where they are certain."""
+        near, value = np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0))  # candidates, |y|² - 2 x·y
+        far, far_value = np.zeros(len(rows), np.int64), np.full(len(rows), -np.inf)
+        for a in range(0, N, width):
+            tile = slice(a, min(a + width, N))
+            index, nearest, top, top_value = product(rows, tile, squares[tile], m, dtype)
+            near, value = np.hstack([near, a + index]), np.hstack([value, nearest])
+            if near.shape[1] > m:
+                kept = np.argpartition(value, m - 1, axis=1)[:, :m]
+                near, value = np.take_along_axis(near, kept, 1), np.take_along_axis(value, kept, 1)
+            far, far_value = np.where(top_value > far_value, a + top, far), np.maximum(far_value, top_value)
+        by_index = np.argsort(near, axis=1)  # the stable sort below then leaves ties in the order of their index
+        near, value = np.take_along_axis(near, by_index, 1), np.take_along_axis(value, by_index, 1)
+
+        length, reach = np.sqrt(squares[rows]), np.sqrt(np.maximum(value.max(1) + squares[rows], 0))
+        error = _rounding(D, dtype) * (2 * length + reach) ** 2  # for all within reach, as |y| ≤ |x| + |x - y|
+        itself = near == rows[:, None]
+        close = (value <= (np.partition(value, n - 1, axis=1)[:, n - 1] + 2 * error)[:, None]) & ~itself
+        distance = np.where(itself, -1, np.inf)  # the others cannot be among the first n
+        distance[close] = _pairs(features, np.repeat(rows, close.sum(1)), features, near[close])
+        order = np.argsort(distance, axis=1, kind="stable")[:, :n]
+        neighbours[rows] = np.take_along_axis(near, order, 1)
+        distances[rows] = np.maximum(np.take_along_axis(distance, order, 1), 0)
+        farthest[rows] = _pairs(features, rows, features, far)
+        return (distances[rows, -1] < reach**2 - error) | (m == N)
+
+    pending = np.arange(N)
+    for dtype in (np.float32, np.float64):
+        blocks = np.array_split(pending, math.ceil(len(pending) / height)) if len(pending) else []
+        certain = list(_map(lambda rows: settle(rows, dtype), blocks))  # noqa: B023 (used up before dtype changes)
+        pending = pending[~np.concatenate(certain)] if certain else pending
+
+    vectors, which = np.unique(features[pending], axis=0, return_inverse=True)
+
+    def settle_ties(v: int) -> None:
+        """Fill in the lists of the videos that are equal to one vector."""
+        rows = pending[which.ravel() == v]
+        distance = _pairs(vectors, np.full(N, v), features, np.arange(N))
+        nearest = np.argsort(distance, kind="stable")[:n]
+        listed = np.hstack([rows[:, None], np.broadcast_to(nearest, (len(rows), n))])  # itself first, ...
+        again = np.hstack([np.zeros((len(rows), 1), bool), nearest == rows[:, None]])  # ... and not again
+        order = np.argsort(again, axis=1, kind="stable")[:, :n]
+        neighbours[rows] = np.take_along_axis(listed, order, 1)
+        distances[rows] = distance[neighbours[rows]]
+        farthest[rows] = distance.max()
+
+    for _ in _map(settle_ties, range(len(vectors))):
+        pass
+    return Ranking(features, neighbours, distances, farthest)
+
+
+def _rounding(D: int, dtype: type) -> float:
+    """Error of a squared distance by a matrix product, relative to (|x| + |y|)².
+
+    The probabilistic bound λ √D u of Higham & Mary (SIAM J. Sci. Comput. 2019) with λ = 8, which is far from sharp.
+    """
+    return (8 * math.sqrt(D) + 8) * float(np.finfo(dtype).eps) / 2
+
+
+def _cpu_product(features: np.ndarray, mean: np.ndarray) -> Product:
+    """Give a function for tiles |y|² - 2 x·y of queries x [B, D] and others y [T, D] around the mean.
+
+    Its arguments: the rows of x, the slice of y, |y|² [T], m and the dtype. It returns the m smallest of each query
+    (index in the tile and value, [B, m]) and the largest (index and value, [B]).
+    """
+
+    def product(rows: np.ndarray, tile: slice, squares: np.ndarray, m: int, dtype: type) -> Proposal:
+        x, y = (np.subtract(part, mean, dtype=dtype) for part in (features[rows], features[tile]))
+        values = x @ y.T  # [B, T]
+        values *= -2
+        values += squares.astype(dtype)
+        m = min(m, len(y))
+        near = np.argpartition(values, m - 1, axis=1)[:, :m]
+        far = values.argmax(1)
+        return near, np.take_along_axis(values, near, 1), far, values[np.arange(len(far)), far]
+
+    return product
+
+
+def _device_product(features: np.ndarray, mean: np.ndarray, device: str) -> Product:
+    """:func:`_cpu_product` in torch on a device."""
+    import torch
+
+    if torch.get_float32_matmul_precision() != "highest":
+        raise ValueError("ranking needs true float32 products: torch.set_float32_matmul_precision('highest')")
+    points, origin = torch.tensor(features, device=device), torch.tensor(mean, device=device)
+
+    def product(rows: np.ndarray, tile: slice, squares: np.ndarray, m: int, dtype: type) -> Proposal:
+        kind = torch.float32 if dtype == np.float32 else torch.float64
+        parts = (points[torch.from_numpy(rows).to(device)], points[tile])
+        x, y = (part.to(kind) - origin.to(kind) for part in parts)
+        values = torch.addmm(torch.from_numpy(squares).to(device, kind), x, y.T, alpha=-2)  # [B, T]
+        nearest, near = torch.topk(values, min(m, len(y)), dim=1, largest=False, sorted=False)
+        far_value, far = values.max(1)
+        return near.cpu().numpy(), nearest.cpu().numpy(), far.cpu().numpy(), far_value.cpu().numpy()
+
+    return product
+
+
+class _Mutual:
+    """Mutual neighbours among the videos: pairs (i, j) within the first n of each other's lists."""
+
+    def __init__(self, ranking: Ranking, n: int) -> None:
+        lists = ranking.neighbours[:, :n]
+        N, length = lists.shape
+        ranks = np.tile(np.arange(1, length + 1, dtype=np.int32), N)  # counted from 1: zero is absent
+        ahead = sparse.csr_array((ranks, lists.ravel(), np.arange(0, N * length + 1, length)), shape=(N, N))
+        ahead.sort_indices()
+        back = ahead.T.tocsr()
+        mutual = ahead.multiply(back > 0).tocsr()
+        self.n, self.indptr, self.j = n, mutual.indptr, mutual.indices
+        self.i = np.repeat(np.arange(N, dtype=np.int32), np.diff(self.indptr))
+        last_ahead, last_back = mutual.data == n, back.multiply(ahead > 0).tocsr().data == n
+        # pairs that a centre can part: one is the last of the other's list
+        self._loose = np.flatnonzero(last_ahead | last_back)
+        self._ahead, self._back = last_ahead[self._loose], last_back[self._loose]
+
+    def matrix(self) -> sparse.csr_array:
+        """Reciprocal sets of the videos alone, as rows of ones [N, N]."""
+        return _sets(self.j, self.indptr)
+
+    def with_centre(self, place: np.ndarray, own: np.ndarray) -> sparse.csr_array:
+        """Reciprocal sets when a centre, point N, is among the points, as rows of ones [N + 1, N + 1].
+
+        Parameters
+        ----------
+        place : int [N]
+            The centre's rank in each video's list.
+        own : int [≥ n - 1]
+            The centre's nearest videos.
+        """
+        N = len(place)
+        entered = place < self.n
+        i, j = self.i[self._loose], self.j[self._loose]
+        kept = np.ones(len(self.i), bool)
+        kept[self._loose] = ~(self._ahead & entered[i] | self._back & entered[j])
+        own = np.sort(own[: self.n - 1])
+        own = own[entered[own]]
+        ends = np.concatenate([[0], np.cumsum(kept, dtype=np.int32)])[self.indptr]  # [N + 1]
+        indices = np.insert(self.j[kept], ends[own + 1], N)  # the centre is the last of its neighbours' rows
+        ends += np.searchsorted(own, np.arange(N + 1)).astype(np.int32)
+        indices = np.concatenate([indices, own, [N]], dtype=np.int32)
+        return _sets(indices, np.append(ends, np.int32(len(indices))))
+
+
+class _Known:
+    """Squared distances of the pairs of videos that a list or an expanded set can hold, computed once."""
+
+    def __init__(self, ranking: Ranking, R: _Mutual, H: _Mutual) -> None:
+        self._features, self._N = ranking.features, len(ranking.features)
+        n = ranking.neighbours.shape[1]
+        listed, first = np.unique(
+            self._key(np.repeat(np.arange(self._N), n), ranking.neighbours.ravel()), return_index=True
+        )
+        expanded = (R.matrix() + R.matrix() @ H.matrix()).tocoo()
+        new = np.setdiff1d(self._key(*expanded.coords), listed)
+        chunks = np.array_split(new, math.ceil(len(new) / 4096)) if len(new) else []
+        distances = list(_map(self._compute, chunks))
+        keys, values = np.append(listed, new), np.concatenate([ranking.distances.ravel()[first], *distances])
+        order = np.argsort(keys)
+        self._keys, self._values = keys[order], values[order]
+
+    def _key(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        return np.minimum(i, j) * np.int64(self._N) + np.maximum(i, j)
+
+    def _compute(self, keys: np.ndarray) -> np.ndarray:
+        return _pairs(self._features, keys // self._N, self._features, keys % self._N)
+
+    def __call__(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """Squared distances of pairs [P]; those that only a centre brings together are computed now."""
+        keys = self._key(i, j)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        distances, new = self._values[place], self._keys[place] != keys
+        distances[new] = self._compute(keys[new])
+        return distances
+
+
+def _encode(
+    R: sparse.csr_array,
+    H: sparse.csr_array,
+    rows: np.ndarray,
+    distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    farthest: np.ndarray,
+) -> sparse.csr_array:
+    """V of some points: expand their reciprocal sets, weight them and let each sum to 1.
+
+    Parameters
+    ----------
+    R, H : [P, P]
+        Reciprocal sets of all P points for k1 and k1/2, rows of ones.
+    rows : int [B]
+        The points to encode.
+    distance : callable
+        Squared distances of pairs of points (i, j).
+    farthest : float64 [P]
+
+    Returns
+    -------
+    sparse [B, P]
+    """
+    own = R[rows]
+    overlap = (own @ H).multiply(own).tocsr()  # |H(j) ∩ R(i)| for j in R(i), as H is symmetric
+    mostly = 3 * overlap.data > 2 * np.diff(H.indptr)[overlap.indices]
+    overlap.data[:] = mostly
+    overlap.eliminate_zeros()
+    expanded = (own + overlap @ H).tocsr()
+    i = np.repeat(rows, np.diff(expanded.indptr))
+    weight = np.exp(-_ratio(distance(i, expanded.indices), farthest[i]))
+    total = np.add.reduceat(weight, expanded.indptr[:-1])  # every point is in its own set
+    return sparse.csr_array(
+        (weight / np.repeat(total, np.diff(expanded.indptr)), expanded.indices, expanded.indptr), shape=expanded.shape
+    )
+
+
+class _Refiner:
+    """Insert the distinct centres, one at a time, into one ranking of the videos.
+
+    Iterating gives, for each, the indices of the centre and its equals, and (d*, d_J, D^_ci), all [N].
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        centres: np.ndarray,
+        k1: int,
+        k2: int,
+        lambda_value: float,
+        metric: str,
+        count_self: bool,
+        device: str | None,
+    ) -> None:
+        self.features, self.centres = _checked(features, centres, k1, k2, lambda_value, metric)
+        self.lambda_value = lambda_value
+        n1, nh = _list_lengths(k1, count_self)
+        self.ranking = rank(self.features, max(n1, k2), device)
+        self.R, self.H = _Mutual(self.ranking, n1), _Mutual(self.ranking, nh)
+        self.known = _Known(self.ranking, self.R, self.H)
+        N = len(self.features)
+        self.first = self.ranking.neighbours[:, :k2]  # [N, k2], or all N + 1 points where that is fewer
+        if k2 > N:
+            self.first = np.hstack([self.first, np.full((N, 1), N, np.int32)])
+        self.mean = self.features.mean(0)
+        self.lengths, self.centre_lengths = (np.sqrt(_squares(x, self.mean)) for x in (self.features, self.centres))
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+        _, first, which = np.unique(self.centres, axis=0, return_index=True, return_inverse=True)
+        which, distinct = which.ravel(), np.sort(first)
+        step = max(1, 2**23 // len(self.features))  # centres whose distances to all videos are held at a time
+        for a in range(0, len(distinct), step):
+            block = distinct[a : a + step]
+            work = list(zip(block, self._distances(block), strict=True))
+            for c, result in zip(block, _map(lambda item: self._insert(*item), work), strict=True):
+                yield np.flatnonzero(which == which[c]), result
+
+    def _distances(self, block: np.ndarray) -> np.ndarray:
+        """Squared distances of some centres to all videos, right up to the rounding of a float64 product; [B, N]."""
+        x = np.subtract(self.centres[block], self.mean, dtype=np.float64)
+        squares = self.centre_lengths[block, None] ** 2
+        out = np.empty((len(block), len(self.features)))
+
+        def fill(a: int) -> None:
+            tile = slice(a, a + 2048)
+            y = np.subtract(self.features[tile], self.mean, dtype=np.float64)
+            out[:, tile] = np.maximum(squares + self.lengths[tile] ** 2 - 2 * (x @ y.T), 0)
+
+        for _ in _map(fill, range(0, len(self.features), 2048)):
+            pass
+        return out
+
+    def _place(self, c: int, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rank of centre c in the list of each video [N], and the centre's own list of videos [n or more].
+
+        Squared distances d [N] that are too close to another for the rounding are replaced by exact ones.
+        """
+
+        def measure(videos: np.ndarray) -> None:
+            d[videos] = _pairs(self.centres, np.full(len(videos), c), self.features, videos)
+
+        error = _rounding(self.features.shape[1], np.float64) * (self.centre_lengths[c] + self.lengths) ** 2
+        listed = self.ranking.distances[:, 1:]
+        place = 1 + (listed < (d - error)[:, None]).sum(1)
+        unclear = np.flatnonzero(place != 1 + (listed <= (d + error)[:, None]).sum(1))
+        measure(unclear)
+        place[unclear] = 1 + (listed[unclear] < d[unclear, None]).sum(1)
+
+        last = listed.shape[1]  # a list of n holds the centre itself and n - 1 videos
+        own = np.flatnonzero(d <= np.partition(d, last)[last] + 2 * error.max())
+        measure(own)
+        return place, own[np.argsort(d[own], kind="stable")]
+
+    def _insert(self, c: int, d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Refine the distances of centre c, point N; d [N] are its squared distances to the videos."""
+        N, width = self.first.shape
+        place, own = self._place(c, d)
+        R, H = self.R.with_centre(place, own), self.H.with_centre(place, own)
+        farthest = np.append(np.maximum(self.ranking.farthest, d), d.max())
+
+        def distance(i: np.ndarray, j: np.ndarray) -> np.ndarray:
+            out = np.append(d, 0)[np.where(i == N, j, i)]
+            videos = np.flatnonzero((i < N) & (j < N))
+            out[videos] = self.known(i[videos], j[videos])
+            return out
+
+        of_centre = _encode(R, H, np.append(own[: width - 1], N), distance, farthest)
+        v = np.bincount(of_centre.indices, of_centre.data / width, minlength=N + 1)  # V_c
+
+        rows = np.flatnonzero(R @ (H @ (v > 0)))  # all whose expanded set can meet the support of V_c
+        V = _encode(R, H, rows, distance, farthest)
+        V.data[v[V.indices] == 0] = 0
+        V.eliminate_zeros()
+        ends = np.zeros(N + 2, np.int64)
+        ends[rows + 1] = np.diff(V.indptr)
+        V = sparse.csr_array((V.data, V.indices, np.cumsum(ends)), shape=(N + 1, N + 1))
+
+        first = self.first.copy()
+        first[place < width, -1] = N  # wherever: the mean has no order
+        V = (_mean_of(first, N + 1) @ V).tocsr()
+        video = np.repeat(np.arange(N), np.diff(V.indptr))
+        m = np.bincount(video, np.minimum(V.data, v[V.indices]), minlength=N)
+        jaccard, euclidean = _jaccard(m), _ratio(d, d.max())
+        refined = (1 - self.lambda_value) * jaccard + self.lambda_value * euclidean
+        return refined.astype(np.float32), jaccard, euclidean
+
+
+def _checked(
+    features: np.ndarray, centres: np.ndarray, k1: int, k2: int, lambda_value: float, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and centres as float32, scaled to length 1 for the cosine."""
+    for name, value in {"k1": k1, "k2": k2}.items():
+        if value < 1:
+            raise InputError(f"{name}={value}: expected 1 or more")
+    if not 0 <= lambda_value <= 1:
+        raise InputError(f"lambda={lambda_value}: expected 0 … 1")
+    if metric not in METRICS:
+        raise InputError(f"metric '{metric}': unknown; expected one of {', '.join(METRICS)}")
+    checked = []
+    for name, values in {"features": features, "centres": centres}.items():
+        values = np.ascontiguousarray(values, np.float32)
+        if values.ndim != 2 or not len(values):
+            raise InputError(f"{name}: shape {values.shape}; expected at least one row of vectors")
+        finite = np.isfinite(values).all(1)
+        if not finite.all():
+            raise InputError(f"{name}, row {int(np.argmin(finite))}: NaN or infinite; run the step that wrote it again")
+        if metric == "cosine":
+            length = np.linalg.norm(values, axis=1, keepdims=True)
+            values = values / np.where(length > 0, length, 1)
+        checked.append(values)
+    if checked[0].shape[1] != checked[1].shape[1]:
+        raise InputError(
+            f"centres of dimension {checked[1].shape[1]} but features of dimension {checked[0].shape[1]}; "
+            "cluster these features again"
+        )
+    return checked[0], checked[1]
+
+
+def _list_lengths(k1: int, count_self: bool) -> tuple[int, int]:
+    """Lengths of N(i, k1) and N(i, round(k1/2)), i itself included; round is to even, as published."""
+    return k1 + (not count_self), max(1, round(k1 / 2) + (not count_self))  # an empty H and H = {j} add the same
+
+
+def _square(x: np.ndarray) -> np.ndarray:
+    """|x|² of rows [B, D] of float64."""
+    return np.einsum("bd,bd->b", x, x)
+
+
+def _squares(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """|x - mean|² of many rows [N, D], float64 [N]."""
+    blocks = [x[a : a + 4096] for a in range(0, len(x), 4096)]
+    return np.concatenate(list(_map(lambda block: _square(np.subtract(block, mean, dtype=np.float64)), blocks)))
+
+
+def _pairs(x: np.ndarray, i: np.ndarray, y: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Squared distances of the pairs x[i], y[j] from float64 differences: zero for equals, and the same both ways."""
+    out = np.empty(len(i))
+    for a in range(0, len(i), 64):  # as many as stay in the cache
+        difference = np.subtract(x[i[a : a + 64]], y[j[a : a + 64]], dtype=np.float64)
+        out[a : a + 64] = _square(difference)
+    return out
+
+
+def _ratio(distance: np.ndarray, farthest: np.ndarray) -> np.ndarray:
+    """D^: zero, not NaN, where the farthest point is at distance zero."""
+    return distance / np.where(farthest > 0, farthest, 1)
+
+
+def _jaccard(m: np.ndarray) -> np.ndarray:
+    m = np.minimum(m, 1)  # 1 + 1e-16 would be a negative distance
+    return 1 - m / (2 - m)
+
+
+def _sets(indices: np.ndarray, indptr: np.ndarray) -> sparse.csr_array:
+    """Sets of points, one a row, as a square sparse matrix of ones."""
+    P = len(indptr) - 1
+    return sparse.csr_array((np.ones(len(indices), np.int32), indices, indptr), shape=(P, P))
+
+
+def _mean_of(lists: np.ndarray, points: int) -> sparse.csr_array:
+    """Mean over lists of points [B, k], as a sparse matrix [B, points]."""
+    B, k = lists.shape
+    return sparse.csr_array((np.full(B * k, 1 / k), lists.ravel(), np.arange(0, B * k + 1, k)), shape=(B, points))
+
+
+def _spread(indptr: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Entries indptr[j] … indptr[j + 1] of each j in ``index``, and for each of them its place in ``index``."""
+    count = np.diff(indptr)[index]
+    place = np.repeat(np.arange(len(index)), count)
+    within = np.arange(len(place)) - np.repeat(np.cumsum(count) - count, count)
+    return indptr[index][place] + within, place
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _map(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """``function`` of each item, in order, on as many threads as BLAS may use; each product then runs on one.
+
+    So the bytes do not depend on the number of threads. A few items are in work at a time.
+    """
+    blas = _blas()
+    threads = max([1, *(library["num_threads"] for library in blas.info())])
+    if threads == 1:
+        yield from map(function, items)
+        return
+    with blas.limit(limits=1), ThreadPoolExecutor(threads) as workers:
+        for a in range(0, len(items), 8 * threads):
+            yield from workers.map(function, items[a : a + 8 * threads])

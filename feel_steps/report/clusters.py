@@ -1,0 +1,105 @@
+"""What the clusters are: their typical moments, and where their videos lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import orthogonal_procrustes
+from scipy.optimize import linear_sum_assignment
+from sklearn.decomposition import PCA
+
+from feel_steps.progress import track
+from feel_steps.report.media import thumbnail
+from feel_steps.report.run import Run, locate
+
+MOMENTS = 4  # thumbnails a cluster
+LABELS = 3  # annotated classes a cluster, the most frequent
+GRID = 1000  # the map's coordinates are whole numbers from 0 to this
+
+
+def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Describe each cluster of the last iteration; decodes the pictures of its moments."""
+    refined, selected = run.refined, run.selected
+    truth = pd.DataFrame({key: run.annotations[key] for key in ("video_id", "label")}).drop_duplicates()
+    found: list[dict[str, Any]] = []
+    for c in range(run.clusters):
+        members, chosen = refined["cluster"] == c, selected["cluster"] == c
+        distance = float(refined["distance"][members].mean()) if members.any() else None
+        typical = selected["video_id"][chosen][np.argsort(selected["rank"][chosen], kind="stable")][:MOMENTS]
+        labels = truth.loc[truth["video_id"].isin(refined["video_id"][members]), "label"].value_counts()
+        found.append(
+            {
+                "id": c,
+                "name": names.get(c, ""),
+                "size": int(members.sum()),
+                "selected": int(chosen.sum()),
+                "alike": int((run.assigned == c).sum() - members.sum()),  # not clustered, but of this class
+                "detections": int((run.detections["cluster"] == c).sum()),
+                "distance": distance,
+                "labels": [f"{label} {count}" for label, count in labels.head(LABELS).items()],
+                "moments": [_moment(run, int(row), c) for row in locate(typical, run.videos["video_id"])],
+            }
+        )
+    moments = [moment for card in found for moment in card["moments"]]
+    for moment in track(moments, "decoding typical moments", len(moments), "picture"):
+        path = run.videos["path"][moment["row"]]
+        moment["picture"] = thumbnail(path, moment["time"]) if path else None
+    return found
+
+
+def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:
+    """The snippet of a video at which a class is most active; among equals, the one of highest actionness."""
+    video_id = run.videos["video_id"][row]
+    part, attention = run.snippets[video_id], run.attention
+    best = np.lexsort((-attention["actionness"][part], -attention["activation"][part, cluster]))[0]
+    middle = float(attention["t_start"][part][best] + attention["t_end"][part][best]) / 2
+    return {"row": row, "video": video_id, "time": round(middle, 2)}
+
+
+def embedding_map(run: Run) -> dict[str, Any]:
+    """Where the clustered videos lie, two principal components of their vectors at each iteration.
+
+    A principal component may point either way, and clusters are numbered afresh each time: every iteration is turned
+    onto the one after it, and its clusters take the number of the final cluster that they share most videos with.
+    """
+    video_ids, final = run.refined["video_id"], run.refined["cluster"]
+    places: list[dict[str, list[int]]] = []
+    xy: np.ndarray | None = None
+    for iteration in range(run.iterations, 0, -1):
+        pooled, refined = run.table(iteration, "pooled"), run.table(iteration, "refined")
+        xy = _project(pooled["feature"][locate(video_ids, pooled["video_id"])], onto=xy)
+        extent = np.ptp(xy, 0)
+        grid = np.round((xy - xy.min(0)) / np.where(extent > 0, extent, 1) * GRID).astype(int)
+        labels = refined["cluster"][locate(video_ids, refined["video_id"])]
+        places.append(
+            {
+                "x": grid[:, 0].tolist(),
+                "y": grid[:, 1].tolist(),
+                "cluster": _match(labels, final).tolist(),
+                "selected": np.isin(video_ids, run.table(iteration, "selected")["video_id"]).astype(int).tolist(),
+            }
+        )
+    rows = locate(video_ids, run.videos["video_id"])
+    return {"grid": GRID, "video": rows.tolist(), "iterations": places[::-1]}
+
+
+def _project(features: np.ndarray, onto: np.ndarray | None) -> np.ndarray:
+    """Two principal components [N, 2] of features [N, D], of size 1, turned to lie on others of the same videos."""
+    axes = min(2, *features.shape)
+    xy = np.zeros((len(features), 2))
+    if len(features) > 1:
+        xy[:, :axes] = PCA(axes, svd_solver="randomized", random_state=0).fit_transform(features)
+    if onto is not None:
+        xy = xy @ orthogonal_procrustes(xy, onto)[0]
+    return xy / (np.linalg.norm(xy) or 1.0)
+
+
+def _match(labels: np.ndarray, final: np.ndarray) -> np.ndarray:
+    """Renumber clusters [N] as the final ones that they share most videos with, one to one."""
+    size = max(labels.max(), final.max()) + 1
+    shared = np.zeros((size, size), int)
+    np.add.at(shared, (labels, final), 1)
+    return linear_sum_assignment(shared, maximize=True)[1][labels]

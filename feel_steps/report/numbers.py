@@ -1,0 +1,111 @@
+"""What the metrics say: a verdict, charts over the iterations, tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from feel_steps.report.charts import Series, line_chart, thin
+from feel_steps.report.run import Run
+from feel_steps.report.summary import headline, pick, show
+
+STAGES = [("k-means", "cluster"), ("refined", "refine"), ("selected", "select")]
+PRECISIONS = [("average", "mAP"), ("at tIoU 0.5", "mAP@0.5"), ("one-to-one", "mAP_hungarian")]
+
+
+def of_variant(run: Run) -> pd.DataFrame:
+    """Metrics of the variant that is shown, all seeds."""
+    return run.metrics[run.metrics["variant"] == run.variant]
+
+
+def verdict(run: Run) -> str:
+    """One line on what came out, of the seed that is shown."""
+    metrics = of_variant(run)
+    metrics = metrics[metrics["seed"] == run.seed]
+
+    def value(stage: str, metric: str, iteration: int) -> float | None:
+        rows = pick(metrics[metrics["iteration"] == iteration], (stage,), metric)
+        return float(rows["value"].iloc[0]) if len(rows) else None
+
+    groups = f"{run.clusters} group{'s' * (run.clusters != 1)} of videos"
+    first, last = value("cluster", "nmi", 1), value("refine", "nmi", run.iterations)
+    if last is not None:
+        start = f" ({first:.2f} at the start)" if first is not None else ""
+        precision = value("localize", "mAP", run.iterations)
+        found = f" The moments found reach an average mAP of {precision:.2f}." if precision is not None else ""
+        return f"{groups} that agree with the annotations at NMI {last:.2f}{start}.{found}"
+    stability = value("refine", "stability", run.iterations)
+    kept = f", whose last two rounds agree at NMI {stability:.2f}" if stability is not None else ""
+    return f"{groups}{kept}. There are no annotations to compare them with."
+
+
+def charts(run: Run) -> list[dict[str, Any]]:
+    """Progress over the iterations: agreement with the annotations, or what can be said without; selection; loss."""
+    metrics = of_variant(run)
+
+    def curve(name: str, stages: tuple[str, ...], metric: str) -> Series:
+        groups = pick(metrics, stages, metric).groupby("iteration")["value"]
+        mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
+        return Series(name, mean.index.to_numpy(float), mean.to_numpy(float), spread.to_numpy(float))
+
+    agreement = [curve(name, (stage,), "nmi") for name, stage in STAGES]
+    precision = [curve(name, ("localize",), metric) for name, metric in PRECISIONS]
+    found = [
+        line_chart("Clusters against annotations (NMI)", "iteration", agreement, unit=True),
+        line_chart("Localization (mAP)", "iteration", precision, unit=True),
+    ]
+    if not any(found):
+        stability = curve("", ("refine",), "stability")
+        silhouette = curve("", ("refine", "cluster"), "silhouette")
+        found = [
+            line_chart("Agreement with the iteration before (NMI)", "iteration", [stability], unit=True),
+            line_chart("Silhouette", "iteration", [silhouette]),
+        ]
+    share = curve("", ("select",), "share")
+    found.append(line_chart("Share of videos selected", "iteration", [share], unit=True, percent=True))
+    losses = []
+    for iteration in range(1, run.iterations + 1):
+        training = run.table(iteration, "training")
+        losses.append(Series(f"iteration {iteration}", *thin(training["step"].astype(float), training["loss"])))
+    found.append(line_chart("Training loss", "step", losses, dots=False))
+    return [chart for chart in found if chart]
+
+
+def iterations(run: Run) -> dict[str, Any]:
+    """The headline numbers, one row an iteration."""
+    metrics = of_variant(run)
+    columns = headline(metrics)
+    rows = [
+        [str(iteration), *(show(pick(group, stages, metric)["value"], metric) for _, stages, metric in columns)]
+        for iteration, group in metrics.groupby("iteration")
+    ]
+    return {"heads": ["iteration", *(heading for heading, _, _ in columns)], "rows": rows}
+
+
+def everything(run: Run) -> dict[str, Any]:
+    """Every metric there is, one column an iteration."""
+    metrics = of_variant(run)
+    steps = sorted(set(metrics["iteration"]))
+    rows = []
+    for (stage, metric), group in metrics.groupby(["stage", "metric"], sort=False):
+        cells = [show(group.loc[group["iteration"] == i, "value"], str(metric)) for i in steps]
+        rows.append([stage, metric, *cells])
+    return {"heads": ["stage", "metric", *(f"iteration {i}" for i in steps)], "rows": rows}
+
+
+def comparison(run: Run) -> dict[str, Any] | None:
+    """Variants and seeds beside each other, at their last iteration; None for a single run."""
+    if sum(map(len, run.seeds.values())) == 1:
+        return None
+    metrics = run.metrics
+    last = metrics[metrics["iteration"] == metrics.groupby(["variant", "seed"])["iteration"].transform("max")]
+    columns = [column for column in headline(metrics) if column[2] != "share"]
+    rows = []
+    for variant, seeds in run.seeds.items():
+        own = last[last["variant"] == variant]
+        parts = [(str(seed), own[own["seed"] == seed]) for seed in seeds]
+        for label, part in [*parts, ("mean ± sd", own)] if len(seeds) > 1 else parts:
+            cells = [show(pick(part, stages, metric)["value"], metric) for _, stages, metric in columns]
+            rows.append({"variant": variant, "seed": label, "cells": cells, "total": part is own})
+    return {"heads": [heading for heading, _, _ in columns], "rows": rows}

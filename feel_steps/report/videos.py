@@ -1,0 +1,91 @@
+"""What was found in each video, packed for the page: curves as bytes, segments as short lists."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feel_steps.report.media import relative_url
+from feel_steps.report.run import Run, locate
+
+CLASSES = 3  # activation curves a video
+DETECTIONS = 30  # listed detections a video, the strongest
+POINTS = 800  # of a curve, more than a screen has room for
+
+
+def records(run: Run, page: Path) -> list[dict[str, Any]]:
+    """One record a video, in the order of the videos table; ``page`` is where their addresses start from."""
+    videos, detections = run.videos, run.detections
+    N = len(videos["video_id"])
+    distance = np.full(N, np.nan)
+    distance[locate(run.refined["video_id"], videos["video_id"])] = run.refined["distance"]
+    chosen = np.isin(videos["video_id"], run.selected["video_id"])
+    row = locate(detections["video_id"], videos["video_id"])
+    order = np.lexsort((-detections["score"], row))
+    bounds = np.searchsorted(row[order], np.arange(N + 1))
+    truth = _truth(run)
+    found = []
+    for i, video_id in enumerate(videos["video_id"]):
+        strongest = order[bounds[i] : bounds[i + 1]][:DETECTIONS]
+        classes = list(dict.fromkeys([int(run.assigned[i]), *detections["cluster"][strongest].tolist()]))[:CLASSES]
+        path = videos["path"][i]
+        found.append(
+            {
+                "id": video_id,
+                "split": videos["split"][i],
+                "url": relative_url(path, page) if path else None,
+                "duration": round(float(videos["duration"][i]), 2),
+                "cluster": int(run.assigned[i]),
+                "distance": float(f"{distance[i]:.4g}") if np.isfinite(distance[i]) else None,
+                "selected": bool(chosen[i]),
+                "classes": classes,
+                "found": _segments(run, strongest),
+                "more": int(bounds[i + 1] - bounds[i] - len(strongest)),
+                "truth": truth.get(video_id, []),
+                **_curves(run, video_id, classes),
+            }
+        )
+    return found
+
+
+def _segments(run: Run, rows: np.ndarray) -> list[tuple[int, float, float, float]]:
+    """Detections as (cluster, start, end, score)."""
+    d = run.detections
+    columns = d["cluster"][rows], d["t_start"][rows].round(2), d["t_end"][rows].round(2), d["score"][rows].round(3)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _truth(run: Run) -> dict[str, list[tuple[str, float, float]]]:
+    """Annotations of each video as (label, start, end), in time order."""
+    found: dict[str, list[tuple[str, float, float]]] = {}
+    a = run.annotations
+    for i in np.lexsort((a["t_end"], a["t_start"])):
+        segment = a["label"][i], round(float(a["t_start"][i]), 2), round(float(a["t_end"][i]), 2)
+        found.setdefault(a["video_id"][i], []).append(segment)
+    return found
+
+
+def _curves(run: Run, video_id: str, classes: list[int]) -> dict[str, Any]:
+    """Actionness and class activations of a video, with the time of their first point and from one to the next."""
+    part, attention = run.snippets[video_id], run.attention
+    middle = (attention["t_start"][part] + attention["t_end"][part]) / 2  # [T]
+    width = -(-len(middle) // POINTS)  # snippets a point, of which the highest counts
+    starts = np.arange(0, len(middle), width)
+    step = float(middle[-1] - middle[0]) / max(1, len(middle) - 1)
+    return {
+        "start": round(float(middle[0]) + step * (width - 1) / 2, 3),
+        "step": round(step * width, 4),
+        "actionness": _pack(np.maximum.reduceat(attention["actionness"][part][None], starts, axis=1)),
+        "activation": _pack(np.maximum.reduceat(attention["activation"][part, classes].T, starts, axis=1)),
+    }
+
+
+def _pack(curves: np.ndarray) -> dict[str, Any]:
+    """Curves [n, T] as bytes in base64: value = low + byte / 255 · (high - low)."""
+    low, high = min(0.0, float(curves.min())), float(curves.max())
+    levels = np.round((curves - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
+    coded = [base64.b64encode(curve.tobytes()).decode() for curve in levels]
+    return {"low": float(f"{low:.4g}"), "high": float(f"{high:.4g}"), "curves": coded}
