@@ -20,5 +20,5 @@ for file in config["custom_rules"]:
 rule all:
     default_target: True
     input:
-        RUN / "metrics.parquet",
-        RUN / "report.html",
+        f"{RUN}/metrics.parquet",
+        f"{RUN}/report.html",

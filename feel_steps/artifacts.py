@@ -204,6 +204,9 @@ class FeatureWriter:
             empty = {"video_id": [], "snippet": [], "feature": np.zeros((0, dimension), np.float32)}
             pq.write_table(_to_arrow("features", empty, self._metadata), self._path, **_layout("features"))
         else:
+            written = self._writer.schema.metadata
+            late = {key: value for key, value in (self._metadata or {}).items() if key.encode() not in written}
+            self._writer.add_key_value_metadata(late)
             self._writer.close()
 
 
@@ -211,7 +214,10 @@ class FeatureWriter:
 def write_features(
     path: str | Path, dimension: int = 1, metadata: Mapping[str, str] | None = None
 ) -> Iterator[FeatureWriter]:
-    """Open a features table for streaming; the file appears, whole, when the block succeeds."""
+    """Open a features table for streaming; the file appears, whole, when the block succeeds.
+
+    ``metadata`` may grow until then: which videos were skipped is known only at the end.
+    """
     with atomic(path) as temporary:
         writer = FeatureWriter(temporary, metadata)
         yield writer
@@ -230,7 +236,7 @@ def _open(path: str | Path) -> pq.ParquetFile:
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Metadata of a table, as given to :func:`write`, with ``feel.kind`` and ``feel.version``."""
-    raw = _open(path).schema_arrow.metadata or {}
+    raw = _open(path).metadata.metadata or {}
     return {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW")}
 
 

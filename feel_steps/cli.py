@@ -124,6 +124,7 @@ def import_annotations(
         Path | None,
         typer.Option(help="ActivityNet-style JSON, or CSV video_id,label,t_start,t_end; none: an empty table"),
     ] = None,
+    unreadable: Annotated[Path | None, typer.Option(help="table of videos left out; they may be annotated")] = None,
 ) -> None:
     """Read ground truth, which evaluation and report alone will see.
 
@@ -132,7 +133,61 @@ def import_annotations(
     from feel_steps import artifacts
     from feel_steps.dataset.layouts import read_annotations
 
-    artifacts.write(out, "annotations", read_annotations(annotations, artifacts.read(manifest, "manifest")))
+    skipped = artifacts.read(unreadable, "skipped")["video_id"].tolist() if unreadable else ()
+    artifacts.write(out, "annotations", read_annotations(annotations, artifacts.read(manifest, "manifest"), skipped))
+
+
+@app.command()
+def extract(
+    manifest: Annotated[Path, typer.Option(help="manifest table")],
+    part: Annotated[int, typer.Option(min=0, help="which part of it")],
+    out: Annotated[Path, typer.Option(help="features table")],
+    extractor: Annotated[str, typer.Option(help="descriptors | cola: read CoLA's folders")] = "descriptors",
+    root: Annotated[Path | None, typer.Option(help="extractor cola: the folder that holds features/")] = None,
+    fps: Annotated[float, typer.Option(help="frames a second")] = 25.0,
+    window: Annotated[int, typer.Option(min=1, help="frames of a snippet")] = 16,
+    stride: Annotated[int, typer.Option(min=1, help="frames from one snippet to the next")] = 16,
+    on_bad_video: Annotated[str, typer.Option(help="fail | skip")] = "fail",
+) -> None:
+    """Extract the snippet features of one part of the videos.
+
+    Example: feel-steps extract --manifest manifest.parquet --part 0 --fps 15 --stride 8 --out features/part-0000.parquet
+    """
+    from feel_steps import artifacts
+    from feel_steps.features.extract import extract_part
+
+    extract_part(
+        artifacts.read(manifest, "manifest"),
+        part,
+        out,
+        extractor=extractor,
+        root=root,
+        fps=fps,
+        window=window,
+        stride=stride,
+        on_bad_video=on_bad_video,
+    )
+
+
+@app.command()
+def index(
+    parts: Annotated[list[Path], typer.Argument(help="features tables")],
+    manifest: Annotated[Path, typer.Option(help="manifest table")],
+    unreadable: Annotated[Path, typer.Option(help="table of videos that import left out")],
+    out: Annotated[Path, typer.Option(help="videos table")],
+    out_skipped: Annotated[Path, typer.Option(help="table of all videos left out, with reasons")],
+) -> None:
+    """List the videos that have features, and how their snippets lie in time.
+
+    Example: feel-steps index --manifest manifest.parquet --unreadable unreadable.parquet --out videos.parquet
+    --out-skipped skipped.parquet features/part-*.parquet
+    """
+    from feel_steps import artifacts
+    from feel_steps.dataset.videos import index as step
+
+    videos, skipped = step(artifacts.read(manifest, "manifest"), artifacts.read(unreadable, "skipped"), parts)
+    artifacts.write(out, "videos", videos)
+    artifacts.write(out_skipped, "skipped", skipped)
 
 
 @app.command()
@@ -280,7 +335,8 @@ def train(
     Example: feel-steps train --videos videos.parquet --features features --selected selected.parquet --clusters 20
     --out model.safetensors --out-training training.parquet
     """
-    from feel_steps import artifacts, localizers
+    from feel_steps import artifacts
+    from feel_steps.localizers import weights
     from feel_steps.snippets import load_snippets
     from feel_steps.train import train as step
 
@@ -310,7 +366,7 @@ def train(
         checkpoint=checkpoint,
     )
     artifacts.write(out_training, "training", table)
-    localizers.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": steps})
+    weights.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": steps})
     checkpoint.unlink(missing_ok=True)
 
 
@@ -344,13 +400,14 @@ def attend(
     Example: feel-steps attend --videos videos.parquet --features features --model model.safetensors
     --out attention.parquet --out-embeddings embeddings.parquet
     """
-    from feel_steps import artifacts, localizers
+    from feel_steps import artifacts
     from feel_steps.attend import attend as step
+    from feel_steps.localizers import weights
     from feel_steps.snippets import load_snippets
 
     table = artifacts.read(videos, "videos")
     attention, embeddings = step(
-        localizers.load(model),
+        weights.load(model),
         load_snippets(table, features),
         table,
         length=length,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -86,18 +87,40 @@ def deterministic(seed: int, threads: int | None = None) -> Iterator[None]:
         CPU threads; the bytes of a result depend on their number.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    mode = torch.get_deterministic_debug_mode()
     filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     cores = torch.get_num_threads()
     with torch.random.fork_rng():
         try:
-            torch.use_deterministic_algorithms(True)
+            # as use_deterministic_algorithms(True), which would first load PyTorch's compiler, for 3 s
+            torch.set_deterministic_debug_mode("error")
             # spare the pass that fills fresh memory with NaN: nothing here reads what it has not written
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             torch.set_num_threads(threads or cores)
             torch.manual_seed(seed)
             yield
         finally:
-            torch.use_deterministic_algorithms(strict, warn_only=warn)
+            torch.set_deterministic_debug_mode(mode)
             torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
             torch.set_num_threads(cores)
+
+
+# what PyTorch, cuBLAS and cuDNN say when an allocation fails; only some are an OutOfMemoryError
+NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
+
+
+@contextmanager
+def out_of_memory(what: str, device: torch.device, advice: str) -> Iterator[None]:
+    """Run a block; where memory runs out, on the device or in RAM, say so in one line, and what to do.
+
+    Raises
+    ------
+    InputError
+        Memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not NO_MEMORY.search(str(error)):
+            raise
+        raise InputError(f"{what}: out of memory on {describe(device)}; {advice}") from None

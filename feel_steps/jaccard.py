@@ -28,7 +28,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -275,18 +275,9 @@ def rank(features: np.ndarray, n: int, device: str | None = None) -> Ranking:
         farthest[rows] = _pairs(features, rows, features, far)
         return (distances[rows, -1] < reach**2 - error) | (m == N)
 
-    pending = np.arange(N)
-    for dtype in (np.float32, np.float64):
-        blocks = np.array_split(pending, math.ceil(len(pending) / height)) if len(pending) else []
-        certain = list(_map(lambda rows: settle(rows, dtype), blocks))  # noqa: B023 (used up before dtype changes)
-        pending = pending[~np.concatenate(certain)] if certain else pending
-
-    vectors, which = np.unique(features[pending], axis=0, return_inverse=True)
-
-    def settle_ties(v: int) -> None:
-        """Fill in the lists of the videos that are equal to one vector."""
-        rows = pending[which.ravel() == v]
-        distance = _pairs(vectors, np.full(N, v), features, np.arange(N))
+    def settle_ties(rows: np.ndarray) -> int:
+        """Fill in the lists of some equal videos; their number."""
+        distance = _pairs(features, np.full(N, rows[0]), features, np.arange(N))
         nearest = np.argsort(distance, kind="stable")[:n]
         listed = np.hstack([rows[:, None], np.broadcast_to(nearest, (len(rows), n))])  # itself first, ...
         again = np.hstack([np.zeros((len(rows), 1), bool), nearest == rows[:, None]])  # ... and not again
@@ -294,9 +285,19 @@ def rank(features: np.ndarray, n: int, device: str | None = None) -> Ranking:
         neighbours[rows] = np.take_along_axis(listed, order, 1)
         distances[rows] = distance[neighbours[rows]]
         farthest[rows] = distance.max()
+        return len(rows)
 
-    for _ in _map(settle_ties, range(len(vectors))):
-        pass
+    pending = np.arange(N)
+    with Progress("ranking", N, "video") as progress:
+        for dtype in (np.float32, np.float64):
+            blocks = np.array_split(pending, math.ceil(len(pending) / height)) if len(pending) else []
+            left = []
+            for rows, certain in zip(blocks, _map(partial(settle, dtype=dtype), blocks), strict=True):
+                left.append(rows[~certain])
+                progress.advance(int(certain.sum()))
+            pending = np.concatenate(left) if left else pending
+        for number in _map(settle_ties, [pending[same] for same in _equal_rows(features[pending])]):
+            progress.advance(number)
     return Ranking(features, neighbours, distances, farthest)
 
 
@@ -494,14 +495,13 @@ class _Refiner:
         self.lengths, self.centre_lengths = (np.sqrt(_squares(x, self.mean)) for x in (self.features, self.centres))
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-        _, first, which = np.unique(self.centres, axis=0, return_index=True, return_inverse=True)
-        which, distinct = which.ravel(), np.sort(first)
+        equal = _equal_rows(self.centres)
         step = max(1, 2**23 // len(self.features))  # centres whose distances to all videos are held at a time
-        for a in range(0, len(distinct), step):
-            block = distinct[a : a + step]
-            work = list(zip(block, self._distances(block), strict=True))
-            for c, result in zip(block, _map(lambda item: self._insert(*item), work), strict=True):
-                yield np.flatnonzero(which == which[c]), result
+        for a in range(0, len(equal), step):
+            block = equal[a : a + step]
+            centres = np.array([same[0] for same in block])
+            work = list(zip(centres, self._distances(centres), strict=True))
+            yield from zip(block, _map(lambda item: self._insert(*item), work), strict=True)
 
     def _distances(self, block: np.ndarray) -> np.ndarray:
         """Squared distances of some centres to all videos, right up to the rounding of a float64 product; [B, N]."""
@@ -629,6 +629,14 @@ def _pairs(x: np.ndarray, i: np.ndarray, y: np.ndarray, j: np.ndarray) -> np.nda
     return out
 
 
+def _equal_rows(x: np.ndarray) -> list[np.ndarray]:
+    """Groups of equal rows of x [N, D], as indices, by the first of each."""
+    rows = np.ascontiguousarray(x + 0.0).view(np.dtype((np.void, x.itemsize * x.shape[1]))).ravel()  # -0.0 is 0.0
+    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
+    members = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which, minlength=1))[:-1])
+    return [members[group] for group in np.argsort(first)]
+
+
 def _ratio(distance: np.ndarray, farthest: np.ndarray) -> np.ndarray:
     """D^: zero, not NaN, where the farthest point is at distance zero."""
     return distance / np.where(farthest > 0, farthest, 1)
@@ -670,7 +678,7 @@ def _map(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[
     So the bytes do not depend on the number of threads. A few items are in work at a time.
     """
     blas = _blas()
-    threads = max([1, *(library["num_threads"] for library in blas.info())])
+    threads: int = max([1, *(library["num_threads"] for library in blas.info())])
     if threads == 1:
         yield from map(function, items)
         return

@@ -94,10 +94,11 @@ def localize(
         raise InputError(f"attention table: video '{unknown[0]}' is not in the videos table; run the attend step again")
     if unscored := sorted(rows.keys() - scored.keys()):
         raise InputError(f"embeddings table: video '{unscored[0]}' is missing; run the attend step again")
-    if rows and (K := attention["activation"].shape[1]) != embeddings["score"].shape[1]:
+    K, scored_K = attention["activation"].shape[1], embeddings["score"].shape[1]
+    if rows and scored_K != K:
         raise InputError(
-            f"embeddings table: scores of {embeddings['score'].shape[1]} clusters, but activations of {K} in the attention "
-            "table; run the attend step again"
+            f"embeddings table: scores of {scored_K} clusters, but activations of {K} in the attention table; "
+            "run the attend step again"
         )
     found: list[Segments] = []
     named: list[np.ndarray] = []
@@ -240,7 +241,8 @@ def soften(t_start: np.ndarray, t_end: np.ndarray, score: np.ndarray, sigma: flo
     by_first = np.argsort(np.concatenate([a, b]), kind="stable")
     others, decay = np.concatenate([b, a])[by_first], decay[by_first]
     starts = np.concatenate([[0], np.cumsum(np.bincount(np.concatenate([a, b]), minlength=len(order)))])
-    left, final, kept = score[order], score[order], []
+    left, final = score[order], score[order]
+    kept: list[int] = []
     while len(kept) < len(order) and left[best := int(np.argmax(left))] >= LEAST_SOFT:
         kept.append(best)
         final[best], left[best] = left[best], -np.inf

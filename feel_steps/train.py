@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feel_steps import devices, localizers
+from feel_steps import devices
 from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
+from feel_steps.localizers import weights
 from feel_steps.localizers.base import Localizer
 from feel_steps.progress import Progress
 from feel_steps.snippets import Snippets
@@ -198,7 +199,7 @@ class Checkpoint:
         tensors = {f"model.{name}": weight for name, weight in model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
-        localizers.write_tensors(self.path, tensors, {"identity": self.identity, "log": asdict(log)})
+        weights.write_tensors(self.path, tensors, {"identity": self.identity, "log": asdict(log)})
         self.saved = time.monotonic()
 
     def restore(self, model: Localizer, optimizer: Adam) -> Log:
@@ -210,7 +211,7 @@ class Checkpoint:
         if not self.path.exists():
             return Log()
         try:
-            tensors, about = localizers.read_tensors(self.path)
+            tensors, about = weights.read_tensors(self.path)
         except InputError as error:
             print(f"training: from the start, since {error}", file=sys.stderr)
             return Log()
@@ -331,23 +332,16 @@ def train(
         "batch": batch, "length": length, "learning_rate": learning_rate, "weight_decay": weight_decay,
         "precision": str(dtype), "device": where.type, "torch": torch.__version__,
     }  # fmt: skip
-    try:
-        with devices.deterministic(seed, threads):
-            identity = digest(fixed, snippets, rows, targets) if checkpoint else ""
-            model = localizers.build(localizer, snippets.features.shape[1], clusters, **(settings or {})).to(where)
-            optimizer = Adam(model.parameters(), learning_rate, weight_decay)
-            batches = Batches(snippets, rows, targets, batch, length, seed, where)
-            kind = str(dtype).removeprefix("torch.")
-            print(f"training: {localizer}, {len(rows)} videos, {kind} on {devices.describe(where)}", file=sys.stderr)
-            log = _loop(model, optimizer, batches, Checkpoint(checkpoint, identity), steps, dtype)
-            print(f"training: ended with {devices.describe(where)}", file=sys.stderr)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        raise InputError(
-            f"training: out of memory on {devices.describe(where)}; lower train.batch ({batch}) "
-            f"or train.length ({length})"
-        ) from None
+    advice = f"lower train.batch ({batch}) or train.length ({length})"
+    with devices.out_of_memory("training", where, advice), devices.deterministic(seed, threads):
+        identity = digest(fixed, snippets, rows, targets) if checkpoint else ""
+        model = weights.build(localizer, snippets.features.shape[1], clusters, **(settings or {})).to(where)
+        optimizer = Adam(model.parameters(), learning_rate, weight_decay)
+        batches = Batches(snippets, rows, targets, batch, length, seed, where)
+        kind = str(dtype).removeprefix("torch.")
+        print(f"training: {localizer}, {len(rows)} videos, {kind} on {devices.describe(where)}", file=sys.stderr)
+        log = _loop(model, optimizer, batches, Checkpoint(checkpoint, identity), steps, dtype)
+        print(f"training: ended with {devices.describe(where)}", file=sys.stderr)
     return model.eval(), log.columns(learning_rate)
 
 

@@ -36,11 +36,10 @@ INTERPRETER = (
     if CONDA
     else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
-shell.prefix(
-    f"{INTERPRETER}export PYTHONPATH={shlex.quote(str(ROOT))}; ".replace(
-        "{", "{{"
-    ).replace("}", "}}")
-)
+STRICT = "set -euo pipefail; "  # Snakemake's own prefix, which ours replaces: a step's failure must pass through "| tee"
+PREFIX = f"{STRICT}{INTERPRETER}export PYTHONPATH={shlex.quote(str(ROOT))}; "
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
+
 
 
 wildcard_constraints:

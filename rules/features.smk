@@ -63,6 +63,7 @@ rule import_videos:
 rule import_annotations:
     input:
         manifest=f"{RUN}/manifest.parquet",
+        unreadable=f"{RUN}/unreadable.parquet",
         truth=TRUTH or [],
     output:
         annotations=f"{RUN}/annotations.parquet",
@@ -74,7 +75,8 @@ rule import_annotations:
         truth=flags({"annotations": TRUTH}),
         source=get_source("dataset/layouts.py"),
     shell:
-        "python -m feel_steps import-annotations --manifest {input.manifest:q} {params.truth}"
+        "python -m feel_steps import-annotations --manifest {input.manifest:q} --unreadable {input.unreadable:q}"
+        " {params.truth}"
         " --out {output.annotations:q} 2>&1 | tee {log:q}"
 
 

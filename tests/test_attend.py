@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feel_steps import artifacts, localizers
+from feel_steps import artifacts
 from feel_steps.attend import attend, spread, uniform_positions
 from feel_steps.errors import InputError
+from feel_steps.localizers import weights
 from feel_steps.snippets import Snippets
 
 
@@ -25,7 +26,7 @@ def make(lengths, dimension=5, clusters=3, **extra):
         "snippet_window": np.full(n, 16, np.int32),
     }
     torch.manual_seed(0)
-    return localizers.build("cola", dimension, clusters, hidden=8, **extra), snippets, videos
+    return weights.build("cola", dimension, clusters, hidden=8, **extra), snippets, videos
 
 
 def test_every_snippet_has_its_row_and_the_cells_tile_the_video():

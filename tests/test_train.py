@@ -6,23 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feel_steps import localizers
 from feel_steps import train as training
 from feel_steps.errors import InputError
-from feel_steps.snippets import Snippets
+from feel_steps.localizers import weights
 from feel_steps.train import Batches, sample_positions, train
+from tests.tiny import make_snippets
 
 TINY = {"hidden": 16}
-
-
-def make_snippets(lengths=(30, 12, 7, 45, 20, 16), dimension=6, seed=0):
-    """Videos of two classes in turn; the middle third of each is action, along an axis of its class."""
-    rng = np.random.default_rng(seed)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    features = rng.normal(scale=0.3, size=(offsets[-1], dimension)).astype(np.float32)
-    for i, (start, length) in enumerate(zip(offsets, lengths, strict=False)):
-        features[start + length // 3 : start + 2 * length // 3, i % 2] += 2
-    return Snippets([f"v{i}" for i in range(len(lengths))], features, offsets)
 
 
 def run(snippets=None, labels=(0, 1, 0, 1, 0, 1), **options):
@@ -153,9 +143,9 @@ def test_a_broken_checkpoint_is_not_used(tmp_path, capsys):
 def test_a_saved_model_comes_back_whole_and_its_bytes_repeat(tmp_path):
     model = run()[0]
     for name in ("a", "b"):
-        localizers.save(model, tmp_path / f"{name}.safetensors", {"seed": 0, "steps": 25, "rate": 0.25})
+        weights.save(model, tmp_path / f"{name}.safetensors", {"seed": 0, "steps": 25, "rate": 0.25})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    again = localizers.load(tmp_path / "a.safetensors")
+    again = weights.load(tmp_path / "a.safetensors")
     assert same(model, again)
     assert again.settings == model.settings
 
@@ -163,11 +153,11 @@ def test_a_saved_model_comes_back_whole_and_its_bytes_repeat(tmp_path):
 def test_a_damaged_model_is_named(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(InputError, match="no such file"):
-        localizers.load(path)
-    localizers.save(run(steps=1)[0], path)
+        weights.load(path)
+    weights.save(run(steps=1)[0], path)
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(InputError, match="model.safetensors: not a safetensors file"):
-        localizers.load(path)
+        weights.load(path)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +182,8 @@ def test_a_loss_that_is_not_finite_names_its_step():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"localizer": "colla"}, "localizer 'colla': no such localizer; choose one of"),
-        ({"settings": {"hiden": 3}}, "localizer 'cola': got an unexpected keyword argument 'hiden'"),
+        ({"localizer": "colla"}, "localizer 'colla': no such localizer; did you mean 'cola'?"),
+        ({"settings": {"hiden": 3}}, "localizer 'cola': it has no setting 'hiden'; did you mean 'hidden'?"),
         ({"steps": 0}, "train.steps: 0; expected 1 or more"),
     ],
 )

@@ -38,7 +38,7 @@ from feel_steps.progress import Progress
 FPS = 15
 WIDTH, HEIGHT = 160, 120
 SECONDS = (20.0, 60.0)  # length of a clip
-OCCUPANCY = (0.38, 0.5)  # share of a clip that is action
+OCCUPANCY = (0.35, 0.45)  # share of a clip that is action, but for half an instance
 INSTANCE = (1.5, 5.0)  # seconds, one instance of an action
 TWO_ACTIONS = 0.15  # share of the clips with a second action
 CONTRAST = 0.25  # of the background, 0..1
@@ -82,8 +82,8 @@ def _draw_spans(rng: np.random.Generator, actions: list[str]) -> tuple[int, tupl
     seconds = low + (high - low) * rng.beta(1.3, 2.6)
     if len(actions) > 1:
         seconds = max(seconds, low + (high - low) / 4)  # room for several instances of both
-    target, tempo = rng.uniform(*OCCUPANCY) * seconds - 1.5, rng.uniform(0.8, 1.25)
     longest = min(INSTANCE[1], seconds / (4 + 2 * len(actions)))  # in a short clip, room for several
+    target, tempo = rng.uniform(*OCCUPANCY) * seconds - longest / 2, rng.uniform(0.8, 1.25)
     instances: list[tuple[str, int, int]] = []  # action, repeats, frames
     while sum(frames for *_, frames in instances) < target * FPS or len(instances) < 2 + len(actions):
         action = actions[len(instances) % len(actions)]
@@ -253,7 +253,9 @@ def _draw_blob(rng: np.random.Generator, frames: np.ndarray) -> Blob:
     )
     centre = np.mod(path, size) - radius
     return Blob(
-        np.round(centre * 16).astype(int).tolist(), round(radius * 16), _draw_colour(rng, (0.1, 0.6), (0.3, 0.9))
+        np.round(centre * 2**FRACTION_BITS).astype(int).tolist(),
+        round(radius * 2**FRACTION_BITS),
+        _draw_colour(rng, (0.1, 0.6), (0.3, 0.9)),
     )
 
 
@@ -361,7 +363,7 @@ def render(out: Path, *, train: int = 40, test: int = 20, seed: int = 0, workers
         for path in (out / "videos" / split).glob("clip-[0-9]*.mp4"):
             if f"{split}/{path.stem}" not in planned:
                 path.unlink()
-    spawn = multiprocessing.get_context("spawn")  # forked copies of OpenCV's thread pool would hang
+    spawn = multiprocessing.get_context("spawn")  # forked copies of OpenCV's thread pool may hang
     with (
         Progress("rendering", len(clips), "video") as progress,
         ProcessPoolExecutor(min(workers, len(clips)), spawn, cv2.setNumThreads, (1,)) as pool,

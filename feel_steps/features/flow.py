@@ -12,9 +12,16 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+
+def _dis() -> cv2.DenseOpticalFlow:
+    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    engine.setFinestScale(1)  # half size; the preset's quarter loses a figure's limbs in small pictures
+    return engine
+
+
 FLOWS: dict[str, Callable[[], cv2.DenseOpticalFlow]] = {
-    "dis": lambda: cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST),
-    "tvl1": lambda: cv2.optflow.DualTVL1OpticalFlow_create(),
+    "dis": _dis,
+    "tvl1": lambda: cv2.optflow.DualTVL1OpticalFlow.create(),
 }
 
 

@@ -43,10 +43,9 @@ def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
                 "moments": [_moment(run, int(row), c) for row in locate(typical, run.videos["video_id"])],
             }
         )
-    moments = [moment for card in found for moment in card["moments"]]
-    for moment in track(moments, "decoding typical moments", len(moments), "picture"):
-        path = run.videos["path"][moment["row"]]
-        moment["picture"] = thumbnail(path, moment["time"]) if path else None
+    moments = [moment for card in found for moment in card["moments"] if moment["path"]]
+    for moment in track(moments, "decoding typical moments", len(moments), "picture") if moments else ():
+        moment["picture"] = thumbnail(moment["path"], moment["time"])
     return found
 
 
@@ -56,7 +55,8 @@ def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:
     part, attention = run.snippets[video_id], run.attention
     best = np.lexsort((-attention["actionness"][part], -attention["activation"][part, cluster]))[0]
     middle = float(attention["t_start"][part][best] + attention["t_end"][part][best]) / 2
-    return {"row": row, "video": video_id, "time": round(middle, 2)}
+    path = run.videos["path"][row]
+    return {"row": row, "video": video_id, "path": path, "time": round(middle, 2), "picture": None}
 
 
 def embedding_map(run: Run) -> dict[str, Any]:

@@ -220,13 +220,13 @@
     const cluster = filters.cluster.value, split = filters.split?.value ?? "";
     shown = byName.filter((i) => (cluster === "" || videos[i].cluster === +cluster) && (!split || videos[i].split === split) && words.every((word) => haystack[i].includes(word)));
     const key = keys[filters.sort.value];
-    if (key) shown.sort((a, b) => key(a) - key(b) || 0);
+    if (key) shown.sort((a, b) => key(a) - key(b) || 0); // two without a value: Infinity - Infinity
     page = 0;
     render();
   }
 
-  function turn(by_) {
-    page += by_;
+  function turn(pages) {
+    page += pages;
     render();
     by("videos").scrollIntoView();
   }

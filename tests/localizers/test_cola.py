@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from feel_steps.errors import InputError
-from feel_steps.localizers.cola import CoLA, SnippetConv, dilate, drop, erode, median, top
+from feel_steps.localizers.cola import CoLA, dilate, erode
+from feel_steps.localizers.parts import SnippetConv, drop, median, top
 
 GOLDENS = Path(__file__).parents[3] / "shared" / "goldens"
 

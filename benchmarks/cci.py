@@ -1,0 +1,136 @@
+"""What CCI costs and what it changes.
+
+    python benchmarks/cci.py                                    # small: one minute
+    python benchmarks/cci.py --sizes 1000,2000,5000,10000,20000,50000,100000,200000
+    python benchmarks/cci.py --activitynet                      # N = 4819, K = 100, D = 2048
+    python benchmarks/cci.py --cola-folder FOLDER --clusters 12  # NMI on the training videos of a CoLA folder
+
+Times are given in units of one N x D x N float32 matrix product, measured beside each run on the same machine, by the
+clock ("wall") and by the processor time of all threads ("cpu", which other programs disturb less).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from feel_steps.cluster import cluster
+from feel_steps.jaccard import rank, refine
+
+Times = tuple[float, float]  # wall, cpu seconds
+
+
+def timed(function: Callable[[], Any]) -> tuple[Times, Any]:
+    """Wall and processor seconds of a call, and its result."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = function()
+    return (time.perf_counter() - wall, time.process_time() - cpu), result
+
+
+def unit(features: np.ndarray) -> Times:
+    """Seconds of one N x D x N float32 product, from blocks of rows where N² would not fit."""
+    other = features.copy()  # numpy would use the symmetry of X X'
+    rows = min(len(features), 4096)
+    scale = len(features) / rows
+    wall, cpu = min(timed(lambda: features[:rows] @ other.T)[0] for _ in range(2))
+    return wall * scale, cpu * scale
+
+
+def memory(key: str) -> float:
+    """A value of this process's /proc/self/status in MiB (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+
+
+def peak(function: Callable[[], Any]) -> tuple[Times, float, Any]:
+    """Times of a call, the memory in MiB that it took above what was held before, and its result."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = memory("VmRSS")
+    times, result = timed(function)
+    return times, memory("VmHWM") - before, result
+
+
+def sample(kind: str, N: int, D: int, K: int) -> np.ndarray:
+    """Seeded videos [N, D]: "groups", K of them, non-negative, of 64 inner dimensions; or "noise", the worst case."""
+    generator = np.random.default_rng(0)
+    if kind == "noise":
+        return generator.standard_normal((N, D), np.float32)
+    basis = generator.standard_normal((64, D), np.float32) / 8
+    inner = generator.standard_normal((K, 64), np.float32)[generator.integers(0, K, N)]
+    inner += 0.8 * generator.standard_normal((N, 64), np.float32)
+    features = inner @ basis
+    features += 0.3 * generator.standard_normal((N, D), np.float32)
+    return np.maximum(features, 0, out=features)
+
+
+def speed(problems: list[tuple[str, int, int, int]], starts: int) -> Table:
+    """Time and memory of k-means and CCI."""
+    table = Table(title=f"k-means ({starts} of its starts), then CCI (k1 20, k2 6, λ 0.3)")
+    heads = "videos,N,D,K,unit s,ranking,CCI wall,CCI cpu,CCI s,k-means s,CCI / k-means,CCI MiB"
+    for head in heads.split(","):
+        table.add_column(head, justify="left" if head == "videos" else "right")
+    for kind, N, D, K in problems:
+        features = sample(kind, N, D, K)
+        product = unit(features)
+        kmeans, (_, _, centres) = timed(lambda: cluster(features, K, 0, n_init=starts))  # noqa: B023
+        ranking, _ = timed(lambda: rank(features, 21))  # noqa: B023
+        cci, mebibytes, _ = peak(lambda: refine(features, centres))  # noqa: B023
+        again = unit(features)
+        wall, cpu = ((a + b) / 2 for a, b in zip(product, again, strict=True))
+        table.add_row(
+            kind, str(N), str(D), str(K), f"{wall:.2f}", f"{ranking[1] / cpu:.2f}", f"{cci[0] / wall:.2f}",
+            f"{cci[1] / cpu:.2f}", f"{cci[0]:.1f}", f"{kmeans[0]:.1f}", f"{cci[0] / kmeans[0]:.2f}", f"{mebibytes:.0f}",
+        )  # fmt: skip
+    return table
+
+
+def quality(folder: Path, clusters: int) -> Table:
+    """NMI of k-means and of the refined labels against the first class of each training video."""
+    from sklearn.metrics import normalized_mutual_info_score
+
+    names = (folder / "split_train.txt").read_text().split()
+    database = json.loads((folder / "gt.json").read_text())["database"]
+    truth = [database[name]["annotations"][0]["label"] for name in names]
+    streams = [[np.load(folder / f"features/train/{s}/{n}.npy").mean(0) for n in names] for s in ("rgb", "flow")]
+    features = np.hstack([np.array(stream, np.float32) for stream in streams])  # [N, 2048]
+    table = Table(title=f"NMI, {len(names)} training videos, {clusters} clusters")
+    for head in ("seed", "k-means", "refined", "videos that moved"):
+        table.add_column(head, justify="right")
+    scores = []
+    for seed in range(5):
+        labels, _, centres = cluster(features, clusters, seed)
+        refined = refine(features, centres)["cluster"]
+        scores.append([normalized_mutual_info_score(truth, found) for found in (labels, refined)])
+        table.add_row(str(seed), *(f"{score:.3f}" for score in scores[-1]), str(int((labels != refined).sum())))
+    table.add_row("mean", *(f"{score:.3f}" for score in np.mean(scores, 0)), "")
+    return table
+
+
+def main(
+    sizes: Annotated[str, typer.Option(help="Numbers of videos.")] = "1000,2000,4000",
+    dimension: Annotated[int, typer.Option(help="Of the features.")] = 512,
+    clusters: Annotated[int, typer.Option(help="Number of centres.")] = 100,
+    starts: Annotated[int, typer.Option(help="Starts of k-means (the workflow: 10).")] = 1,
+    activitynet: Annotated[bool, typer.Option("--activitynet", help="ActivityNet v1.2's size instead.")] = False,
+    cola_folder: Annotated[Path | None, typer.Option(help="NMI on CoLA's folders instead.")] = None,
+) -> None:
+    """Measure the cost of CCI, or its effect on labelled videos."""
+    if cola_folder is not None:
+        table = quality(cola_folder, clusters)
+    elif activitynet:
+        table = speed([(kind, 4819, 2048, 100) for kind in ("groups", "noise")], starts)
+    else:
+        table = speed([("groups", int(size), dimension, clusters) for size in sizes.split(",")], starts)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

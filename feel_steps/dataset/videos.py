@@ -1,0 +1,120 @@
+"""The videos of a data set: one row of the manifest, and the table of those that have features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from feel_steps import artifacts
+from feel_steps.artifacts import Columns
+from feel_steps.dataset.layouts import require_two_videos
+from feel_steps.errors import InputError
+from feel_steps.snippets import runs
+
+
+@dataclass(frozen=True)
+class Video:
+    """One row of a manifest; ``path`` is None for features in CoLA's folders, ``n_frames`` -1 where it is unknown."""
+
+    video_id: str
+    split: str
+    path: str | None
+    n_frames: int
+    duration: float
+
+
+def videos_of(manifest: Columns, part: int) -> list[Video]:
+    """Videos of one part, in the manifest's order."""
+    columns = (manifest[name].tolist() for name in ("video_id", "split", "path", "n_frames", "duration", "part"))
+    return [Video(*row[:-1]) for row in zip(*columns, strict=True) if row[-1] == part]
+
+
+def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -> tuple[Columns, Columns]:
+    """List the videos that have features, once the parts are found to belong together and to be whole.
+
+    Parameters
+    ----------
+    manifest : columns of a manifest
+    unreadable : columns of a skipped table
+        Videos that import left out.
+    parts : paths of features tables
+        Their metadata say rate, window and stride of the snippets, and which videos extraction left out.
+
+    Returns
+    -------
+    videos : columns of a videos table, in the manifest's order
+    skipped : columns of a skipped table, by video_id
+
+    Raises
+    ------
+    InputError
+        Parts of different extractions or dimensions, a video in none of them or in two, snippets that do not fit a
+        video's duration, or fewer than two training videos left.
+    """
+    contract: dict[str, str] = {}  # setting -> value, the same in all parts
+    found: dict[str, tuple[int, Path]] = {}  # video -> snippets, part
+    reasons: dict[str, str] = {}
+    for path in map(Path, parts):
+        metadata = artifacts.read_metadata(path)
+        reasons |= json.loads(metadata.pop("skipped", "{}"))
+        for key, value in metadata.items():  # a part without a video has no dimension
+            if contract.setdefault(key, value) != value:
+                raise InputError(
+                    f"{path}: extracted with {key} {value}, other parts with {contract[key]}; extract all parts again"
+                )
+        for video_id, n_snippets in _lengths(path):
+            if video_id in found:
+                raise InputError(f"{path}: video '{video_id}' is in {found[video_id][1]} too; extract both parts again")
+            found[video_id] = n_snippets, path
+    if extra := found.keys() - set(manifest["video_id"]):
+        raise InputError(
+            f"{found[min(extra)][1]}: video '{min(extra)}' is not in the manifest; extract this part again"
+        )
+    if missing := [v for v in manifest["video_id"] if v not in found and v not in reasons]:
+        raise InputError(f"manifest: video '{missing[0]}' is in no feature part; extract its part again")
+
+    fps, window, stride = float(contract["fps"]), int(contract["window"]), int(contract["stride"])
+    kept = np.array([video_id in found for video_id in manifest["video_id"]])
+    require_two_videos(
+        manifest["split"][kept], "features", f", {len(reasons)} skipped in extraction" if reasons else ""
+    )
+    videos = {name: manifest[name][kept] for name in ("video_id", "split", "path", "n_frames", "duration")}
+    n_snippets = np.array([found[video_id][0] for video_id in videos["video_id"]], np.int32)
+    # a frame more or less, by rounding, may be a snippet more or less
+    expected = (np.round(videos["duration"] * fps).astype(int) - window) // stride + 1
+    for row in np.flatnonzero(np.abs(n_snippets - expected) > 1)[:1]:
+        video_id = videos["video_id"][row]
+        raise InputError(
+            f"{found[video_id][1]}: video '{video_id}' has {n_snippets[row]} snippets, but {expected[row]} fit in its "
+            f"{videos['duration'][row]:.2f} s; check features.fps, window and stride, or extract it again"
+        )
+    size = len(n_snippets)
+    videos |= {
+        "fps": np.full(size, fps),
+        "n_snippets": n_snippets,
+        "snippet_stride": np.full(size, stride, np.int32),
+        "snippet_window": np.full(size, window, np.int32),
+        "part": np.array([found[video_id][1].name for video_id in videos["video_id"]], object),
+    }
+    return videos, _skipped(manifest, reasons, unreadable)
+
+
+def _lengths(path: Path) -> list[tuple[str, int]]:
+    """Videos of a feature file and their numbers of snippets; the features themselves stay on disk."""
+    video_ids = pq.read_table(path, columns=["video_id"])["video_id"].to_pylist()
+    return [(video_id, stop - start) for video_id, start, stop in runs(video_ids)]
+
+
+def _skipped(manifest: Columns, reasons: dict[str, str], unreadable: Columns) -> Columns:
+    """Table of all videos left out, with reasons."""
+    names = ("video_id", "path", "reason")
+    rows = list(zip(*(unreadable[name] for name in names), strict=True))
+    paths = zip(manifest["video_id"], manifest["path"], strict=True)
+    rows += [(video_id, path, reasons[video_id]) for video_id, path in paths if video_id in reasons]
+    rows.sort(key=lambda row: row[0])
+    return {name: np.array([row[i] for row in rows], object) for i, name in enumerate(names)}

@@ -1,0 +1,125 @@
+"""Localizers built by name, and their weights in files."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from feel_steps import artifacts
+from feel_steps.errors import InputError
+from feel_steps.localizers import LOCALIZERS, check_settings, place_of
+from feel_steps.localizers.base import Localizer
+
+
+def build(name: str, features: int, clusters: int, **settings: Any) -> Localizer:
+    """Make a localizer with fresh weights.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`feel_steps.localizers.LOCALIZERS`.
+    features, clusters : int
+        Dimension F of a snippet's features, and number of classes K.
+    **settings
+        Keyword arguments of the localizer's class.
+
+    Raises
+    ------
+    InputError
+        No localizer has that name; it has no such setting, or the value is of no use.
+    """
+    check_settings(name, settings)
+    module, attribute = place_of(name)
+    localizer = getattr(import_module(module), attribute)
+    parameters = inspect.signature(localizer).parameters
+    for setting, value in settings.items():
+        _check_value(f"localizer '{name}': setting '{setting}'", value, parameters[setting].default)
+    return localizer(features, clusters, **settings)
+
+
+def _check_value(what: str, value: Any, default: Any) -> None:
+    """Refuse a value unlike the default: whole numbers are sizes, others shares and weights."""
+    if isinstance(default, float):
+        fits, expected = type(value) in (int, float) and value >= 0, "a number of 0 or more"
+    elif type(default) is int:
+        fits, expected = type(value) is int and value >= 1, "a whole number of 1 or more"
+    else:
+        fits, expected = type(value) is type(default), f"a {type(default).__name__}"
+    if not fits:
+        raise InputError(f"{what} is {value!r}; expected {expected}, such as {default!r}")
+
+
+def name_of(model: Localizer) -> str:
+    """Give the name by which a localizer is registered."""
+    place = f"{type(model).__module__}:{type(model).__name__}"
+    return next(name for name, own in LOCALIZERS.items() if own == place)
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and JSON metadata as safetensors, atomically; the same values give the same bytes."""
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with artifacts.atomic(path) as temporary:
+        # one key: safetensors writes several in no fixed order
+        save_file(own, temporary, metadata={"feel": json.dumps(metadata, sort_keys=True)})
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`write_tensors` wrote.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged or without our metadata.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; run the step that writes it")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {})["feel"])
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path}: not a safetensors file of feel-steps ({error}); delete it and run its step again"
+        ) from None
+
+
+def save(model: Localizer, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a localizer's weights, with what is needed to build it again.
+
+    Parameters
+    ----------
+    model : Localizer
+    path : path
+        A ``.safetensors`` file; it appears whole or not at all.
+    metadata : mapping, optional
+        JSON values to keep beside: how it was trained.
+    """
+    about = {"localizer": name_of(model), "settings": model.settings, "training": dict(metadata or {})}
+    write_tensors(path, model.state_dict(), about)
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Localizer:
+    """Read a localizer that :func:`save` wrote, ready to attend.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or its weights do not fit its settings.
+    """
+    state, about = read_tensors(path)
+    try:
+        model = build(about["localizer"], **about["settings"])
+        model.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError, InputError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: weights that do not fit their settings ({reason}); run train again") from None
+    return model.to(device).eval()
