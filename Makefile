@@ -4,7 +4,7 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench lock clean
 
 setup: .venv/ready
 
@@ -30,6 +30,13 @@ lint: setup
 
 bench: setup
 	for benchmark in benchmarks/*.py; do python $$benchmark || exit 1; done
+
+lock:  # torch first and exact: pip would otherwise take its newest build
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet torch==2.13.0
+	.lock/bin/python -m pip install --quiet --editable '.[dev,slurm]'
+	.lock/bin/python envs/pin.py
+	rm -rf .lock
 
 clean:
 	rm -rf results .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build ./*.egg-info

@@ -14,7 +14,7 @@ include: "rules/evaluate.smk"
 
 for file in config["custom_rules"]:
 
-    include: custom_rules_path(file)
+    include: get_custom_rules(file)
 
 
 rule all:

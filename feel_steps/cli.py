@@ -429,6 +429,7 @@ def localize(
     cas_thresholds: Annotated[str, typer.Option(help="of activation: start,stop,step")] = "0,0.225,0.025",
     actionness_thresholds: Annotated[str, typer.Option(help="start,stop,step")] = "0.1,0.9,0.025",
     nms: Annotated[float, typer.Option(help="tIoU above which the weaker of two detections goes")] = 0.6,
+    soft_nms: Annotated[float | None, typer.Option(help="soft-NMS instead: width of the Gaussian")] = None,
 ) -> None:
     """Turn attention into detections: proposals scored by outer-inner contrast, then NMS.
 
@@ -446,6 +447,7 @@ def localize(
         cas_thresholds=_range(cas_thresholds, "--cas-thresholds"),
         actionness_thresholds=_range(actionness_thresholds, "--actionness-thresholds"),
         nms=nms,
+        soft_nms=soft_nms,
     )
     artifacts.write(out, "detections", detections)
 
@@ -525,7 +527,7 @@ def report(
 
     Example: feel-steps report --run results/demo --out results/demo/report.html
     """
-    from feel_steps.report.page import report as step
+    from feel_steps.report import report as step
 
     step(run, out, config=_settings(settings, "--settings"))
 
@@ -541,6 +543,42 @@ def summary(run: Annotated[Path, typer.Argument(help="results folder of the run"
 
     typer.echo(table(artifacts.read(run / "metrics.parquet", "metrics")))
     typer.echo(f"report: {run / 'report.html'}")
+
+
+@app.command()
+def compare(
+    run: Annotated[Path, typer.Argument(help="results folder of the run")],
+    a: Annotated[str, typer.Argument(help="a variant")],
+    b: Annotated[str, typer.Argument(help="the variant to compare it with")],
+    tiou: Annotated[str, typer.Option(help="thresholds of mAP")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7",
+    samples: Annotated[int, typer.Option(min=1, help="bootstrap draws")] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Say by how much one variant is better than another: paired bootstrap over videos.
+
+    Example: feel-steps compare results/ablation feel no-cci
+    """
+    from feel_steps.compare import compare as step
+    from feel_steps.compare import sentences
+
+    typer.echo(sentences(step(run, a, b, tiou=_numbers(tiou, "--tiou"), samples=samples, seed=seed), a, b))
+
+
+@app.command()
+def export(
+    detections: Annotated[Path, typer.Option(help="detections table")],
+    videos: Videos,
+    out: Annotated[Path, typer.Option(help="a file; a folder for vtt and fiftyone")],
+    form: Annotated[str, typer.Option(help="activitynet | csv | vtt | fiftyone")] = "activitynet",
+) -> None:
+    """Write detections for other tools.
+
+    Example: feel-steps export --detections detections.parquet --videos videos.parquet --form csv --out found.csv
+    """
+    from feel_steps import artifacts
+    from feel_steps.export import export as step
+
+    step(artifacts.read(detections, "detections"), artifacts.read(videos, "videos"), out, form=form)
 
 
 @app.command("map")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from feel_steps import devices
 from feel_steps.artifacts import Columns
@@ -64,25 +65,49 @@ def sample_positions(lengths: Tensor, T: int, jitter: Tensor) -> Tensor:
     return first + (jitter * span).long()
 
 
-class Adam(torch.optim.Adam):
+class Adam:
     """Adam, fused, over the weights as flat vectors in the order in which they lie in memory.
 
-    A weight that is not laid out row by row would be copied at every step, and back.
+    A weight that is not laid out row by row would be copied at every step, and back. This calls PyTorch's function
+    because the first use of its class loads PyTorch's compiler, for 3 s.
     """
 
     def __init__(self, weights: Iterable[Tensor], learning_rate: float, weight_decay: float) -> None:
-        self.weights = list(weights)
-        flat = [_flat(weight.detach()) for weight in self.weights]
-        super().__init__(flat, lr=learning_rate, weight_decay=weight_decay, fused=True)
+        self.weights, self.learning_rate, self.weight_decay = list(weights), learning_rate, weight_decay
+        self.flat = [_flat(weight.detach()) for weight in self.weights]
+        self.state = {
+            "step": [flat.new_zeros(()) for flat in self.flat],
+            "exp_avg": [torch.zeros_like(flat) for flat in self.flat],
+            "exp_avg_sq": [torch.zeros_like(flat) for flat in self.flat],
+        }
 
     def descend(self, loss: Tensor) -> None:
         """Take one step down the gradient of ``loss``."""
         for weight in self.weights:
             weight.grad = None
         loss.backward()
-        for flat, weight in zip(self.param_groups[0]["params"], self.weights, strict=True):
-            flat.grad = None if weight.grad is None else _flat(weight.grad)
-        self.step()
+        found = [(i, _flat(weight.grad)) for i, weight in enumerate(self.weights) if weight.grad is not None]
+        step, mean, square = ([values[i] for i, _ in found] for values in self.state.values())
+        adam(
+            [self.flat[i] for i, _ in found],
+            [gradient for _, gradient in found],
+            mean,
+            square,
+            [],
+            step,
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name the tensors of the state, for a checkpoint."""
+        return {f"adam.{i}.{name}": value for name, values in self.state.items() for i, value in enumerate(values)}
 
 
 def _flat(tensor: Tensor) -> Tensor:
@@ -197,9 +222,7 @@ class Checkpoint:
         if self.path is None or time.monotonic() - self.saved < CHECKPOINT_SECONDS:
             return
         tensors = {f"model.{name}": weight for name, weight in model.state_dict().items()}
-        for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
-        weights.write_tensors(self.path, tensors, {"identity": self.identity, "log": asdict(log)})
+        weights.write_tensors(self.path, tensors | optimizer.tensors(), {"identity": self.identity, "log": asdict(log)})
         self.saved = time.monotonic()
 
     def restore(self, model: Localizer, optimizer: Adam) -> Log:
@@ -219,12 +242,8 @@ class Checkpoint:
             print(f"training: from the start, since {self.path} is of other settings or data", file=sys.stderr)
             return Log()
         model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("adam."):
-                _, index, moment = name.split(".")
-                state.setdefault(int(index), {})[moment] = tensor
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        for name, tensor in optimizer.tensors().items():
+            tensor.copy_(tensors[name])
         log = Log(**about["log"])
         print(f"training: goes on after step {log.steps[-1]}", file=sys.stderr)
         return log

@@ -19,27 +19,21 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 RUN = f"results/{config['name']}"
-ITERATION = RUN + "/{variant}/seed-{seed}/iter-{iteration}"
-PREVIOUS = RUN + "/{{variant}}/seed-{{seed}}/iter-{previous}"
+FEATURES = f"{RUN}/features"
+ITERATION = f"{RUN}/{{variant}}/seed-{{seed}}/iter-{{iteration}}"
 LOGS = f"{RUN}/logs"
 PARTS = [f"{part:04d}" for part in range(config["dataset"]["parts"])]
 THREADS = config["threads"]
-DEVICE = config["device"]
 
 # Jobs run the package of this folder, with the interpreter that runs Snakemake or, under --use-conda, the environment's.
 # Snakemake removes PYTHONPATH when it activates an environment, and puts this prefix after the activation.
-CONDA = any(
-    method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
+CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
+INTERPRETER = "" if CONDA else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+STRICT = (
+    "set -euo pipefail; "  # Snakemake's own prefix, which ours replaces: a step's failure must pass through "| tee"
 )
-INTERPRETER = (
-    ""
-    if CONDA
-    else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-)
-STRICT = "set -euo pipefail; "  # Snakemake's own prefix, which ours replaces: a step's failure must pass through "| tee"
 PREFIX = f"{STRICT}{INTERPRETER}export PYTHONPATH={shlex.quote(str(ROOT))}; "
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
-
 
 
 wildcard_constraints:
@@ -58,7 +52,7 @@ def flags(values):
     """Command-line options for a mapping of settings, quoted for the shell; null settings are left out."""
     words = []
     for key, value in values.items():
-        name = "--" + key.replace("_", "-")
+        name = f"--{key.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(name if value else name.replace("--", "--no-", 1))
         elif isinstance(value, (list, tuple)):
@@ -76,9 +70,7 @@ def get_listing(folder):
     for file in sorted(Path(folder).rglob("*")):
         if file.is_file():
             status = file.stat()
-            digest.update(
-                f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
-            )
+            digest.update(f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -88,33 +80,39 @@ def get_options(stage):
 
 
 def get_source(*modules):
-    """SHA-256 of the modules that a rule runs: Snakemake's code trigger does not see edits in imported modules."""
+    """SHA-256 of a job's modules, since Snakemake's code trigger does not see edits in imported ones."""
     digest = hashlib.sha256()
     for module in modules:
         place = ROOT / "feel_steps" / module
         for file in sorted(place.rglob("*.*")) if place.is_dir() else [place]:
             if "__pycache__" not in file.parts:
-                digest.update(file.name.encode() + b"\0" + file.read_bytes())
+                digest.update(file.name.encode())
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def get_given(*names):
     """Params function: an option for each of these inputs that the job has (iteration 1 has none of the one before)."""
-    return lambda wildcards, input: flags(
-        {name: input.get(name) or None for name in names}
-    )
+    return lambda wildcards, input: flags({name: input.get(name) or None for name in names})
+
+
+def get_folder(name):
+    """Params function: the folder in which an input lies, or the first of several."""
+
+    def folder(wildcards, input):
+        files = input[name]
+        return str(Path(files if isinstance(files, str) else files[0]).parent)
+
+    return folder
 
 
 def get_previous(name):
     """Input function, the loop's edge: a table of the iteration before, nothing at the first."""
 
     def table(wildcards):
-        iteration = int(wildcards.iteration)
-        return (
-            [PREVIOUS.format(previous=iteration - 1).format(**wildcards) + f"/{name}"]
-            if iteration > 1
-            else []
-        )
+        before = int(wildcards.iteration) - 1
+        folder = ITERATION.format(variant=wildcards.variant, seed=wildcards.seed, iteration=before)
+        return [f"{folder}/{name}"] if before else []
 
     return table
 
@@ -126,14 +124,28 @@ def get_rate(wildcards):
 
 def get_log(rule):
     """Log of one iteration's job."""
-    return ITERATION.replace(RUN, LOGS, 1) + f"/{rule}.log"
+    return f"{ITERATION.replace(RUN, LOGS, 1)}/{rule}.log"
+
+
+def get_attend_options(wildcards):
+    """Attention looks at the videos as training did."""
+    train = get_settings(wildcards)["train"]
+    return flags({key: train[key] for key in ("length", "precision")})
 
 
 def get_iterations(name):
     """One table of every iteration of every variant and seed."""
-    return [
-        ITERATION.format(variant=variant, seed=seed, iteration=iteration) + f"/{name}"
+    folders = [
+        ITERATION.format(variant=variant, seed=seed, iteration=iteration)
         for variant in config["variants"]
         for seed in config["seeds"]
         for iteration in range(1, resolve(config, variant)["iterations"] + 1)
     ]
+    return [f"{folder}/{name}" for folder in folders]
+
+
+def get_custom_rules(file):
+    """Path of a .smk file of the user's, as seen from where Snakemake runs (an include is relative to its includer)."""
+    if not Path(file).is_file():
+        sys.exit(f"error: config: key 'custom_rules': there is no '{file}' (relative to where snakemake runs)")
+    return str(Path(file).resolve())

@@ -21,7 +21,7 @@ rule evaluate_iteration:
     params:
         options=flags(config["evaluate"]),
         previous=get_given("previous"),
-        source=get_source("evaluate.py"),
+        source=get_source("evaluate.py", "detection_map.py", "anatomy.py"),
     shell:
         "python -m feel_steps evaluate --videos {input.videos:q} --annotations {input.annotations:q}"
         " --pooled {input.pooled:q} --clusters {input.clusters:q} --refined {input.refined:q}"
@@ -56,7 +56,8 @@ rule write_report:
     conda:
         "../envs/feel.yaml"
     params:
+        run=get_folder("metrics"),
         settings=flags({"settings": json.dumps(config)}),
         source=get_source("report"),
     shell:
-        "python -m feel_steps report --run {RUN} {params.settings} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m feel_steps report --run {params.run} {params.settings} --out {output:q} 2>&1 | tee {log:q}"

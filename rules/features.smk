@@ -33,10 +33,11 @@ rule render_demo:
         "../envs/feel.yaml"
     threads: THREADS
     params:
+        folder=lambda wildcards, output: str(Path(output.split).parent),
         options=flags(config["demo"]),
         source=get_source("dataset/demo.py"),
     shell:
-        "python -m feel_steps demo {params.options} --workers {threads} --out {DEMO} 2>&1 | tee {log:q}"
+        "python -m feel_steps demo {params.options} --workers {threads} --out {params.folder} 2>&1 | tee {log:q}"
 
 
 rule import_videos:
@@ -85,7 +86,7 @@ rule extract_features:
         manifest=f"{RUN}/manifest.parquet",
         folder=SOURCE,
     output:
-        features=f"{RUN}/features/part-{{part}}.parquet",
+        features=f"{FEATURES}/part-{{part}}.parquet",
     log:
         f"{LOGS}/extract_features/part-{{part}}.log",
     conda:
@@ -103,7 +104,7 @@ rule index_videos:
     input:
         manifest=f"{RUN}/manifest.parquet",
         unreadable=f"{RUN}/unreadable.parquet",
-        parts=expand(f"{RUN}/features/part-{{part}}.parquet", part=PARTS),
+        parts=expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS),
     output:
         videos=f"{RUN}/videos.parquet",
         skipped=f"{RUN}/skipped.parquet",

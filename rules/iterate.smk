@@ -5,7 +5,7 @@
 rule pool_features:
     input:
         videos=f"{RUN}/videos.parquet",
-        features=expand(f"{RUN}/features/part-{{part}}.parquet", part=PARTS),
+        parts=expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS),
         attention=get_previous("attention.parquet"),
         embeddings=get_previous("embeddings.parquet"),
     output:
@@ -15,11 +15,12 @@ rule pool_features:
     conda:
         "../envs/feel.yaml"
     params:
+        features=get_folder("parts"),
         options=get_options("pool"),
         previous=get_given("attention", "embeddings"),
         source=get_source("pool.py"),
     shell:
-        "python -m feel_steps pool --videos {input.videos:q} --features {RUN}/features {params.options}"
+        "python -m feel_steps pool --videos {input.videos:q} --features {params.features} {params.options}"
         " {params.previous} --out {output.pooled:q} 2>&1 | tee {log:q}"
 
 
@@ -82,7 +83,7 @@ rule select_instances:
 rule train_localizer:
     input:
         videos=f"{RUN}/videos.parquet",
-        features=expand(f"{RUN}/features/part-{{part}}.parquet", part=PARTS),
+        parts=expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS),
         selected=f"{ITERATION}/selected.parquet",
     output:
         model=f"{ITERATION}/model.safetensors",
@@ -96,18 +97,20 @@ rule train_localizer:
         gpu=1,
     params:
         clusters=lambda wildcards: get_settings(wildcards)["clusters"],
+        features=get_folder("parts"),
+        device=config["device"],
         options=get_options("train"),
         source=get_source("train.py", "localizers"),
     shell:
-        "python -m feel_steps train --videos {input.videos:q} --features {RUN}/features --selected {input.selected:q}"
-        " --clusters {params.clusters} --seed {wildcards.seed} {params.options} --device {DEVICE} --threads {threads}"
+        "python -m feel_steps train --videos {input.videos:q} --features {params.features} --selected {input.selected:q}"
+        " --clusters {params.clusters} --seed {wildcards.seed} {params.options} --device {params.device} --threads {threads}"
         " --out {output.model:q} --out-training {output.training:q} 2>&1 | tee {log:q}"
 
 
 rule attend_videos:
     input:
         videos=f"{RUN}/videos.parquet",
-        features=expand(f"{RUN}/features/part-{{part}}.parquet", part=PARTS),
+        parts=expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS),
         model=f"{ITERATION}/model.safetensors",
     output:
         attention=f"{ITERATION}/attention.parquet",
@@ -120,16 +123,13 @@ rule attend_videos:
     resources:
         gpu=1,
     params:
-        options=lambda wildcards: flags(
-            {
-                key: get_settings(wildcards)["train"][key]
-                for key in ("length", "precision")
-            }
-        ),
+        features=get_folder("parts"),
+        device=config["device"],
+        options=get_attend_options,
         source=get_source("attend.py", "localizers"),
     shell:
-        "python -m feel_steps attend --videos {input.videos:q} --features {RUN}/features --model {input.model:q}"
-        " {params.options} --device {DEVICE} --threads {threads} --out {output.attention:q} --out-embeddings {output.embeddings:q}"
+        "python -m feel_steps attend --videos {input.videos:q} --features {params.features} --model {input.model:q}"
+        " {params.options} --device {params.device} --threads {threads} --out {output.attention:q} --out-embeddings {output.embeddings:q}"
         " 2>&1 | tee {log:q}"
 
 

@@ -84,19 +84,19 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
         manifest["split"][kept], "features", f", {len(reasons)} skipped in extraction" if reasons else ""
     )
     videos = {name: manifest[name][kept] for name in ("video_id", "split", "path", "n_frames", "duration")}
-    n_snippets = np.array([found[video_id][0] for video_id in videos["video_id"]], np.int32)
+    T = np.array([found[video_id][0] for video_id in videos["video_id"]], np.int32)
     # a frame more or less, by rounding, may be a snippet more or less
     expected = (np.round(videos["duration"] * fps).astype(int) - window) // stride + 1
-    for row in np.flatnonzero(np.abs(n_snippets - expected) > 1)[:1]:
+    for row in np.flatnonzero(np.abs(T - expected) > 1)[:1]:
         video_id = videos["video_id"][row]
         raise InputError(
-            f"{found[video_id][1]}: video '{video_id}' has {n_snippets[row]} snippets, but {expected[row]} fit in its "
+            f"{found[video_id][1]}: video '{video_id}' has {T[row]} snippets, but {expected[row]} fit in its "
             f"{videos['duration'][row]:.2f} s; check features.fps, window and stride, or extract it again"
         )
-    size = len(n_snippets)
+    size = len(T)
     videos |= {
         "fps": np.full(size, fps),
-        "n_snippets": n_snippets,
+        "n_snippets": T,
         "snippet_stride": np.full(size, stride, np.int32),
         "snippet_window": np.full(size, window, np.int32),
         "part": np.array([found[video_id][1].name for video_id in videos["video_id"]], object),

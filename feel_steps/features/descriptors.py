@@ -218,15 +218,15 @@ def orientations(dx: np.ndarray, dy: np.ndarray, bins: int, full_turn: float) ->
     """
     B, h, w = dx.shape
     Y, X = _cells_of(h, w)
-    length, angle = cv2.cartToPolar(np.ascontiguousarray(dx.reshape(B * h, w)), np.ascontiguousarray(dy.reshape(-1, w)))
-    position = angle.ravel() * (bins / full_turn)
+    length, angle = cv2.cartToPolar(np.ascontiguousarray(dx.reshape(-1, w)), np.ascontiguousarray(dy.reshape(-1, w)))
+    moving = np.flatnonzero(length)  # most of a flow is still
+    length, position = length.ravel()[moving], angle.ravel()[moving] * (bins / full_turn)
     lower = position.astype(np.int64)
-    share = (position - lower) * length.ravel()
+    share = (position - lower) * length
     cell = (np.arange(h) * Y // h)[:, None] * X + np.arange(w) * X // w  # [h, w]
-    base = ((np.arange(B) * (Y * X))[:, None] + cell.ravel()).ravel() * bins
+    start = ((moving // (h * w)) * (Y * X) + cell.ravel()[moving % (h * w)]) * bins
     n = B * Y * X * bins
-    histogram = np.bincount(base + lower % bins, length.ravel() - share, n)
-    histogram += np.bincount(base + (lower + 1) % bins, share, n)
+    histogram = np.bincount(start + lower % bins, length - share, n) + np.bincount(start + (lower + 1) % bins, share, n)
     return histogram.reshape(B, Y, X, bins).astype(np.float32)
 
 
@@ -273,8 +273,8 @@ def _affine_basis(rows: int, columns: int) -> np.ndarray:
 def oscillation(flow: np.ndarray, margin: int) -> np.ndarray:
     """Flow [B, h, w, 2] less its mean over ``margin`` frames before and after, shortened by the noise."""
     flow = flow - uniform_filter1d(flow, 2 * margin + 1, axis=0, mode="nearest")
-    length = np.sqrt(np.square(flow).sum(-1, keepdims=True))
-    return flow * np.maximum(1 - STILL / np.maximum(length, STILL), 0)
+    length = np.hypot(flow[..., :1], flow[..., 1:])
+    return flow * (1 - STILL / np.maximum(length, STILL))
 
 
 def place_grid(energy: np.ndarray, grid: int) -> tuple[np.ndarray, np.ndarray]:

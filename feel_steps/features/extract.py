@@ -72,8 +72,8 @@ def extract_part(
 ) -> None:
     """Write the features of one part of the manifest.
 
-    The file's metadata say how they were made (extractor, fps, window, stride, dimension, the extractor's settings) and,
-    under ``skipped``, which videos were left out and why, as JSON.
+    The file's metadata say how they were made (extractor, fps, window, stride, dimension, the extractor's settings)
+    and, under ``skipped``, which videos were left out and why, as JSON.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ are made with it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -43,7 +44,5 @@ def flow_between(pictures: np.ndarray, method: str = "dis") -> np.ndarray:
         Pixels per frame, x then y.
     """
     engine = FLOWS[method]()
-    flow = np.empty((len(pictures) - 1, *pictures.shape[1:], 2), np.float32)
-    for i in range(len(flow)):
-        engine.calc(pictures[i], pictures[i + 1], flow[i])
-    return flow
+    # None: an array given for the result would be taken for a first guess
+    return np.stack([engine.calc(a, b, None) for a, b in pairwise(pictures)])  # type: ignore[call-overload]
