@@ -40,7 +40,7 @@ def main() -> None:
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     steps = [re.match(r"[\w-]+", line)[0] for line in project["dependencies"] if not line.startswith("snakemake")]
-    own = "".join(f"      - {pins[name]}\n" for name in sorted(closure(steps)))
+    own = "".join(f"      - {pins[name]}\n" for name in sorted(closure(steps) - TOOLS))
     (ROOT / "envs/feel.yaml").write_text(
         "# What the steps run in under --use-conda, written by `make lock`.\n"
         f"channels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n{own}"

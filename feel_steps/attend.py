@@ -93,7 +93,7 @@ def attend(
     Raises
     ------
     InputError
-        The model is of features of another dimension, or a video is not in the table.
+        The model is of features of another dimension, a video is not in the table, or memory runs out.
     """
     where = devices.pick(device)
     dtype = devices.pick_precision(precision, where)
@@ -109,7 +109,12 @@ def attend(
     actionness, activation = np.empty(S, np.float32), np.empty((S, K), np.float32)
     features: np.ndarray | None = None
     scores = np.empty((N, K), np.float32)
-    with devices.deterministic(0, threads), Progress("attending", N, "video") as progress:
+    advice = f"lower train.length ({length}) and train again, or use a device of more memory"
+    with (
+        devices.out_of_memory("attending", where, advice),
+        devices.deterministic(0, threads),
+        Progress("attending", N, "video") as progress,
+    ):
         model = model.to(where).eval()
         for own in np.unique(snippets.lengths):  # videos of one length at once: no padding
             positions = uniform_positions(int(own), length)

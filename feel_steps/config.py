@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from feel_steps.errors import InputError
+from feel_steps.localizers import check_settings
 
 Config = dict[str, Any]
 
@@ -23,8 +24,16 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
 
 
 def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
-    """The config as one variant has it; as it stands for work that all variants share."""
-    return merge(config, config["variants"].get(variant) or {}) if variant else dict(config)
+    """The config as one variant has it; as it stands for work that all variants share.
+
+    A variant with another localizer starts from that localizer's own defaults: settings of one mean nothing to the other.
+    """
+    overrides = config["variants"].get(variant) or {}
+    merged = merge(config, overrides)
+    train = overrides.get("train", {})
+    if train.get("localizer", config["train"]["localizer"]) != config["train"]["localizer"]:
+        merged["train"]["settings"] = copy.deepcopy(train.get("settings", {}))
+    return merged
 
 
 def _explain(error: Any) -> str:
@@ -42,6 +51,13 @@ def _explain(error: Any) -> str:
     if "explain" in error.schema:
         return f"key '{key}' is {error.instance!r}; expected {error.schema['explain']}"
     return f"key '{key}': {error.message}"
+
+
+def _check_localizer(settings: Mapping[str, Any], where: str) -> None:
+    try:
+        check_settings(settings["localizer"], settings["settings"])
+    except InputError as error:
+        raise InputError(f"config: {where}key 'train': {error}") from None
 
 
 def check(config: Mapping[str, Any], schema: Path) -> None:
@@ -66,9 +82,11 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
     validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
     if error := best_match(validator.iter_errors(config)):
         raise InputError(f"config: {_explain(error)}")
+    _check_localizer(config["train"], "")
     for variant in config["variants"]:
         if error := best_match(validator.iter_errors(resolve(config, variant))):
             raise InputError(f"config: variant '{variant}': {_explain(error)}")
+        _check_localizer(resolve(config, variant)["train"], f"variant '{variant}': ")
     dataset = config["dataset"]
     if dataset["layout"] == "demo":
         return

@@ -294,7 +294,8 @@ def rank(features: np.ndarray, n: int, device: str | None = None) -> Ranking:
             left = []
             for rows, certain in zip(blocks, _map(partial(settle, dtype=dtype), blocks), strict=True):
                 left.append(rows[~certain])
-                progress.advance(int(certain.sum()))
+                if certain.any():
+                    progress.advance(int(certain.sum()))
             pending = np.concatenate(left) if left else pending
         for number in _map(settle_ties, [pending[same] for same in _equal_rows(features[pending])]):
             progress.advance(number)

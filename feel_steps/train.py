@@ -373,6 +373,17 @@ def digest(fixed: Mapping[str, Any], snippets: Snippets, rows: np.ndarray, targe
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def take_step(model: Localizer, optimizer: Adam, batches: Batches, step: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Take one step; return its loss and the terms, on the device."""
+    torch.manual_seed(step_seed(batches.seed, step))
+    x, y = batches.draw(step)
+    with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+        outputs = model(x)
+    loss = model.loss(outputs, y)
+    optimizer.descend(loss["loss"])
+    return {name: term.detach() for name, term in loss.items()}
+
+
 def _loop(
     model: Localizer,
     optimizer: Adam,
@@ -388,13 +399,7 @@ def _loop(
     model.train()
     with Progress("training", steps - done, "step") as progress:
         for step in range(done, steps):
-            torch.manual_seed(step_seed(batches.seed, step))
-            x, y = batches.draw(step)
-            with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
-                outputs = model(x)
-            loss = model.loss(outputs, y)
-            optimizer.descend(loss["loss"])
-            losses.append({name: term.detach() for name, term in loss.items()})
+            losses.append(take_step(model, optimizer, batches, step, dtype))
             if (step + 1) % LOG_STEPS == 0 or step + 1 == steps:
                 log.add(step + 1, losses)
                 progress.advance(len(losses), f"loss {log.means[-1][log.names.index('loss')]:.4g}")

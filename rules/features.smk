@@ -35,7 +35,7 @@ rule render_demo:
     params:
         folder=lambda wildcards, output: str(Path(output.split).parent),
         options=flags(config["demo"]),
-        source=get_source("dataset/demo.py"),
+        source=get_source("dataset/demo.py", "dataset/figure.py"),
     shell:
         "python -m feel_steps demo {params.options} --workers {threads} --out {params.folder} 2>&1 | tee {log:q}"
 

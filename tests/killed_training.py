@@ -14,11 +14,13 @@ import time
 import traceback
 from pathlib import Path
 
-from feel_steps import attend, cli, snippets, train  # noqa: F401  all that the children would import
+import pandas  # noqa: F401  pyarrow imports it at the first read
+
+from feel_steps import cli, snippets, train  # noqa: F401  all that the children would import
 from feel_steps.localizers import cola, weights  # noqa: F401
 
-STEPS = 40
-train.LOG_STEPS, train.CHECKPOINT_SECONDS = 2, 0.0  # 20 checkpoints: many kills fall amid writing one
+STEPS = 24
+train.LOG_STEPS, train.CHECKPOINT_SECONDS = 2, 0.0  # 12 checkpoints: many kills fall amid writing one
 
 
 def start(folder: Path, out: Path) -> int:

@@ -90,3 +90,14 @@ def test_the_order_of_the_videos_table_does_not_matter():
     straight = attend(model, snippets, videos)[0]
     turned = attend(model, snippets, {name: column[::-1] for name, column in videos.items()})[0]
     np.testing.assert_array_equal(straight["t_end"], turned["t_end"])
+
+
+def test_out_of_memory_says_what_to_lower(monkeypatch):
+    model, snippets, videos = make([4])
+
+    def fail(x):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(model, "forward", fail)
+    with pytest.raises(InputError, match=r"attending: out of memory on CPU, .*; lower train.length \(750\)"):
+        attend(model, snippets, videos)

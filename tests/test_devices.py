@@ -1,5 +1,9 @@
 """Names of devices and precisions, and that a seeded block leaves no trace."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pynvml
 import pytest
 import torch
@@ -62,3 +66,37 @@ def test_a_deterministic_block_repeats_and_leaves_the_process_as_it_was():
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7 TiB"),  # numpy
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+    ],
+)
+def test_memory_that_runs_out_is_said_in_one_line_with_what_to_do(error):
+    with (
+        pytest.raises(InputError, match=r"^training: out of memory on CPU, \d+ threads; lower it$"),
+        devices.out_of_memory("training", CPU, "lower it"),
+    ):
+        raise error
+
+
+def test_other_faults_are_not_taken_for_a_lack_of_memory():
+    """Else a bug would send people to buy memory."""
+    with pytest.raises(RuntimeError, match="illegal"), devices.out_of_memory("training", CPU, "lower it"):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_determinism_does_not_load_the_compiler():
+    """It takes 3 s that every training and every look at the videos would pay."""
+    program = (
+        "import sys\nimport numpy as np\nfrom tests.tiny import make_snippets\nfrom feel_steps.train import train\n"
+        "train(make_snippets(), np.arange(6), np.arange(6) % 2, clusters=2, settings={'hidden': 4}, steps=1, length=9,"
+        " device='cpu')\nassert not {'torch._dynamo', 'torch._inductor'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])

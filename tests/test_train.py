@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from feel_steps import train as training
 from feel_steps.errors import InputError
 from feel_steps.localizers import weights
-from feel_steps.train import Batches, sample_positions, train
+from feel_steps.train import Adam, Batches, sample_positions, train
 from tests.tiny import make_snippets
 
 TINY = {"hidden": 16}
@@ -72,6 +72,22 @@ def test_it_learns_which_snippets_are_action():
     seen = model(torch.from_numpy(make_snippets(seed=1).video(3))[None])
     assert seen["video_scores"].argmax() == 1
     assert seen["actionness"][0, 16:29].mean() > 2 * seen["actionness"][0, :14].mean()
+
+
+def test_the_optimizer_is_pytorchs_adam():
+    """Ours works on the memory behind the weights; a wrong layout there would train something else, silently."""
+    models = [weights.build("cola", 5, 2, hidden=8, dropout=0.0, contrast_dropout=0.0) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    ours = Adam(models[0].parameters(), 1e-2, 0.1)
+    theirs = torch.optim.Adam(models[1].parameters(), lr=1e-2, weight_decay=0.1)
+    x, y = torch.randn(3, 20, 5, generator=torch.Generator().manual_seed(0)), torch.eye(2)[[0, 1, 1]]
+    for _ in range(5):
+        ours.descend(models[0].loss(models[0](x), y)["loss"])
+        theirs.zero_grad()
+        models[1].loss(models[1](x), y)["loss"].backward()
+        theirs.step()
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_the_last_steps_have_a_row_of_their_own():

@@ -33,7 +33,7 @@ def flow_between(pictures: np.ndarray, method: str = "dis") -> np.ndarray:
 
     Parameters
     ----------
-    pictures : uint8 [B + 1, H, W]
+    pictures : uint8 [B + 1, H, W], B > 0
         Grey.
     method : str
         A key of :data:`FLOWS`.

@@ -214,7 +214,7 @@ def _resampled(path: str | Path, fps: Fraction, short_side: int, n_frames: int, 
         if shown is None or decoded < MIN_DECODED * n_frames:
             raise VideoError(f"damaged: {decoded} of {n_frames} frames decode" if n_frames > 0 else "no frame decodes")
         last = shown.duration * base if shown.duration else step
-        if (slot := _slot((time + last - first) * fps)) > done:
+        if (slot := max(1, _slot((time + last - first) * fps))) > done:
             yield from repeat(picture(shown), slot - done)
 
 
