@@ -26,7 +26,7 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
 def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
     """The config as one variant has it; as it stands for work that all variants share.
 
-    A variant with another localizer starts from that localizer's own defaults: settings of one mean nothing to the other.
+    A variant with another localizer starts from that one's own defaults: settings of one mean nothing to the other.
     """
     overrides = config["variants"].get(variant) or {}
     merged = merge(config, overrides)

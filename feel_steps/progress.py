@@ -68,7 +68,7 @@ class Progress:
             self._bar.update(self._task, advance=units, note=note)
             return
         now = time.monotonic()
-        if now - self.last_line < LOG_EVERY:
+        if not self.done or now - self.last_line < LOG_EVERY:
             return
         self.last_line = now
         rate = self.done / (now - self.start)

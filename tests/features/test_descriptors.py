@@ -95,7 +95,7 @@ def test_stillness_is_short(tmp_path):
     moving = mean(act(tmp_path / "b.mp4", up_down))
     assert np.isfinite(still).all()
     assert np.linalg.norm(still) < 0.3 * np.linalg.norm(moving)
-    assert 0.3 < np.linalg.norm(moving) < 1.05
+    assert 2.4 < np.linalg.norm(moving) < 8.4  # of the order of I3D's, whose training settings are ours
 
 
 def test_steady_motion_is_no_action():

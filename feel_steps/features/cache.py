@@ -1,0 +1,76 @@
+"""Features that were extracted before, found by what was looked at and how: a video's bytes, and the settings.
+
+Names and places of files do not matter, so that a renamed video, or another run over the same ones, finds its features.
+An entry is a features table of one video, under the name of its key; it can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from feel_steps import artifacts
+from feel_steps.errors import InputError
+
+LIBRARIES = ("av", "numpy", "opencv-contrib-python-headless")  # another version may decode or measure otherwise
+
+
+class FeatureCache:
+    """A folder of extracted features.
+
+    Parameters
+    ----------
+    folder : path
+        Made when the first features are kept.
+    contract : mapping of str to str
+        All settings that decide on the features.
+    """
+
+    def __init__(self, folder: str | Path, contract: Mapping[str, str]) -> None:
+        self.folder = Path(folder)
+        self._settings = json.dumps({**contract, "program": program()}, sort_keys=True).encode()
+
+    def place(self, video: str | Path) -> Path:
+        """Where the features of a video file are kept, whether there are any or not; reads the whole file."""
+        with open(video, "rb") as file:
+            content = hashlib.file_digest(file, "sha256")
+        key = hashlib.sha256(content.digest() + self._settings).hexdigest()
+        return self.folder / key[:2] / f"{key}.parquet"
+
+    def get(self, place: Path) -> np.ndarray | None:
+        """Features [T, D]; None if there are none there, or not what was once written."""
+        if not place.is_file():
+            return None
+        try:
+            features = artifacts.read(place, "features")["feature"]
+            whole = artifacts.read_metadata(place).get("sha256") == _digest(features)
+        except InputError:
+            return None
+        return features if whole else None
+
+    def put(self, place: Path, features: np.ndarray) -> None:
+        """Keep features [T, D]."""
+        columns = {"video_id": [place.stem] * len(features), "snippet": np.arange(len(features)), "feature": features}
+        artifacts.write(place, "features", columns, {"sha256": _digest(features)})
+
+
+def _digest(features: np.ndarray) -> str:
+    header = str(features.shape).encode()
+    return hashlib.sha256(header + np.ascontiguousarray(features, np.float32).tobytes()).hexdigest()
+
+
+@cache
+def program() -> str:
+    """SHA-256 of the modules that make features, and of the versions of the libraries that they use."""
+    digest = hashlib.sha256()
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    for library in LIBRARIES:
+        digest.update(f"{library} {version(library)}\n".encode())
+    return digest.hexdigest()
