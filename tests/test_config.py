@@ -1,0 +1,80 @@
+"""A config that cannot work is refused before anything runs, with the key's name and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from feel_steps.config import check, merge, resolve
+from feel_steps.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "schemas/config.schema.yaml"
+
+
+def config(**changes):
+    """The default config with changes, section by section."""
+    return merge(yaml.safe_load((ROOT / "config.yaml").read_text()), changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"refine": {"kk1": 20}}, ["unknown key 'refine.kk1'", "did you mean 'k1'?"]),
+        ({"itterations": 3}, ["unknown key 'itterations'", "did you mean 'iterations'?"]),
+        ({"select": {"alpha": "fast"}}, ["'select.alpha'", "'fast'", "a number above 0, up to 1"]),
+        ({"refine": {"lambda": 1.5}}, ["'refine.lambda'", "1.5", "from 0 to 1"]),
+        ({"name": "../up"}, ["'name'", "../up", "folder name"]),
+        ({"seeds": []}, ["'seeds'", "list of different whole numbers"]),
+        ({"seeds": [0, 0]}, ["'seeds'", "list of different whole numbers"]),
+        ({"clusters": 0}, ["'clusters'", "whole number from 1"]),
+        ({"clusters": True}, ["'clusters'", "True"]),
+        ({"evaluate": {"tiou": [0]}}, ["'evaluate.tiou.0'", "above 0"]),
+        ({"train": {"localizer": "colla"}}, ["colla", "did you mean 'cola'?"]),
+        ({"train": {"settings": {"hiden": 8}}}, ["hiden", "did you mean 'hidden'?"]),
+        ({"variants": {"a": {"refine": {"methd": "none"}}}}, ["unknown key", "methd", "did you mean 'method'?"]),
+        ({"variants": {"a": {"train": {"localizer": "x"}}}}, ["variant 'a'", "'x'"]),
+        ({"variants": {"../a": {}}}, ["'variants'", "../a"]),
+        ({"dataset": {"layout": "cola", "path": "nowhere"}}, ["'dataset.path'", "there is no 'nowhere'"]),
+        ({"dataset": {"layout": "videos", "path": None}}, ["'dataset.path' is not set", "videos"]),
+        ({"device": "gpu"}, ["'device'", "'gpu'", "cuda:N"]),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_remedy(changes, words):
+    with pytest.raises(InputError) as error:
+        check(config(**changes), SCHEMA)
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_presets_are_valid(preset, tmp_path, monkeypatch):
+    """A preset that its own schema refuses would be the first thing a user sees."""
+    changes = yaml.safe_load(preset.read_text())
+    monkeypatch.chdir(tmp_path)
+    for key in ("path", "annotations"):
+        if place := changes["dataset"].get(key):
+            Path(place).mkdir(parents=True, exist_ok=True)
+    check(config(**changes), SCHEMA)
+
+
+def test_a_variant_changes_only_what_it_names():
+    base = config(variants={"slow": {"select": {"speed": "variable"}, "iterations": 6}})
+    slow = resolve(base, "slow")
+    assert slow["select"] == base["select"] | {"speed": "variable"} and slow["iterations"] == 6
+    assert {k: v for k, v in slow.items() if k not in ("select", "iterations")} == {
+        k: v for k, v in base.items() if k not in ("select", "iterations")
+    }
+    assert base["select"]["speed"] == "constant"
+
+
+def test_a_variant_with_another_localizer_leaves_the_settings_of_the_first():
+    """CoLA's own settings would be unknown to AICL, and the run refused."""
+    base = config(
+        train={"settings": {"hidden": 64, "r_easy": 3}},
+        variants={"aicl": {"train": {"localizer": "aicl", "settings": {"hidden": 32}}}},
+    )
+    check(base, SCHEMA)
+    assert resolve(base, "aicl")["train"]["settings"] == {"hidden": 32}
