@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -87,7 +88,29 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
         if error := best_match(validator.iter_errors(resolve(config, variant))):
             raise InputError(f"config: variant '{variant}': {_explain(error)}")
         _check_localizer(resolve(config, variant)["train"], f"variant '{variant}': ")
+    _check_dataset(config["dataset"])
+    most = _training_videos(config)
+    for variant in config["variants"]:
+        clusters = resolve(config, variant)["clusters"]
+        if clusters > most:
+            raise InputError(
+                f"config: key 'clusters' is {clusters}, but there are only {most} training videos to group"
+            )
+
+
+def _training_videos(config: Mapping[str, Any]) -> int:
+    """How many training videos there can be at most, as far as names tell."""
     dataset = config["dataset"]
+    if dataset["layout"] == "demo":
+        return config["demo"]["train"]
+    if dataset["layout"] == "cola":
+        names = Path(dataset["path"], "split_train.txt")
+        return len(names.read_text().split()) if names.is_file() else sys.maxsize  # import will say what is missing
+    return sum(file.is_file() for file in Path(dataset["path"]).rglob("*"))
+
+
+def _check_dataset(dataset: Mapping[str, Any]) -> None:
+    """Refuse paths that are missing."""
     if dataset["layout"] == "demo":
         return
     if not dataset["path"]:
