@@ -20,5 +20,4 @@ for file in config["custom_rules"]:
 rule all:
     default_target: True
     input:
-        f"{RUN}/metrics.parquet",
-        f"{RUN}/report.html",
+        get_artifacts(),

@@ -144,6 +144,26 @@ def get_iterations(name):
     return [f"{folder}/{name}" for folder in folders]
 
 
+def get_artifacts():
+    """Every file of the run: a table that somebody deletes is made again, even where all that came of it is still there."""
+    shared = ["manifest", "unreadable", "videos", "skipped", "annotations", "metrics"]
+    steps = [
+        "pooled",
+        "clusters",
+        "centres",
+        "refined",
+        "selected",
+        "training",
+        "attention",
+        "embeddings",
+        "detections",
+    ]
+    tables = [table for step in [*steps, "metrics", "mapping"] for table in get_iterations(f"{step}.parquet")]
+    features = expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS)
+    own = [f"{RUN}/{name}.parquet" for name in shared]
+    return [*own, *features, *tables, *get_iterations("model.safetensors"), f"{RUN}/report.html"]
+
+
 def get_custom_rules(file):
     """Path of a .smk file of the user's, as seen from where Snakemake runs (an include is relative to its includer)."""
     if not Path(file).is_file():

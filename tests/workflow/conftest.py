@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-FIRST_LINE = re.compile(r"^(?:local)?rule (\w+):|^checkpoint (\w+):", re.MULTILINE)
+JOB = re.compile(r"^(?:local)?rule (\w+):$", re.MULTILINE)
 
 TINY = {
     "name": "tiny",
@@ -76,12 +76,12 @@ class Workspace:
 
     def planned(self, *arguments: str, root: Path = ROOT) -> set[str]:
         """What a dry run would do: "rule" for shared work, "rule 2" for work of iteration 2."""
-        output = self.snakemake("--dry-run", "--quiet", "none", *arguments, root=root)
+        output = self.snakemake("--dry-run", "--quiet", "host", *arguments, root=root)
+        _, *parts = JOB.split(output)
         jobs = set()
-        for block in re.split(r"\n\s*\n", output):
-            if rule := FIRST_LINE.search(block):
-                iteration = re.search(r"iteration=(\d+)", block)
-                jobs.add(rule[1] + (f" {iteration[1]}" if iteration else ""))
+        for rule, details in zip(parts[::2], parts[1::2], strict=True):
+            iteration = re.search(r"iteration=(\d+)", details)
+            jobs.add(rule + (f" {iteration[1]}" if iteration else ""))
         return jobs - {"all"}
 
     def digests(self) -> dict[str, str]:
