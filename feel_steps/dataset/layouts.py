@@ -358,7 +358,7 @@ def read_annotations(path: str | Path | None, manifest: Columns, skipped: Collec
 
     Returns
     -------
-    columns of annotations, sorted by video, start, end and label
+    columns of annotations, sorted by video; those of a video in the file's order, whose first one counts (nmi_first)
 
     Raises
     ------
@@ -387,7 +387,7 @@ def read_annotations(path: str | Path | None, manifest: Columns, skipped: Collec
         raise InputError(
             f"{where}: no video '{video_id}' in the data set{more}; take its annotations out, or add the video"
         )
-    rows.sort()
+    rows.sort(key=lambda row: row[0])
     return {
         "video_id": _strings(row[0] for row in rows),
         "label": _strings(row[3] for row in rows),
