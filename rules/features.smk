@@ -14,12 +14,21 @@ else:
     SOURCE, SPLIT, TRUTH = DATASET["path"], DATASET["split"], DATASET["annotations"]
     LISTING = get_listing(SOURCE)
 
-if DATASET["layout"] == "cola":
-    EXTRACTION = {**config["features"], "extractor": "cola"}
-    IMPORT = {key: config["features"][key] for key in ("fps", "window", "stride")}
-else:
-    EXTRACTION = {**config["features"], "on_bad_video": DATASET["on_bad_video"]}
-    IMPORT = {"on_bad_video": DATASET["on_bad_video"]}
+SNIPPETS = {key: config["features"][key] for key in ("fps", "window", "stride")}
+EXTRACTOR = config["features"]["extractor"] if DATASET["layout"] != "cola" else "cola"
+EXTRACTION = {
+    "extractor": EXTRACTOR,
+    **SNIPPETS,
+    "on_bad_video": DATASET["on_bad_video"],
+    "cache": config["features"]["cache"],
+    "settings": config["features"].get(EXTRACTOR, {}),
+}
+WEIGHTS = []
+if EXTRACTOR == "i3d":
+    EXTRACTION["device"] = config["device"]
+    named = [config["features"]["i3d"][f"weights_{stream}"] for stream in ("rgb", "flow")]
+    # the job says what to do where one is missing
+    WEIGHTS = [file for file in named if file and Path(file).is_file()]
 
 
 rule render_demo:
@@ -53,7 +62,7 @@ rule import_videos:
         "../envs/feel.yaml"
     params:
         layout=DATASET["layout"].replace("demo", "videos"),
-        options=flags({"parts": DATASET["parts"], "split": SPLIT, **IMPORT}),
+        options=flags({"parts": DATASET["parts"], "split": SPLIT, "on_bad_video": DATASET["on_bad_video"], **SNIPPETS}),
         listing=LISTING,
         source=get_source("dataset/layouts.py", "dataset/videos.py"),
     shell:
@@ -85,19 +94,23 @@ rule extract_features:
     input:
         manifest=f"{RUN}/manifest.parquet",
         folder=SOURCE,
+        weights=WEIGHTS,
     output:
         features=f"{FEATURES}/part-{{part}}.parquet",
     log:
         f"{LOGS}/extract_features/part-{{part}}.log",
     conda:
         "../envs/feel.yaml"
+    threads: THREADS if EXTRACTOR == "i3d" else 1  # the others' parts run beside each other
+    resources:
+        gpu=int(EXTRACTOR == "i3d"),
     params:
         options=flags(EXTRACTION),
         listing=LISTING,
         source=get_source("features"),
     shell:
         "python -m feel_steps extract --manifest {input.manifest:q} --part {wildcards.part} --root {input.folder:q}"
-        " {params.options} --out {output.features:q} 2>&1 | tee {log:q}"
+        " {params.options} --threads {threads} --out {output.features:q} 2>&1 | tee {log:q}"
 
 
 rule index_videos:

@@ -39,6 +39,10 @@ def config(**changes):
         ({"variants": {"../a": {}}}, ["'variants'", "../a"]),
         ({"dataset": {"layout": "cola", "path": "nowhere"}}, ["'dataset.path'", "there is no 'nowhere'"]),
         ({"dataset": {"layout": "videos", "path": None}}, ["'dataset.path' is not set", "videos"]),
+        (
+            {"dataset": {"layout": "videos", "path": "."}, "features": {"extractor": "i3d"}},
+            ["'features.i3d.weights_rgb'", "rgb_imagenet.pt", "pytorch-i3d"],
+        ),
         ({"device": "gpu"}, ["'device'", "'gpu'", "cuda:N"]),
     ],
 )
@@ -57,6 +61,8 @@ def test_presets_are_valid(preset, tmp_path, monkeypatch):
     for key in ("path", "annotations"):
         if place := changes["dataset"].get(key):
             Path(place).mkdir(parents=True, exist_ok=True)
+    for number in range(changes["clusters"]):
+        Path(changes["dataset"]["path"], f"{number}.mp4").touch()
     check(config(**changes), SCHEMA)
 
 

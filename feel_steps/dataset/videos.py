@@ -62,6 +62,8 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
     for path in map(Path, parts):
         metadata = artifacts.read_metadata(path)
         reasons |= json.loads(metadata.pop("skipped", "{}"))
+        for amount in ("snippets", "seconds"):
+            metadata.pop(amount, None)
         for key, value in metadata.items():  # a part without a video has no dimension
             if contract.setdefault(key, value) != value:
                 raise InputError(
@@ -86,7 +88,7 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
     videos = {name: manifest[name][kept] for name in ("video_id", "split", "path", "n_frames", "duration")}
     T = np.array([found[video_id][0] for video_id in videos["video_id"]], np.int32)
     # a frame more or less, by rounding, may be a snippet more or less
-    expected = (np.round(videos["duration"] * fps).astype(int) - window) // stride + 1
+    expected = expected_snippets(videos["duration"], fps, window, stride)
     for row in np.flatnonzero(np.abs(T - expected) > 1)[:1]:
         video_id = videos["video_id"][row]
         raise InputError(
@@ -102,6 +104,11 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
         "part": np.array([found[video_id][1].name for video_id in videos["video_id"]], object),
     }
     return videos, _skipped(manifest, reasons, unreadable)
+
+
+def expected_snippets(duration: float | np.ndarray, fps: float, window: int, stride: int) -> np.ndarray:
+    """Snippets that fit in so many seconds."""
+    return (np.round(np.asarray(duration) * fps).astype(int) - window) // stride + 1
 
 
 def _lengths(path: Path) -> list[tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterator
 from queue import Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -10,7 +10,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterable[Item], depth: int = 1) -> Iterator[Item]:
+def ahead(items: Iterator[Item], depth: int = 1) -> Iterator[Item]:
     """Yield ``items`` in their order while a thread prepares the next ones.
 
     Decoding, flow and networks leave Python's lock while they work, so that they run beside each other. An exception of
@@ -18,7 +18,8 @@ def ahead(items: Iterable[Item], depth: int = 1) -> Iterator[Item]:
 
     Parameters
     ----------
-    items : iterable
+    items : iterator
+        A generator is closed when it is not needed any more.
     depth : int
         Finished items that may wait; the producer holds one more.
     """
@@ -30,7 +31,9 @@ def ahead(items: Iterable[Item], depth: int = 1) -> Iterator[Item]:
             for item in items:
                 queue.put((True, item))
                 if stopped.is_set():
-                    return
+                    break
+            if isinstance(items, Generator):
+                items.close()
             queue.put((False, None))
         except BaseException as error:  # raised again where the items are used
             queue.put((False, error))

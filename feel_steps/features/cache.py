@@ -10,15 +10,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 
 from feel_steps import artifacts
 from feel_steps.errors import InputError
 
-LIBRARIES = ("av", "numpy", "opencv-contrib-python-headless")  # another version may decode or measure otherwise
+LIBRARIES = (av, cv2, np)  # another version may decode or measure otherwise
 
 
 class FeatureCache:
@@ -72,5 +73,5 @@ def program() -> str:
     for module in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(module.read_bytes())
     for library in LIBRARIES:
-        digest.update(f"{library} {version(library)}\n".encode())
+        digest.update(f"{library.__name__} {library.__version__}\n".encode())
     return digest.hexdigest()

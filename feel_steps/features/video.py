@@ -62,10 +62,15 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, Video
 
 def _packets(container: av.container.InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     """Demux packets up to the end, or to where the file is torn off; the last one is empty."""
-    try:
-        yield from container.demux(stream)
-    except av.FFmpegError:
-        yield av.Packet()
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            continue  # a packet of a stream that begins in mid-file, which PyAV does not know
+        except av.FFmpegError:
+            yield av.Packet()
+            return
 
 
 def _decode(container: av.container.InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
@@ -137,7 +142,7 @@ def _last_packet(path: str | Path) -> float:
             for packet in container.demux():
                 if packet.pts is not None:
                     last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):  # IndexError: a stream that begins in mid-file
             pass
         return last - (container.start_time or 0) / av.time_base
 

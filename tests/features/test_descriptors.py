@@ -171,7 +171,10 @@ def test_projection_keeps_distances():
 
 @pytest.mark.parametrize(
     ("settings_", "message"),
-    [({"bins": 7}, "features.bins: 7; expected an even number"), ({"dimension": 449}, "features.dimension: 449")],
+    [
+        ({"bins": 7}, "features.descriptors.bins: 7; expected an even number"),
+        ({"dimension": 449}, "features.descriptors.dimension: 449"),
+    ],
 )
 def test_settings_that_make_no_sense(settings_, message):
     with pytest.raises(InputError, match=message):
