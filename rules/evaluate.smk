@@ -49,6 +49,7 @@ rule write_report:
         metrics=f"{RUN}/metrics.parquet",
         annotations=f"{RUN}/annotations.parquet",
         skipped=f"{RUN}/skipped.parquet",
+        names=[file for file in [f"{RUN}/clusters.yaml"] if Path(file).is_file()],  # a person may have written it
     output:
         f"{RUN}/report.html",
     log:
@@ -58,6 +59,7 @@ rule write_report:
     params:
         run=get_folder("metrics"),
         settings=flags({"settings": json.dumps(config)}),
-        source=get_source("report"),
+        names=get_given("names"),
+        source=get_source("report", "names.py"),
     shell:
-        "python -m feel_steps report --run {params.run} {params.settings} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m feel_steps report --run {params.run} {params.settings} {params.names} --out {output:q} 2>&1 | tee {log:q}"

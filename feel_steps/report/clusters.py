@@ -21,7 +21,16 @@ GRID = 1000  # the map's coordinates are whole numbers from 0 to this
 
 
 def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Describe each cluster of the last iteration; decodes the pictures of its moments."""
+    """Describe each cluster of the last iteration, with pictures of its moments."""
+    found = describe(run, names)
+    moments = [moment for card in found for moment in card["moments"] if moment["path"]]
+    for moment in track(moments, "decoding typical moments", len(moments), "picture") if moments else ():
+        moment["picture"] = thumbnail(moment["path"], moment["time"])
+    return found
+
+
+def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Describe each cluster of the last iteration; no video file is opened."""
     refined, selected = run.refined, run.selected
     truth = pd.DataFrame({key: run.annotations[key] for key in ("video_id", "label")}).drop_duplicates()
     found: list[dict[str, Any]] = []
@@ -29,7 +38,7 @@ def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
         members, chosen = refined["cluster"] == c, selected["cluster"] == c
         distance = float(refined["distance"][members].mean()) if members.any() else None
         typical = selected["video_id"][chosen][np.argsort(selected["rank"][chosen], kind="stable")][:MOMENTS]
-        labels = truth.loc[truth["video_id"].isin(refined["video_id"][members]), "label"].value_counts()
+        labels = truth.loc[truth["video_id"].isin(refined["video_id"][members]), "label"].value_counts().sort_index()
         found.append(
             {
                 "id": c,
@@ -39,13 +48,10 @@ def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
                 "alike": int((run.assigned == c).sum() - members.sum()),  # not clustered, but of this class
                 "detections": int((run.detections["cluster"] == c).sum()),
                 "distance": distance,
-                "labels": [f"{label} {count}" for label, count in labels.head(LABELS).items()],
+                "labels": [f"{label} {count}" for label, count in labels.nlargest(LABELS).items()],
                 "moments": [_moment(run, int(row), c) for row in locate(typical, run.videos["video_id"])],
             }
         )
-    moments = [moment for card in found for moment in card["moments"] if moment["path"]]
-    for moment in track(moments, "decoding typical moments", len(moments), "picture") if moments else ():
-        moment["picture"] = thumbnail(moment["path"], moment["time"])
     return found
 
 

@@ -56,9 +56,9 @@
 
   function bars(label, strong, segments, video) {
     const line = drawn("path", { class: "base", d: `M0 50H${SPAN}` });
-    const marks = segments.map(({ start, end, style, opacity, title }) => {
+    const marks = segments.map(({ start, end, thin, style, opacity, title }) => {
       const x = (start / video.duration) * SPAN, width = Math.max(2, ((end - start) / video.duration) * SPAN);
-      return drawn("rect", { class: style, x, width, y: 22, height: 56, "fill-opacity": opacity }, title);
+      return drawn("rect", { class: style, x, width, y: thin ? 42 : 18, height: thin ? 16 : 64, "fill-opacity": opacity }, title);
     });
     return strip("bars", label, strong, 100, line, ...marks);
   }
@@ -91,8 +91,8 @@
     built.push(strip("curve", "activation", "", 100, ...lines.reverse()));
     const strongest = Math.max(...video.found.map((moment) => moment[3]), 1e-9);
     for (const c of video.classes) {
-      const own = video.found.filter((moment) => moment[0] === c).reverse(); // the strongest is drawn last
-      const segments = own.map(([, start, end, score]) => ({ start, end, style: `detection c${c % COLOURS}`, opacity: (0.15 + 0.85 * (score / strongest)).toFixed(2), title: `${clusterName(c)} ${clock(start)} to ${clock(end)}, score ${score}` }));
+      const own = video.found.filter((moment) => moment[0] === c).sort((a, b) => a[4] - b[4] || a[3] - b[3]); // the best are drawn last
+      const segments = own.map(([, start, end, score, best]) => ({ start, end, thin: !best, style: `detection c${c % COLOURS}`, opacity: (0.15 + 0.85 * Math.max(0, score / strongest)).toFixed(2), title: `${clusterName(c)} ${clock(start)} to ${clock(end)}, score ${score}` }));
       if (own.length) {
         built.push(bars("found", clusterName(c), segments, video));
         built.at(-1).firstChild.prepend(swatch(c), " ");
@@ -104,7 +104,7 @@
     }
     strips.prepend(...built, timeAxis(video));
 
-    const value = (pack, bytes, i) => (pack.low + (bytes[i] / 255) * (pack.high - pack.low)).toFixed(2);
+    const value = (pack, bytes, i) => (pack.low + (bytes[i] / 255) * (pack.high - pack.low)).toPrecision(2);
     const tell = (time) => {
       const i = Math.max(0, Math.min(actionness.length - 1, Math.round((time - video.start) / (video.step || 1))));
       const classes = video.classes.map((c, k) => `${clusterName(c)} ${value(video.activation, activation[k], i)}`);
@@ -155,7 +155,7 @@
     card.id = `card-${index}`;
     card.querySelector("h3").textContent = video.id;
     const reliability = video.distance === null ? [] : [scaled ? `reliability ${(1 - video.distance).toFixed(2)}` : `distance ${video.distance}`];
-    const chips = [video.split, clock(video.duration), ...reliability, ...(video.selected ? ["selected for training"] : [])];
+    const chips = [video.split, clock(video.duration), ...reliability, video.selected && "selected for training", video.note].filter(Boolean);
     card.querySelector(".chips").append(element("span", {}, swatch(video.cluster), ` ${clusterName(video.cluster)}`), ...chips.map((text) => element("span", {}, text)));
     const media = card.querySelector(".media");
     if (video.url) media.append(element("video", { controls: "", playsinline: "", preload: "metadata", "aria-label": video.id }));
@@ -166,9 +166,10 @@
     strips.setAttribute("aria-valuenow", 0);
     const found = card.querySelector(".found");
     if (video.found.length) {
-      found.querySelector("summary").textContent = `${video.found.length} ${video.found.length === 1 ? "moment" : "moments"}${video.more ? `, the strongest of ${video.found.length + video.more}` : ""}`;
+      const best = video.found.filter((moment) => moment[4]), detections = video.found.length + video.more;
+      found.querySelector("summary").textContent = `${best.length} ${best.length === 1 ? "moment" : "moments"}${detections > best.length ? `, the strongest of ${detections} detections that overlap` : ""}`;
       found.addEventListener("toggle", () => {
-        found.querySelector("ol").append(...video.found.map(([c, start, end, score]) => {
+        found.querySelector("ol").append(...best.map(([c, start, end, score]) => {
           const button = element("button", { type: "button" }, swatch(c), ` ${clusterName(c)} ${clock(start)}–${clock(end)}, score ${score.toFixed(2)}`);
           button.addEventListener("click", () => card.seek(start));
           return element("li", {}, button);
@@ -265,96 +266,99 @@
 
   // ------------------------------------------------------------------ the map
 
-  const canvas = by("map-canvas"), tip = by("map-tip"), slider = by("iteration");
-  const outlines = Array.from({ length: SHAPES }, (_, i) => new Path2D(by(`shape-${i}`).getAttribute("d")));
-  const order = map.video.map((_, k) => k);
-  let state = map.iterations.at(-1), places = [], only = null, moving = 0;
-  const target = (iteration) => iteration.x.map((x, k) => [x / map.grid, iteration.y[k] / map.grid]);
+  function drawMap() {
+    const canvas = by("map-canvas"), tip = by("map-tip"), slider = by("iteration");
+    const outlines = Array.from({ length: SHAPES }, (_, i) => new Path2D(by(`shape-${i}`).getAttribute("d")));
+    const order = map.video.map((_, k) => k);
+    let state = map.iterations.at(-1), places = [], only = null, moving = 0;
+    const target = (iteration) => iteration.x.map((x, k) => [x / map.grid, iteration.y[k] / map.grid]);
 
-  function place([x, y]) {
-    const margin = 18, { clientWidth: w, clientHeight: h } = canvas;
-    return [margin + x * (w - 2 * margin), h - margin - y * (h - 2 * margin)];
-  }
-
-  function paint() {
-    const { clientWidth: w, clientHeight: h } = canvas, ratio = devicePixelRatio || 1;
-    if (canvas.width !== Math.round(w * ratio) || canvas.height !== Math.round(h * ratio)) {
-      canvas.width = Math.round(w * ratio);
-      canvas.height = Math.round(h * ratio);
+    function place([x, y]) {
+      const margin = 18, { clientWidth: w, clientHeight: h } = canvas;
+      return [margin + x * (w - 2 * margin), h - margin - y * (h - 2 * margin)];
     }
-    const style = getComputedStyle(document.documentElement);
-    const colours = Array.from({ length: COLOURS }, (_, i) => style.getPropertyValue(`--c${i}`));
-    const pen = canvas.getContext("2d"), size = order.length > 600 ? 3.5 : 5.5;
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.clearRect(0, 0, canvas.width, canvas.height);
-    pen.lineWidth = 0.28;
-    for (const k of order) {
-      const c = state.cluster[k], [x, y] = place(places[k]);
-      pen.setTransform(size * ratio, 0, 0, size * ratio, x * ratio, y * ratio);
-      pen.globalAlpha = only === null || only === c ? 1 : 0.12;
-      pen.strokeStyle = pen.fillStyle = colours[c % COLOURS];
-      if (state.selected[k]) pen.fill(outlines[c % SHAPES]);
-      else pen.stroke(outlines[c % SHAPES]);
+
+    function paint() {
+      const { clientWidth: w, clientHeight: h } = canvas, ratio = devicePixelRatio || 1;
+      if (canvas.width !== Math.round(w * ratio) || canvas.height !== Math.round(h * ratio)) {
+        canvas.width = Math.round(w * ratio);
+        canvas.height = Math.round(h * ratio);
+      }
+      const style = getComputedStyle(document.documentElement);
+      const colours = Array.from({ length: COLOURS }, (_, i) => style.getPropertyValue(`--c${i}`));
+      const pen = canvas.getContext("2d"), size = order.length > 600 ? 3.5 : 5.5;
+      pen.setTransform(1, 0, 0, 1, 0, 0);
+      pen.clearRect(0, 0, canvas.width, canvas.height);
+      pen.lineWidth = 0.28;
+      for (const k of order) {
+        const c = state.cluster[k], [x, y] = place(places[k]);
+        pen.setTransform(size * ratio, 0, 0, size * ratio, x * ratio, y * ratio);
+        pen.globalAlpha = only === null || only === c ? 1 : 0.12;
+        pen.strokeStyle = pen.fillStyle = colours[c % COLOURS];
+        if (state.selected[k]) pen.fill(outlines[c % SHAPES]);
+        else pen.stroke(outlines[c % SHAPES]);
+      }
     }
-  }
 
-  function move(iteration) {
-    state = map.iterations[iteration - 1];
-    by("iteration-now").textContent = iteration;
-    const from = places, to = target(state), start = performance.now(), run = ++moving;
-    const frame = (now) => {
-      if (run !== moving) return;
-      const t = calm.matches || !from.length ? 1 : Math.min(1, (now - start) / 350), ease = t * (2 - t);
-      places = to.map(([x, y], k) => (t < 1 ? [from[k][0] + (x - from[k][0]) * ease, from[k][1] + (y - from[k][1]) * ease] : [x, y]));
-      paint();
-      if (t < 1) requestAnimationFrame(frame);
-    };
-    frame(start);
-  }
-
-  function nearest(event) {
-    const box = canvas.getBoundingClientRect();
-    let best = -1, least = 14 ** 2;
-    for (const k of order) {
-      const [x, y] = place(places[k]), d = (x - event.clientX + box.left) ** 2 + (y - event.clientY + box.top) ** 2;
-      if (d < least) [best, least] = [k, d];
+    function move(iteration) {
+      state = map.iterations[iteration - 1];
+      by("iteration-now").textContent = iteration;
+      const from = places, to = target(state), start = performance.now(), run = ++moving;
+      const frame = (now) => {
+        if (run !== moving) return;
+        const t = calm.matches || !from.length ? 1 : Math.min(1, (now - start) / 350), ease = t * (2 - t);
+        places = to.map(([x, y], k) => (t < 1 ? [from[k][0] + (x - from[k][0]) * ease, from[k][1] + (y - from[k][1]) * ease] : [x, y]));
+        paint();
+        if (t < 1) requestAnimationFrame(frame);
+      };
+      frame(start);
     }
-    return best;
-  }
 
-  canvas.addEventListener("pointermove", (event) => {
-    const k = nearest(event);
-    canvas.style.cursor = k < 0 ? "" : "pointer";
-    tip.hidden = k < 0;
-    if (k < 0) return;
-    const video = videos[map.video[k]], [x, y] = place(places[k]);
-    const truth = [...new Set(video.truth.map((segment) => segment[0]))];
-    tip.textContent = [video.id, clusterName(state.cluster[k]), ...(truth.length ? [`annotated ${truth.join(", ")}`] : [])].join(" · ");
-    tip.style.left = `${Math.max(0, Math.min(x + 12, canvas.clientWidth - tip.offsetWidth))}px`;
-    tip.style.top = `${y > 60 ? y - tip.offsetHeight - 8 : y + 14}px`;
-  });
-  canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
-  canvas.addEventListener("click", (event) => {
-    const k = nearest(event), address = `#video-${map.video[k]}`;
-    if (k < 0) return;
-    if (location.hash === address) visit();
-    else location.hash = address;
-  });
-  slider.addEventListener("input", () => move(+slider.value));
-  for (const button of document.querySelectorAll(".legend button")) {
-    button.addEventListener("click", () => {
-      const c = +button.dataset.cluster;
-      only = only === c ? null : c;
-      for (const other of document.querySelectorAll(".legend button")) other.setAttribute("aria-pressed", String(+other.dataset.cluster === only));
-      paint();
+    function nearest(event) {
+      const box = canvas.getBoundingClientRect();
+      let best = -1, least = 14 ** 2;
+      for (const k of order) {
+        const [x, y] = place(places[k]), d = (x - event.clientX + box.left) ** 2 + (y - event.clientY + box.top) ** 2;
+        if (d < least) [best, least] = [k, d];
+      }
+      return best;
+    }
+
+    canvas.addEventListener("pointermove", (event) => {
+      const k = nearest(event);
+      canvas.style.cursor = k < 0 ? "" : "pointer";
+      tip.hidden = k < 0;
+      if (k < 0) return;
+      const video = videos[map.video[k]], [x, y] = place(places[k]);
+      const truth = [...new Set(video.truth.map((segment) => segment[0]))];
+      tip.textContent = [video.id, clusterName(state.cluster[k]), ...(truth.length ? [`annotated ${truth.join(", ")}`] : [])].join(" · ");
+      tip.style.left = `${Math.max(0, Math.min(x + 12, canvas.clientWidth - tip.offsetWidth))}px`;
+      tip.style.top = `${y > 60 ? y - tip.offsetHeight - 8 : y + 14}px`;
     });
+    canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
+    canvas.addEventListener("click", (event) => {
+      const k = nearest(event), address = `#video-${map.video[k]}`;
+      if (k < 0) return;
+      if (location.hash === address) visit();
+      else location.hash = address;
+    });
+    slider.addEventListener("input", () => move(+slider.value));
+    for (const button of document.querySelectorAll(".legend button")) {
+      button.addEventListener("click", () => {
+        const c = +button.dataset.cluster;
+        only = only === c ? null : c;
+        for (const other of document.querySelectorAll(".legend button")) other.setAttribute("aria-pressed", String(+other.dataset.cluster === only));
+        paint();
+      });
+    }
+    new ResizeObserver(paint).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+    slider.value = map.iterations.length; // a browser may keep an old position when it loads the page again
+    move(map.iterations.length);
   }
-  new ResizeObserver(paint).observe(canvas);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 
-  slider.value = map.iterations.length; // a browser may keep an old position when it loads the page again
   by("filters").reset();
   update();
-  move(map.iterations.length);
+  if (map) drawMap();
   visit();
 })();

@@ -6,10 +6,11 @@ import base64
 import hashlib
 import json
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,6 +20,9 @@ from feel_steps import __version__, artifacts
 from feel_steps.progress import clock
 from feel_steps.report import clusters, numbers, videos
 from feel_steps.report.run import Run, find_run
+
+if TYPE_CHECKING:
+    from feel_steps.predict import Prediction
 
 LOCALIZERS = {"cola": "CoLA", "aicl": "AICL"}  # as their papers write them
 LIBRARIES = ("numpy", "scikit-learn", "pyarrow", "torch", "opencv-contrib-python-headless", "av", "snakemake")
@@ -49,22 +53,17 @@ def report(
     found, config = find_run(Path(run)), config or {}
     mapped = found.mapped_names()
     called = {**mapped, **(names or {})}
+    labels = distinct(called, found.clusters)
     data = {
-        "names": [called.get(c, "") for c in range(found.clusters)],
+        "names": labels,
         "scaled": found.scaled,
         "videos": videos.records(found, Path(out)),
         "map": clusters.embedding_map(found),
     }
-    script, style = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
-    environment = Environment(
-        loader=PackageLoader("feel_steps.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clock"] = lambda seconds: f"{int(seconds // 60)}:{int(seconds % 60):02d}"
-    html = environment.get_template("page.html.j2").render(
+    write_page(
+        out,
+        "page.html.j2",
+        data,
         run=found,
         name=config.get("name") or Path(run).resolve().name,
         verdict=numbers.verdict(found),
@@ -80,6 +79,43 @@ def report(
         settings=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True) if config else "",
         versions=_versions(),
         digests=_digests(found),
+        labels=labels,
+        rated=True,
+    )
+
+
+def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:
+    """Write the page of new videos, as the run of that name sees them; ``names`` are those of its clusters."""
+    labels = distinct(names, prediction.attention["activation"].shape[1])
+    records = videos.records(prediction, Path(out))
+    for record, strange in zip(records, prediction.unlike, strict=True):
+        record["note"] = "unlike all training videos" if strange else ""
+    write_page(
+        out,
+        "predicted.html.j2",
+        {"names": labels, "scaled": False, "videos": records, "map": None},
+        name=f"{len(records)} new video{'s' * (len(records) != 1)}",
+        run=run,
+        unlike=int(prediction.unlike.sum()),
+        clusters=[{"id": c, "name": label} for c, label in enumerate(labels)],
+        splits=[],
+        rated=False,
+    )
+
+
+def write_page(out: Path, template: str, data: Mapping[str, Any], **values: Any) -> None:
+    """Fill a template and write the page; ``data`` is for its script."""
+    script, style = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+    environment = Environment(
+        loader=PackageLoader("feel_steps.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clock"] = lambda seconds: f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+    html = environment.get_template(template).render(
+        values,
         data=_embed(data),
         style=Markup(style),
         script=Markup(script),
@@ -88,6 +124,12 @@ def report(
     )
     with artifacts.atomic(out) as temporary:
         temporary.write_text(html, encoding="utf-8")
+
+
+def distinct(names: Mapping[int, str], clusters: int) -> list[str]:
+    """Name of each of K clusters, with its number where several have one name; empty where it has none."""
+    count = Counter(names.values())
+    return [f"{name} ({c})" if count[name] > 1 else name for c in range(clusters) for name in [names.get(c, "")]]
 
 
 def _embed(data: Any) -> Markup:
@@ -110,7 +152,7 @@ def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Clusters", str(run.clusters), "found without labels"),
         ("Iterations", str(run.iterations), f"variant {run.variant}, seed {run.seed}"),
         (
-            "Moments",
+            "Detections",
             f"{len(run.detections['video_id']):,}",
             f"in {seen:,} videos" + (f", by {LOCALIZERS.get(localizer, localizer)}" if localizer else ""),
         ),

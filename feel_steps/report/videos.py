@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from feel_steps.artifacts import Columns
+from feel_steps.localize import suppress
 from feel_steps.report.media import relative_url
-from feel_steps.report.run import Run, locate
+from feel_steps.report.run import locate
 
 CLASSES = 3  # activation curves a video
 DETECTIONS = 30  # listed detections a video, the strongest
 POINTS = 800  # of a curve, more than a screen has room for
 
 
-def records(run: Run, page: Path) -> list[dict[str, Any]]:
+class Shown(Protocol):
+    """What there is to show of videos; a run is one, and so is a prediction."""
+
+    @property
+    def videos(self) -> Columns: ...
+    @property
+    def attention(self) -> Columns: ...
+    @property
+    def detections(self) -> Columns: ...
+    @property
+    def refined(self) -> Columns: ...
+    @property
+    def selected(self) -> Columns: ...
+    @property
+    def annotations(self) -> Columns: ...
+    @property
+    def snippets(self) -> dict[str, slice]: ...
+    @property
+    def assigned(self) -> np.ndarray: ...
+
+
+def records(run: Shown, page: Path) -> list[dict[str, Any]]:
     """One record a video, in the order of the videos table; ``page`` is where their addresses start from."""
     videos, detections = run.videos, run.detections
     N = len(videos["video_id"])
@@ -51,14 +74,28 @@ def records(run: Run, page: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _segments(run: Run, rows: np.ndarray) -> list[tuple[int, float, float, float]]:
-    """Detections as (cluster, start, end, score)."""
-    d = run.detections
-    columns = d["cluster"][rows], d["t_start"][rows].round(2), d["t_end"][rows].round(2), d["score"][rows].round(3)
+def _segments(run: Shown, rows: np.ndarray) -> list[tuple[int, float, float, float, int]]:
+    """Detections as (cluster, start, end, score, whether it is one of those to list)."""
+    own = {name: values[rows] for name, values in run.detections.items()}
+    times = own["t_start"].round(2), own["t_end"].round(2)
+    columns = own["cluster"], *times, own["score"].round(3), apart(own).astype(int)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _truth(run: Run) -> dict[str, list[tuple[str, float, float]]]:
+def apart(detections: Columns) -> np.ndarray:
+    """Those of one video's detections that no stronger one of their cluster overlaps, bool [P].
+
+    Detections overlap by design, for a measure that ranks them; a person wants to see each moment once.
+    """
+    alone = np.zeros(len(detections["score"]), bool)
+    for c in np.unique(detections["cluster"]):
+        own = np.flatnonzero(detections["cluster"] == c)
+        t_start, t_end, score = (detections[name][own] for name in ("t_start", "t_end", "score"))
+        alone[own[suppress(t_start, t_end, score, 1e-9)]] = True
+    return alone
+
+
+def _truth(run: Shown) -> dict[str, list[tuple[str, float, float]]]:
     """Annotations of each video as (label, start, end), in time order."""
     found: dict[str, list[tuple[str, float, float]]] = {}
     a = run.annotations
@@ -68,7 +105,7 @@ def _truth(run: Run) -> dict[str, list[tuple[str, float, float]]]:
     return found
 
 
-def _curves(run: Run, video_id: str, classes: list[int]) -> dict[str, Any]:
+def _curves(run: Shown, video_id: str, classes: list[int]) -> dict[str, Any]:
     """Actionness and class activations of a video, with the time of their first point and from one to the next."""
     part, attention = run.snippets[video_id], run.attention
     middle = (attention["t_start"][part] + attention["t_end"][part]) / 2  # [T]

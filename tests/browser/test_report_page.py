@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from feel_steps import artifacts
+from feel_steps.predict import Prediction
 from feel_steps.report import report
+from feel_steps.report.page import predicted_page
 from tests.browser.chromium import browser, missing, requested, show
 from tests.synthetic_run import AWKWARD, Shape, build
 
@@ -226,6 +230,25 @@ def test_a_missing_file_is_said(driver: Any, tmp_path: Path) -> None:
     show(driver, run / "report.html")
     driver.execute_script("location.hash = '#video-0'")
     wait(lambda: "cannot play" in driver.find_element("css selector", "#card-0 .media").text)
+
+
+def test_the_page_of_new_videos_works_without_a_map(driver: Any, tmp_path: Path) -> None:
+    """It shares the report's script: players, curves and filters, and says which videos look strange."""
+    run = build(tmp_path, Shape(train=4, test=0, media=2, clusters=2, iterations=1))
+    place = run / "feel/seed-0/iter-1"
+    tables = {
+        kind: artifacts.read(place / f"{kind}.parquet", kind) for kind in ("attention", "embeddings", "detections")
+    }
+    seen = Prediction(artifacts.read(run / "videos.parquet", "videos"), **tables, unlike=np.arange(4) == 0)
+    predicted_page(seen, tmp_path / "predicted.html", run="demo", names={1: "bow"})
+    driver.get_log("browser")
+    show(driver, tmp_path / "predicted.html", width=390)
+    wait(lambda: player_card(driver).find_elements("css selector", ".activation"))
+    assert "unlike all training videos" in driver.find_element("css selector", "#card-0 .chips").text
+    type_into(driver, "cluster", 1)
+    assert all("bow" in chips.text for chips in driver.find_elements("css selector", ".chips"))
+    assert driver.execute_script("return document.documentElement.scrollWidth") == 390
+    assert driver.get_log("browser") == []
 
 
 @pytest.mark.parametrize("kind", ["page", "bare_page"])

@@ -1,0 +1,78 @@
+"""Make the README's picture from a real page, in headless Chromium.
+
+From the repository's root, after ``make demo``:  python -m docs.make_images
+It needs chromium and chromedriver (Debian: chromium, chromium-driver), selenium, and the run's videos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tests.browser.chromium import browser, missing, show
+
+OUT = Path(__file__).parent / "images" / "report.png"
+WIDTH, MARGIN, GAP = 1120, 24, 40  # pixels
+AT_MOST = 300_000  # bytes
+INDEX = """
+const {videos} = JSON.parse(document.getElementById('data').textContent);
+return videos.findIndex((video) => arguments[0] ? video.id === arguments[0] : video.split === 'test');
+"""
+
+
+def rectangle(driver: Any, first: str, last: str) -> np.ndarray:
+    """What the page shows from the top of one element to the bottom of another, uint8 [H, WIDTH, 3]."""
+    top, bottom = driver.execute_script(
+        "const box = (name) => document.querySelector(name).getBoundingClientRect();"
+        "return [box(arguments[0]).top + scrollY, box(arguments[1]).bottom + scrollY]",
+        first,
+        last,
+    )
+    clip = {"x": 0, "y": top, "width": WIDTH, "height": bottom - top, "scale": 1}
+    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    return cv2.imdecode(np.frombuffer(base64.b64decode(shot["data"]), np.uint8), cv2.IMREAD_COLOR)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path, nargs="?", default=Path("results/demo/report.html"))
+    parser.add_argument("--video", help="video to show; default: the first of the test videos")
+    arguments = parser.parse_args()
+    if reason := missing():
+        sys.exit(f"error: {reason}")
+    if not arguments.page.is_file():
+        sys.exit(f"error: {arguments.page}: no such page; run make demo")
+    with browser() as driver:
+        show(driver, arguments.page, width=WIDTH, height=2400)
+        index = driver.execute_script(INDEX, arguments.video)
+        if index < 0:
+            sys.exit(f"error: {arguments.page}: there is no {arguments.video or 'test video'} in it")
+        top = rectangle(driver, "header", ".charts .chart:nth-child(2)")
+        driver.execute_script("location.hash = `#video-${arguments[0]}`", index)
+        time.sleep(2)  # the player loads its file
+        moment = f"const card = document.getElementById('card-{index}'); card.blur(); "
+        driver.execute_script(
+            moment + "const d = JSON.parse(document.getElementById('data').textContent).videos[arguments[0]];"
+            " const best = d.found[0] ?? [0, 0, 0]; card.seek((best[1] + best[2]) / 2)",
+            index,
+        )
+        time.sleep(2)
+        card = rectangle(driver, f"#card-{index}", f"#card-{index}")
+    edge = [np.full((height, WIDTH, 3), 255, np.uint8) for height in (GAP, MARGIN)]
+    OUT.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(OUT), np.concatenate([top, edge[0], card, edge[1]]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    size = OUT.stat().st_size
+    print(f"{OUT}: {size / 1000:.0f} kB")
+    if size > AT_MOST:
+        sys.exit(f"error: {OUT}: more than {AT_MOST / 1000:.0f} kB; show fewer rows")
+
+
+if __name__ == "__main__":
+    main()
