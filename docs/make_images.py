@@ -37,7 +37,12 @@ def rectangle(driver: Any, first: str, last: str) -> np.ndarray:
     )
     clip = {"x": 0, "y": top, "width": WIDTH, "height": bottom - top, "scale": 1}
     shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-    return cv2.imdecode(np.frombuffer(base64.b64decode(shot["data"]), np.uint8), cv2.IMREAD_COLOR)
+    return decode(base64.b64decode(shot["data"]))
+
+
+def decode(png: bytes) -> np.ndarray:
+    """Pixels of a picture, uint8 [H, W, 3]."""
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
 
 
 def main() -> None:
@@ -64,7 +69,10 @@ def main() -> None:
             index,
         )
         time.sleep(2)
-        card = rectangle(driver, f"#card-{index}", f"#card-{index}")
+        # not by rectangle: a shot beyond the window lays out cards above anew, and this one moves
+        card = decode(driver.find_element("id", f"card-{index}").screenshot_as_png)
+        left = (WIDTH - card.shape[1]) // 2
+        card = np.pad(card, ((0, 0), (left, WIDTH - card.shape[1] - left), (0, 0)), constant_values=255)
     edge = [np.full((height, WIDTH, 3), 255, np.uint8) for height in (GAP, MARGIN)]
     OUT.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(OUT), np.concatenate([top, edge[0], card, edge[1]]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
