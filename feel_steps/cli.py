@@ -116,6 +116,8 @@ def import_(
     else:
         raise InputError(f"--layout {layout}: expected videos or cola")
     artifacts.write(out, "manifest", manifest)
+    for video_path, reason in zip(skipped["path"], skipped["reason"], strict=True):
+        print(f"warning: skipped {video_path}: {reason}", file=sys.stderr)
     artifacts.write(out_unreadable, "skipped", skipped)
 
 
