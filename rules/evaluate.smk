@@ -51,7 +51,7 @@ rule write_report:
         skipped=f"{RUN}/skipped.parquet",
         names=[file for file in [f"{RUN}/clusters.yaml"] if Path(file).is_file()],  # a person may have written it
     output:
-        f"{RUN}/report.html",
+        report(f"{RUN}/report.html", caption="../docs/captions/report.rst", category="What was found"),
     log:
         f"{LOGS}/write_report.log",
     conda:
