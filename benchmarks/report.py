@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from feel_steps.report import report
+from feel_steps.report.page import report
 from tests.browser.chromium import browser, missing, show
 from tests.synthetic_run import Shape, build
 

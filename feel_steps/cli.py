@@ -570,7 +570,7 @@ def report(
     Example: feel-steps report --run results/demo --out results/demo/report.html
     """
     from feel_steps.names import FILE, read_names
-    from feel_steps.report import report as step
+    from feel_steps.report.page import report as step
     from feel_steps.report.run import find_run
 
     found = find_run(run)

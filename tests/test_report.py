@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from feel_steps import artifacts
 from feel_steps.errors import InputError
-from feel_steps.report import report
 from feel_steps.report.charts import LABEL_GAP, Series, line_chart, nice_ticks, spread_labels, thin
 from feel_steps.report.clusters import _match, _project
 from feel_steps.report.media import relative_url, thumbnail
+from feel_steps.report.page import report
 from feel_steps.report.run import find_run
 from feel_steps.report.summary import summary
 from feel_steps.report.videos import POINTS, _pack, records

@@ -1,5 +1,1 @@
-"""What a run found, for people: one HTML page, and a table for the terminal."""
-
-from feel_steps.report.page import report
-
-__all__ = ["report"]
+"""What a run found, for people: one HTML page (page.py), and a table for the terminal (summary.py)."""

@@ -12,8 +12,7 @@ import pytest
 
 from feel_steps import artifacts
 from feel_steps.predict import Prediction
-from feel_steps.report import report
-from feel_steps.report.page import predicted_page
+from feel_steps.report.page import predicted_page, report
 from tests.browser.chromium import browser, missing, requested, show
 from tests.synthetic_run import AWKWARD, Shape, build
 
