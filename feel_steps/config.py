@@ -84,20 +84,17 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
     if error := best_match(validator.iter_errors(config)):
         raise InputError(f"config: {_explain(error)}")
     _check_localizer(config["train"], "")
-    for variant in config["variants"]:
-        if error := best_match(validator.iter_errors(resolve(config, variant))):
-            raise InputError(f"config: variant '{variant}': {_explain(error)}")
-        _check_localizer(resolve(config, variant)["train"], f"variant '{variant}': ")
+    variants = {name: resolve(config, name) for name in config["variants"]}
+    for name, variant in variants.items():
+        if error := best_match(validator.iter_errors(variant)):
+            raise InputError(f"config: variant '{name}': {_explain(error)}")
+        _check_localizer(variant["train"], f"variant '{name}': ")
     _check_dataset(config["dataset"])
     if config["features"]["extractor"] == "i3d" and config["dataset"]["layout"] != "cola":
         _check_weights(config["features"]["i3d"])
-    most = _training_videos(config)
-    for variant in config["variants"]:
-        clusters = resolve(config, variant)["clusters"]
-        if clusters > most:
-            raise InputError(
-                f"config: key 'clusters' is {clusters}, but there are only {most} training videos to group"
-            )
+    most, wanted = _training_videos(config), max(variant["clusters"] for variant in variants.values())
+    if wanted > most:
+        raise InputError(f"config: key 'clusters' is {wanted}, but there are only {most} training videos to group")
 
 
 def _training_videos(config: Mapping[str, Any]) -> int:

@@ -29,9 +29,8 @@ THREADS = config["threads"]
 # Snakemake removes PYTHONPATH when it activates an environment, and puts this prefix after the activation.
 CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
 INTERPRETER = "" if CONDA else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-STRICT = (
-    "set -euo pipefail; "  # Snakemake's own prefix, which ours replaces: a step's failure must pass through "| tee"
-)
+# Strict bash is Snakemake's own prefix, which ours replaces: a step's failure must pass through "| tee".
+STRICT = "set -euo pipefail; "
 PREFIX = f"{STRICT}{INTERPRETER}export PYTHONPATH={shlex.quote(str(ROOT))}; "
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
