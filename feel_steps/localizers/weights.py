@@ -14,13 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from feel_steps import artifacts
+from feel_steps import __version__, artifacts, provenance
 from feel_steps.errors import InputError
 from feel_steps.localizers import LOCALIZERS, check_settings, place_of
+from feel_steps.localizers.adapter import Adapted
 from feel_steps.localizers.base import Localizer
 
 
-def build(name: str, features: int, clusters: int, **settings: Any) -> Localizer:
+def build(name: str, features: int, clusters: int, *, adapter: int = 0, **settings: Any) -> Localizer:
     """Make a localizer with fresh weights.
 
     Parameters
@@ -29,6 +30,8 @@ def build(name: str, features: int, clusters: int, **settings: Any) -> Localizer
         A key of :data:`feel_steps.localizers.LOCALIZERS`.
     features, clusters : int
         Dimension F of a snippet's features, and number of classes K.
+    adapter : int
+        Width of the adapter in front; 0: none.
     **settings
         Keyword arguments of the localizer's class.
 
@@ -43,7 +46,12 @@ def build(name: str, features: int, clusters: int, **settings: Any) -> Localizer
     parameters = inspect.signature(localizer).parameters
     for setting, value in settings.items():
         _check_value(f"localizer '{name}': setting '{setting}'", value, parameters[setting].default)
-    return localizer(features, clusters, **settings)
+    if type(adapter) is not int or adapter < 0:
+        raise InputError(
+            f"localizer '{name}': setting 'adapter' is {adapter!r}; expected a width such as 64, or 0 for none"
+        )
+    model = localizer(features, clusters, **settings)
+    return Adapted(model, adapter) if adapter else model
 
 
 def _check_value(what: str, value: Any, default: Any) -> None:
@@ -60,16 +68,22 @@ def _check_value(what: str, value: Any, default: Any) -> None:
 
 def name_of(model: Localizer) -> str:
     """Give the name by which a localizer is registered."""
-    place = f"{type(model).__module__}:{type(model).__name__}"
-    return next(name for name, own in LOCALIZERS.items() if own == place)
+    own = model.localizer if isinstance(model, Adapted) else model
+    place = f"{type(own).__module__}:{type(own).__name__}"
+    return next(name for name, known in LOCALIZERS.items() if known == place)
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors and JSON metadata as safetensors, atomically; the same values give the same bytes."""
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    about = {**metadata, "provenance": {"feel.version": __version__, **provenance.stamp(path)}}
     with artifacts.atomic(path) as temporary:
-        # one key: safetensors writes several in no fixed order
-        save_file(own, temporary, metadata={"feel": json.dumps(metadata, sort_keys=True)})
+        try:
+            # one key: safetensors writes several in no fixed order
+            save_file(own, temporary, metadata={"feel": json.dumps(about, sort_keys=True)})
+        except SafetensorError as error:  # no space
+            raise OSError(None, str(error), str(path)) from None
+        provenance.seal(temporary)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -78,18 +92,20 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises
     ------
     InputError
-        The file is missing, damaged or without our metadata.
+        The file is missing, damaged, altered or without our metadata.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; run the step that writes it")
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads((file.metadata() or {})["feel"])
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise InputError(
             f"{path}: not a safetensors file of feel-steps ({error}); delete it and run its step again"
         ) from None
+    provenance.note(path, metadata.get("provenance", {}))
+    return tensors, metadata
 
 
 def save(model: Localizer, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
