@@ -11,6 +11,7 @@ import pynvml
 import torch
 
 from feel_steps.errors import InputError
+from feel_steps.gpus import parse
 
 GIB = 2**30
 
@@ -31,12 +32,10 @@ def pick(device: str = "auto") -> torch.device:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
         device = "cuda" if gpus else "cpu"
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and (kind == "cpu" or not number.isdecimal())):
-        raise InputError(f"device '{device}': expected auto, cpu, cuda or cuda:N")
+    kind, number = parse(device)
     if kind == "cpu":
         return torch.device("cpu")
-    index = int(number or 0)
+    index = number or 0
     if index >= gpus:
         raise InputError(f"device '{device}': PyTorch sees {gpus} GPUs here; use auto, cpu or a smaller number")
     return torch.device("cuda", index)
