@@ -4,19 +4,27 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test lint bench lock clean
+.PHONY: setup demo resume test lint bench audit lock clean
 
 setup: .venv/ready
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable .  # and torch, see envs/pin.py
 	touch $@
 
 demo: setup
 	@snakemake --cores $(CORES)
 	@feel-steps summary results/demo
+
+# After anything that broke a run, when nothing of it is alive: see docs/reliability.md.
+resume: RUN ?= results/demo
+resume: setup
+	@snakemake --cores $(CORES) $(ARGS) --unlock
+	@find $(RUN) -newermt now -exec touch {} +
+	@feel-steps verify $(RUN) --delete
+	@snakemake --cores $(CORES) $(ARGS)
 
 test: setup
 	pytest
@@ -31,11 +39,15 @@ lint: setup
 bench: setup
 	for benchmark in benchmarks/*.py; do python $$benchmark || exit 1; done
 
-lock:  # torch first and exact: pip would otherwise take its newest build
+audit:  # known vulnerabilities of all that is pinned with hashes; asks a service on the network
+	rm -rf .audit && $(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+
+lock:
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install --quiet torch==2.13.0
-	.lock/bin/python -m pip install --quiet --editable '.[dev,slurm]'
-	.lock/bin/python envs/pin.py
+	.lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	PATH="$(CURDIR)/.lock/bin:$$PATH" python envs/pin.py
 	rm -rf .lock
 
 clean:

@@ -6,13 +6,17 @@ import copy
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from feel_steps.dataset.files import list_files
 from feel_steps.errors import InputError
 from feel_steps.localizers import check_settings
 
 Config = dict[str, Any]
+
+list_inputs = cache(list_files)  # checking the config and digesting its inputs take one walk
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
@@ -37,7 +41,7 @@ def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
     return merged
 
 
-def _explain(error: Any) -> str:
+def explain(error: Any) -> str:
     """One line for one violation of the JSON schema: the key, what is wrong, what to do."""
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
@@ -54,11 +58,17 @@ def _explain(error: Any) -> str:
     return f"key '{key}': {error.message}"
 
 
-def _check_localizer(settings: Mapping[str, Any], where: str) -> None:
+def _check_localizer(config: Mapping[str, Any], where: str) -> None:
+    train = config["train"]
     try:
-        check_settings(settings["localizer"], settings["settings"])
+        check_settings(train["localizer"], train["settings"])
     except InputError as error:
         raise InputError(f"config: {where}key 'train': {error}") from None
+    if config["pool"]["method"] == "adapted" and not train["settings"].get("adapter"):
+        raise InputError(
+            f"config: {where}key 'pool.method' is 'adapted', but the localizer has no adapter; "
+            "set train.settings.adapter to its width, such as 64"
+        )
 
 
 def check(config: Mapping[str, Any], schema: Path) -> None:
@@ -82,13 +92,13 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
 
     validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
     if error := best_match(validator.iter_errors(config)):
-        raise InputError(f"config: {_explain(error)}")
-    _check_localizer(config["train"], "")
+        raise InputError(f"config: {explain(error)}")
+    _check_localizer(config, "")
     variants = {name: resolve(config, name) for name in config["variants"]}
     for name, variant in variants.items():
         if error := best_match(validator.iter_errors(variant)):
-            raise InputError(f"config: variant '{name}': {_explain(error)}")
-        _check_localizer(variant["train"], f"variant '{name}': ")
+            raise InputError(f"config: variant '{name}': {explain(error)}")
+        _check_localizer(variant, f"variant '{name}': ")
     _check_dataset(config["dataset"])
     if config["features"]["extractor"] == "i3d" and config["dataset"]["layout"] != "cola":
         _check_weights(config["features"]["i3d"])
@@ -105,7 +115,7 @@ def _training_videos(config: Mapping[str, Any]) -> int:
     if dataset["layout"] == "cola":
         names = Path(dataset["path"], "split_train.txt")
         return len(names.read_text().split()) if names.is_file() else sys.maxsize  # import will say what is missing
-    return sum(file.is_file() for file in Path(dataset["path"]).rglob("*"))
+    return len(list_inputs(dataset["path"], dataset["links"]))
 
 
 def _check_weights(i3d: Mapping[str, Any]) -> None:
@@ -131,3 +141,4 @@ def _check_dataset(dataset: Mapping[str, Any]) -> None:
             raise InputError(
                 f"config: key 'dataset.{key}': there is no '{dataset[key]}' (relative to where snakemake runs)"
             )
+    list_inputs(dataset["path"], dataset["links"])  # refuses links that lead out

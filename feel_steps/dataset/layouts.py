@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from feel_steps import provenance
 from feel_steps.artifacts import Columns
+from feel_steps.dataset.files import identifier, list_files
 from feel_steps.errors import InputError
 from feel_steps.features.video import VideoError, VideoInfo, probe
 from feel_steps.progress import track
@@ -81,11 +82,12 @@ def import_videos(
     parts: int = 1,
     min_duration: float = 0.0,
     on_bad_video: str = "fail",
+    links: str = "inside",
 ) -> tuple[Columns, Columns]:
     """Make the manifest of a folder of video files.
 
-    A video's id is its path below the folder, without the suffix. Links to files and folders are followed; hidden files
-    are not seen. Files are opened and their packets counted, but only the first frame is decoded.
+    A video's id is its path below the folder, without the suffix. Hidden files are not seen. Files are opened and their
+    packets counted, but only the first frame is decoded.
 
     Parameters
     ----------
@@ -100,6 +102,8 @@ def import_videos(
         Seconds; a shorter video is a bad one.
     on_bad_video : {"fail", "skip"}
         Stop at the first file that cannot be used, or leave such files out.
+    links : {"inside", "anywhere"}
+        Where links in the folder may lead, see :func:`feel_steps.dataset.files.list_files`.
 
     Returns
     -------
@@ -111,9 +115,7 @@ def import_videos(
     InputError
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name the folder that holds the videos")
-    files = _video_files(folder)
+    files = _video_files(folder, links)
     good: list[tuple[str, Path, VideoInfo]] = []
     bad: list[tuple[str, str, str]] = []
     for video_id, path in track(files.items(), "reading videos", len(files), "video"):
@@ -145,39 +147,18 @@ def import_videos(
     return manifest, skipped
 
 
-def _video_files(folder: Path) -> dict[str, Path]:
+def _video_files(folder: Path, links: str) -> dict[str, Path]:
     """Map the ids of all files that may be videos to their paths, in the ids' order."""
     files: dict[str, Path] = {}
-    visited: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        visited.add(os.path.realpath(root))
-        # a linked folder may lead back to one already seen
-        folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(Path(root, f)) not in visited)
-        for name in sorted(names):
-            path = Path(root, name)
-            if name.startswith(".") or path.suffix.lower() in NOT_VIDEO:
-                continue
-            video_id = identifier(path.relative_to(folder).with_suffix("").as_posix(), path)
-            if video_id in files:
-                raise InputError(f"{path}: the id '{video_id}' is taken by {files[video_id]}; rename one of them")
-            files[video_id] = path
+    for name in map(PurePosixPath, list_files(folder, links)):
+        if name.suffix.lower() in NOT_VIDEO:
+            continue
+        path = folder / name
+        video_id = identifier(name.with_suffix("").as_posix(), path)
+        if video_id in files:
+            raise InputError(f"{path}: the id '{video_id}' is taken by {files[video_id]}; rename one of them")
+        files[video_id] = path
     return dict(sorted(files.items()))
-
-
-def identifier(name: str, where: object) -> str:
-    """Check a video's id: a relative path that stays below the results folder, in Unicode's composed form.
-
-    File systems differ in how they write an accented letter; composed, a name from a file system and the same name
-    from a split file are equal.
-    """
-    path = PurePosixPath(name)
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{name.encode(errors='replace')!r} in {where}: not valid UTF-8; rename it") from None
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or str(path) != name:
-        raise InputError(f"{where}: '{name}' cannot be a video id, which is a plain relative path without '..' or '\\'")
-    return unicodedata.normalize("NFC", name)
 
 
 def _read_split(path: str | Path, ids: list[str], skipped: Collection[str]) -> dict[str, str]:
@@ -229,7 +210,9 @@ def require_two_videos(split: np.ndarray, where: str, note: str = "") -> None:
 # ---------------------------------------------------------------------------------------------------- CoLA's folders
 
 
-def import_cola(root: str | Path, *, fps: float, window: int, stride: int, parts: int = 1) -> Columns:
+def import_cola(
+    root: str | Path, *, fps: float, window: int, stride: int, parts: int = 1, links: str = "inside"
+) -> Columns:
     """Make the manifest of features in CoLA's folders; only the headers of the arrays are read.
 
     Parameters
@@ -243,6 +226,8 @@ def import_cola(root: str | Path, *, fps: float, window: int, stride: int, parts
         Frames that a snippet covers, and frames between the starts of two.
     parts : int
         Number of parts to extract.
+    links : {"inside", "anywhere"}
+        Where links in the folder may lead, see :func:`feel_steps.dataset.files.list_files`.
 
     Returns
     -------
@@ -253,6 +238,7 @@ def import_cola(root: str | Path, *, fps: float, window: int, stride: int, parts
     InputError
     """
     root = Path(root)
+    list_files(root, links)  # refuses links that lead out
     splits = _read_cola_splits(root)
     missing = [
         f"{split}/{stream}/{video_id}.npy"
@@ -455,6 +441,7 @@ def _check_segment(start: float, end: float, duration: float, where: str) -> Non
 
 def _read_text(path: str | Path) -> str:
     try:
+        provenance.note(path)
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path in the config") from None

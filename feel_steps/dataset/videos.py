@@ -64,7 +64,8 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
         reasons |= json.loads(metadata.pop("skipped", "{}"))
         for amount in ("snippets", "seconds"):
             metadata.pop(amount, None)
-        for key, value in metadata.items():  # a part without a video has no dimension
+        # where a part comes from is its own; one without a video has no dimension
+        for key, value in ((key, value) for key, value in metadata.items() if not key.startswith("feel.")):
             if contract.setdefault(key, value) != value:
                 raise InputError(
                     f"{path}: extracted with {key} {value}, other parts with {contract[key]}; extract all parts again"

@@ -1,0 +1,84 @@
+"""The files of an input folder: where links among them may lead, and what may be a video's id."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+from feel_steps.errors import InputError
+
+LINKS = ("inside", "anywhere")
+
+
+def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int, int]]:
+    """List the files of a folder and its sub-folders; nothing is opened.
+
+    The folder itself may be a link. Hidden files and folders are not seen, nor is what is no regular file (a pipe, a
+    device). A link to nothing is listed. Every folder is read once, by its own name before a link's, so links that lead
+    back come to an end.
+
+    Parameters
+    ----------
+    folder : path
+    links : {"inside", "anywhere"}
+        Where links in it may lead: a data set that somebody else packed must not bring other files of this machine
+        into a report.
+
+    Returns
+    -------
+    dict of str to (int, int)
+        Path below the folder, in sorted order: size in bytes, time of the last change in nanoseconds.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, one cannot be read, or a link leads out of it and may not.
+    """
+    if links not in LINKS:
+        raise InputError(f"links: '{links}' is unknown; expected {' or '.join(LINKS)}")
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}: no such folder; name the folder that holds the data set")
+    top = os.path.realpath(folder)
+    files: dict[str, tuple[int, int]] = {}
+    places, linked, seen = [""], list[str](), set[str]()
+    try:
+        while places or linked:
+            place = places.pop() if places else linked.pop(0)
+            real = os.path.realpath(os.path.join(folder, place))
+            if real in seen:
+                continue
+            seen.add(real)
+            for entry in sorted(os.scandir(os.path.join(folder, place)), key=lambda entry: entry.name):
+                if entry.name.startswith("."):
+                    continue
+                is_link = entry.is_symlink()
+                if is_link and links == "inside" and not Path(os.path.realpath(entry.path)).is_relative_to(top):
+                    raise InputError(
+                        f"{entry.path}: a link to {os.path.realpath(entry.path)}, outside of the folder; if you trust "
+                        "the links in it, set dataset.links: anywhere"
+                    )
+                if entry.is_dir():
+                    (linked if is_link else places).append(os.path.join(place, entry.name))
+                elif entry.is_file() or not os.path.exists(entry.path):
+                    status = entry.stat(follow_symlinks=entry.is_file())
+                    files[os.path.join(place, entry.name)] = status.st_size, status.st_mtime_ns
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it out") from None
+    return dict(sorted(files.items()))
+
+
+def identifier(name: str, where: object) -> str:
+    """Check a video's id: a relative path that stays below the results folder, in Unicode's composed form.
+
+    File systems differ in how they write an accented letter; composed, a name from a file system and the same name
+    from a split file are equal.
+    """
+    path = PurePosixPath(name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name.encode(errors='replace')!r} in {where}: not valid UTF-8; rename it") from None
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or str(path) != name:
+        raise InputError(f"{where}: '{name}' cannot be a video id, which is a plain relative path without '..' or '\\'")
+    return unicodedata.normalize("NFC", name)

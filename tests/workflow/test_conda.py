@@ -1,0 +1,53 @@
+"""`snakemake --use-conda`, with Snakemake's own code and pip, and a stand-in for conda (tests/conda/bin/conda).
+
+What the stand-in does not prove: that conda solves envs/feel.yaml on conda-forge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT
+
+STAND_IN = ROOT / "tests/conda/bin"
+WHERE = f"""
+rule where:
+    output: "where.txt"
+    conda: "{ROOT}/envs/feel.yaml"
+    shell: "python -c 'import sys, torch, feel_steps; print(sys.prefix, feel_steps.__file__)' > {{output}}"
+"""
+
+
+@pytest.fixture
+def environments(request, monkeypatch) -> Path:
+    """Folder of environments, made anew when a pin or the stand-in changes; with the stand-in on the PATH."""
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("envs/feel.yaml has Python 3.11, and the stand-in can only link the one that runs the tests")
+    folders = [str(STAND_IN), str(Path(sys.executable).parent), os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(folders))
+    digest = hashlib.sha256((STAND_IN / "conda").read_bytes()).hexdigest()[:8]
+    return request.config.cache.mkdir(f"conda-{digest}")
+
+
+def test_a_run_in_conda_environments_gives_the_same_bytes(workspace, environments):
+    """A rule without its environment, an unpinned package, or a package that cannot be imported inside."""
+    conda = ("--use-conda", "--conda-prefix", str(environments))
+    workspace.snakemake(*conda, "--forceall", "--conda-create-envs-only", timeout=1800)
+    expected = workspace.digests()
+    output = workspace.snakemake(*conda, "--forceall", timeout=600)
+    assert workspace.digests() == expected
+    steps = int(re.findall(r"of (\d+) steps", output)[-1])
+    assert output.count("Activating conda environment") == steps - 1 > 20  # all but "all"
+
+    (workspace.folder / "where.smk").write_text(WHERE)
+    workspace.configure(custom_rules=["where.smk"])
+    workspace.snakemake(*conda, "where.txt")
+    prefix, package = (workspace.folder / "where.txt").read_text().split()
+    assert Path(prefix).parent == environments.resolve()
+    assert package == str(ROOT / "feel_steps/__init__.py")
