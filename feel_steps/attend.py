@@ -18,6 +18,7 @@ from feel_steps.snippets import Snippets
 
 ROWS = 16 * 750  # snippets that go through the network at once
 EASY = 5  # a video's embedding is the mean over the T / EASY snippets of highest actionness
+POOLED = {"feature": "embedding", "adapted": "adapted"}  # what is pooled so, where the localizer gives it
 
 
 def uniform_positions(own: int, length: int) -> np.ndarray:
@@ -87,8 +88,9 @@ def attend(
         A row a snippet. ``t_start`` and ``t_end`` (seconds) tile the video: a snippet stands for its stride, the last
         one for its whole window. ``actionness``, ``activation`` as the localizer gives them.
     embeddings : columns
-        A row a video: ``feature``, the mean embedding of the T / 5 snippets of highest actionness, and ``score``, the
-        probability of each cluster.
+        A row a video: ``feature``, the mean embedding of the T / 5 snippets of highest actionness; ``score``, the
+        probability of each cluster; and, of a localizer with an adapter, ``adapted``, the mean of what it makes of
+        these snippets' features.
 
     Raises
     ------
@@ -107,7 +109,7 @@ def attend(
         raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
     S, N, K = len(snippets.features), len(snippets.video_ids), model.settings["clusters"]
     actionness, activation = np.empty(S, np.float32), np.empty((S, K), np.float32)
-    features: np.ndarray | None = None
+    pooled: Columns = {}
     scores = np.empty((N, K), np.float32)
     advice = f"lower train.length ({length}) and train again, or use a device of more memory"
     with (
@@ -126,20 +128,22 @@ def attend(
                     seen = model(x)
                 easy = seen["actionness"].sort(dim=1, descending=True, stable=True).indices
                 easy = easy[:, : max(1, len(positions) // EASY)]  # [V, T / 5]
-                embedding = seen["embedding"].take_along_dim(easy[:, :, None], 1).float().mean(1)  # [V, E]
                 maps = torch.cat([seen["actionness"][:, :, None], seen["activation"]], 2).float()  # [V, T, 1 + K]
                 maps = spread(maps, torch.from_numpy(positions).to(where), int(own)).cpu()
                 actionness[places], activation[places] = maps[:, :, 0].numpy(), maps[:, :, 1:].numpy()
-                if features is None:
-                    features = np.empty((N, embedding.shape[1]), np.float32)
-                features[some], scores[some] = embedding.cpu().numpy(), seen["video_scores"].float().cpu().numpy()
+                scores[some] = seen["video_scores"].float().cpu().numpy()
+                for name, output in POOLED.items():
+                    if output in seen:
+                        mean = seen[output].take_along_dim(easy[:, :, None], 1).float().mean(1)  # [V, E]
+                        column = pooled.setdefault(name, np.empty((N, mean.shape[1]), np.float32))
+                        column[some] = mean.cpu().numpy()
                 progress.advance(len(some))
     order = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)
     attention = _cells(snippets, {name: videos[name][order] for name in ("fps", "snippet_stride", "snippet_window")})
     video_ids = np.array(snippets.video_ids, object)
     return (
         attention | {"actionness": actionness, "activation": activation},
-        {"video_id": video_ids, "feature": np.empty((0, 1)) if features is None else features, "score": scores},
+        {"video_id": video_ids, "feature": np.empty((0, 1)), "score": scores} | pooled,
     )
 
 

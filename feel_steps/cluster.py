@@ -74,7 +74,8 @@ def keep_clusters(features: np.ndarray, centres: np.ndarray, labels: np.ndarray)
     -------
     dict of columns [N]
         As :func:`feel_steps.jaccard.refine` gives them: ``distance`` and ``euclidean`` are the Euclidean distance to
-        the own centre, ``margin`` how much farther the nearest other centre is (NaN where K = 1), ``jaccard`` NaN.
+        the own centre, ``margin`` how much farther the nearest other centre is (NaN where K = 1), ``second`` which
+        one that is (-1 where K = 1), ``jaccard`` NaN.
     """
     from scipy.spatial.distance import cdist
 
@@ -82,5 +83,8 @@ def keep_clusters(features: np.ndarray, centres: np.ndarray, labels: np.ndarray)
     own = distances[rows, labels]
     distances[rows, labels] = np.inf
     absent = np.full(len(features), np.nan)
-    margin = distances.min(1) - own if len(centres) > 1 else absent
-    return {"cluster": labels, "distance": own, "jaccard": absent, "euclidean": own, "margin": margin}
+    alone = len(centres) == 1
+    margin = absent if alone else distances.min(1) - own
+    second = np.full(len(features), -1) if alone else distances.argmin(1)
+    columns = {"cluster": labels, "distance": own, "jaccard": absent, "euclidean": own, "margin": margin}
+    return columns | {"second": second.astype(np.int32)}

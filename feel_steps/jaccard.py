@@ -121,7 +121,8 @@ def refine(
     -------
     dict of columns [N]
         ``cluster`` int32, the winner (of equally near ones the first); float64: ``distance`` d*, ``jaccard`` d_J and
-        ``euclidean`` D^_ci to the winner, ``margin``, by how much the runner-up is farther (NaN where K = 1).
+        ``euclidean`` D^_ci to the winner, ``margin``, by how much the runner-up is farther (NaN where K = 1);
+        ``second`` int32, the runner-up (-1 where K = 1).
 
     Raises
     ------
@@ -129,21 +130,29 @@ def refine(
         See :func:`refined_distances`.
     """
     refiner = _Refiner(features, centres, k1, k2, lambda_value, metric, count_self, device)
-    cluster = np.zeros(len(features), np.int32)
-    best, jaccard, euclidean, second = (np.full(len(features), np.inf) for _ in range(4))
+    cluster, second = (np.full(len(features), -1, np.int32) for _ in range(2))
+    best, jaccard, euclidean, next_best = (np.full(len(features), np.inf) for _ in range(4))
     with Progress("refining", len(centres), "centre") as progress:
         for same, (distance, own_jaccard, own_euclidean) in refiner:
             for centre in same:
-                wins = distance < best
-                second = np.where(wins, best, np.minimum(second, distance))
+                wins, closer = distance < best, distance < next_best
+                second = np.where(wins, cluster, np.where(closer, centre, second)).astype(np.int32)
+                next_best = np.where(wins, best, np.minimum(next_best, distance))
                 best = np.where(wins, distance, best)
                 cluster[wins], jaccard[wins], euclidean[wins] = centre, own_jaccard[wins], own_euclidean[wins]
             progress.advance(len(same))
     empty = len(centres) - len(np.unique(cluster))
     if empty:
         warnings.warn(f"{empty} of {len(centres)} refined clusters have no videos; they are kept, empty", stacklevel=2)
-    margin = second - best if len(centres) > 1 else np.full(len(features), np.nan)
-    return {"cluster": cluster, "distance": best, "jaccard": jaccard, "euclidean": euclidean, "margin": margin}
+    margin = next_best - best if len(centres) > 1 else np.full(len(features), np.nan)
+    return {
+        "cluster": cluster,
+        "distance": best,
+        "jaccard": jaccard,
+        "euclidean": euclidean,
+        "margin": margin,
+        "second": second,
+    }
 
 
 def jaccard_distance(

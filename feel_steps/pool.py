@@ -9,7 +9,8 @@ from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
 from feel_steps.snippets import Snippets, runs
 
-METHODS = ("mean", "actionness", "easy-action")
+COLUMNS = {"easy-action": "feature", "adapted": "adapted"}  # what an embeddings table holds, by method
+METHODS = ("mean", "actionness", *COLUMNS)
 
 
 def pool(
@@ -20,7 +21,7 @@ def pool(
     embeddings: Columns | None = None,
     normalize: bool = False,
 ) -> np.ndarray:
-    """Pool N videos by one of the three published variants.
+    """Pool N videos by one of the three published variants, or as an adapter sees them.
 
     Where the table that a variant needs is absent, as it is at iteration 1, the plain mean is taken.
 
@@ -28,14 +29,15 @@ def pool(
     ----------
     snippets : Snippets
         Of the videos to pool.
-    method : {"mean", "actionness", "easy-action"}
+    method : {"mean", "actionness", "easy-action", "adapted"}
         Mean of the raw features; their mean weighted by actionness (a video whose actionness is zero throughout: plain
-        mean); or mean of the localizer's embeddings at the T/5 snippets of highest actionness, which is what an
-        embeddings table holds.
+        mean); mean of the localizer's embeddings at the T/5 snippets of highest actionness, which is what an
+        embeddings table holds; or mean of the adapted features of these snippets, which is what it holds beside where
+        the localizer has an adapter.
     attention : columns of an attention table, optional
         For "actionness". May hold other videos too, in any order.
     embeddings : columns of an embeddings table, optional
-        For "easy-action". May hold other videos too, in any order.
+        For "easy-action" and "adapted". May hold other videos too, in any order.
     normalize : bool
         Scale every pooled vector to length 1; zero vectors stay zero.
 
@@ -47,12 +49,15 @@ def pool(
     Raises
     ------
     InputError
-        Unknown method, a video without snippets, or one that the table lacks or has with other snippets.
+        Unknown method, a video without snippets, one that the table lacks or has with other snippets, or no adapted
+        features in it.
     """
     if method not in METHODS:
         raise InputError(f"method '{method}': unknown; expected one of {', '.join(METHODS)}")
-    if method == "easy-action" and embeddings is not None:
-        pooled = embeddings["feature"][_rows(snippets.video_ids, embeddings)]  # [N, D]
+    if method in COLUMNS and embeddings is not None:
+        if COLUMNS[method] not in embeddings:
+            raise InputError("embeddings: no adapted features; train and attend again with train.settings.adapter 64")
+        pooled = embeddings[COLUMNS[method]][_rows(snippets.video_ids, embeddings)]  # [N, D]
     elif method == "actionness" and attention is not None:
         pooled = _weighted_mean(snippets, _actionness(snippets, attention))
     else:

@@ -75,3 +75,38 @@ def select(cluster: np.ndarray, distance: np.ndarray, rate: float) -> tuple[np.n
     rank = np.arange(len(order)) - (np.cumsum(size) - size)[group]
     kept = rank < quota[group]
     return order[kept], rank[kept].astype(np.int32)
+
+
+def second_labels(second: np.ndarray, distance: np.ndarray, margin: np.ndarray, share: float) -> np.ndarray:
+    """Give the share of the videos that lie most between two clusters the runner-up as a second pseudo-label.
+
+    Where a video holds two actions, no one cluster is right. Taken are the videos whose distances to the winner and to
+    the runner-up are most alike: by their ratio, since clusters differ in how wide they are.
+
+    Parameters
+    ----------
+    second : int32 [M]
+        Runner-up of each selected video, -1 where there is none.
+    distance, margin : float [M]
+        Distance to the winner, and by how much the runner-up is farther.
+    share : float
+        Of the M videos, halves rounded up; of equal ratios the earlier row goes first.
+
+    Returns
+    -------
+    int32 [M]
+        The runner-up, or -1: no second label.
+
+    Raises
+    ------
+    InputError
+        The share is out of range.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"second={share}: expected 0 to 1")
+    farther = distance + margin
+    ratio = np.divide(distance, farther, out=np.ones(len(farther)), where=farther > 0)
+    given = np.argsort(-ratio, kind="stable")[: int(len(ratio) * share + 0.5 + 1e-9)]  # 1e-9: as in select
+    labels = np.full(len(second), -1, np.int32)
+    labels[given] = second[given]
+    return labels

@@ -249,8 +249,8 @@ class Checkpoint:
         return log
 
 
-def to_targets(labels: np.ndarray, clusters: int) -> np.ndarray:
-    """Labels as {0, 1} float32 [n, K], from cluster ids [n] or from such a matrix; checked.
+def to_targets(labels: np.ndarray, clusters: int, second: np.ndarray | None = None) -> np.ndarray:
+    """Labels as {0, 1} float32 [n, K], from cluster ids [n], and second ones, or from such a matrix; checked.
 
     Raises
     ------
@@ -261,13 +261,14 @@ def to_targets(labels: np.ndarray, clusters: int) -> np.ndarray:
     if not len(labels):
         raise InputError("training: no video is selected; raise select.rate, or check the clusters before it")
     if labels.ndim == 1:
-        if labels.min() < 0 or labels.max() >= clusters:
-            beyond = labels[(labels < 0) | (labels >= clusters)][0]
+        second = np.full(len(labels), -1) if second is None else np.asarray(second)
+        beyond = np.concatenate([labels[(labels < 0) | (labels >= clusters)], second[second >= clusters]])
+        if len(beyond):
             raise InputError(
-                f"training: cluster {beyond} among the selected videos, but there are {clusters} clusters "
+                f"training: cluster {beyond[0]} among the selected videos, but there are {clusters} clusters "
                 f"(0 to {clusters - 1}); select again with the same number of clusters"
             )
-        labels = labels[:, None] == np.arange(clusters)
+        labels = (labels[:, None] == np.arange(clusters)) | (second[:, None] == np.arange(clusters))
     if labels.shape[1] != clusters:
         raise InputError(f"training: labels of {labels.shape[1]} classes, but there are {clusters} clusters")
     if labels.any(0).sum() < 2:
@@ -284,6 +285,7 @@ def train(
     labels: np.ndarray,
     *,
     clusters: int,
+    second: np.ndarray | None = None,
     localizer: str = "cola",
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -309,6 +311,8 @@ def train(
         Their clusters, or which classes each has.
     clusters : int
         K.
+    second : int [n], optional
+        A second cluster of some videos, -1 for the others; both weigh the same.
     localizer : str
         Name of the network, see :data:`feel_steps.localizers.LOCALIZERS`.
     settings : mapping, optional
@@ -342,7 +346,7 @@ def train(
     """
     where = devices.pick(device)
     dtype = devices.pick_precision(precision, where)
-    rows, targets = np.asarray(rows, np.int64), to_targets(labels, clusters)
+    rows, targets = np.asarray(rows, np.int64), to_targets(labels, clusters, second)
     for name, value in [("steps", steps), ("batch", batch), ("length", length)]:
         if value < 1:
             raise InputError(f"train.{name}: {value}; expected 1 or more")

@@ -17,6 +17,7 @@ LOCALIZERS = {
     "cola": "feel_steps.localizers.cola:CoLA",
     "aicl": "feel_steps.localizers.aicl:AICL",
 }
+SHARED = ("adapter",)  # settings that every localizer has besides its own
 
 
 def place_of(name: str) -> tuple[str, str]:
@@ -62,7 +63,7 @@ def check_settings(name: str, settings: Iterable[str]) -> None:
     InputError
         Names the first one, and one that it is close to.
     """
-    known = settings_of(name)
+    known = (*settings_of(name), *SHARED)
     for setting in settings:
         if setting not in known:
             close = get_close_matches(setting, known, 1)
