@@ -51,7 +51,14 @@ def spread_labels(wanted: list[float], low: float, high: float) -> list[float]:
 
 
 def line_chart(
-    title: str, x_label: str, series: list[Series], *, percent: bool = False, unit: bool = False, dots: bool = True
+    title: str,
+    x_label: str,
+    series: list[Series],
+    *,
+    percent: bool = False,
+    unit: bool = False,
+    dots: bool = True,
+    names: bool = True,
 ) -> dict | None:
     """Lay out a chart; the page's template draws it.
 
@@ -66,6 +73,8 @@ def line_chart(
         The values lie between 0 and 1: let the axis start at 0 and reach at most 1.
     dots : bool
         Mark each point, with its value as a tooltip.
+    names : bool
+        Write the series' names at their ends; a template may list them elsewhere.
 
     Returns
     -------
@@ -76,8 +85,9 @@ def line_chart(
     if not series:
         return None
     xs, ys = np.concatenate([one.x for one in series]), np.concatenate([one.y for one in series])
-    right = WIDTH - (NAMES if any(one.name for one in series) else 12)
-    low, high = float(ys.min()), float(ys.max())
+    right = WIDTH - (NAMES if names and any(one.name for one in series) else 12)
+    spreads = np.concatenate([one.spread if len(one.spread) and not unit else 0 * one.y for one in series])
+    low, high = float((ys - spreads).min()), float((ys + spreads).max())
     ticks = nice_ticks(min(0.0, low) if unit else low, max(high, 0.1) if unit else high)
     x_low, x_high = float(xs.min()), float(xs.max())
     x_ticks = sorted(set(xs.tolist())) if dots and len(set(xs.tolist())) <= 10 else nice_ticks(x_low, x_high)
@@ -120,10 +130,54 @@ def line_chart(
         "title": title,
         "x_label": x_label,
         "spoken": f"{title}: {spoken}",
+        "names": names,
         "lines": lines,
         "x_ticks": [(at_x(tick), f"{tick:g}") for tick in x_ticks],
         "y_ticks": [(at_y(tick), write(tick)) for tick in ticks],
         "box": {"w": WIDTH, "h": HEIGHT, "left": LEFT, "right": right, "top": TOP, "bottom": HEIGHT - BOTTOM},
+    }
+
+
+def heat_map(title: str, x_label: str, y_label: str, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> dict:
+    """Lay out a heat map with its numbers; the page's template draws it.
+
+    Parameters
+    ----------
+    title, x_label, y_label : str
+    x, y : float [X], [Y]
+    values : float [Y, X]
+        NaN: no cell.
+
+    Returns
+    -------
+    dict
+        Coordinates in the SVG's own pixels; ``shade`` of a cell is 0 for the lowest value and 1 for the highest.
+    """
+    width, height = (WIDTH - LEFT - 12) / len(x), (HEIGHT - TOP - BOTTOM) / len(y)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    tops = [HEIGHT - BOTTOM - (row + 1) * height for row in range(len(y))]
+    cells = [
+        {
+            "x": round(LEFT + column * width, 1),
+            "y": round(tops[row], 1),
+            "shade": round((values[row, column] - low) / ((high - low) or 1.0), 3),
+            "text": f"{values[row, column]:.3f}",
+            "tip": f"{x_label} {a:g}, {y_label} {b:g}: {values[row, column]:.3g}",
+        }
+        for row, b in enumerate(y.tolist())
+        for column, a in enumerate(x.tolist())
+        if np.isfinite(values[row, column])
+    ]
+    return {
+        "title": title,
+        "x_label": x_label,
+        "y_label": y_label,
+        "spoken": f"{title}, from {low:.3g} to {high:.3g}: {'; '.join(cell['tip'] for cell in cells)}",
+        "cells": cells,
+        "cell": {"w": round(width, 1), "h": round(height, 1)},
+        "x_ticks": [(round(LEFT + (i + 0.5) * width, 1), f"{value:g}") for i, value in enumerate(x)],
+        "y_ticks": [(round(top + height / 2, 1), f"{value:g}") for top, value in zip(tops, y, strict=True)],
+        "box": {"w": WIDTH, "h": HEIGHT, "left": LEFT, "right": WIDTH - 12, "top": TOP, "bottom": HEIGHT - BOTTOM},
     }
 
 

@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from feel_steps import __version__, artifacts
+from feel_steps import __version__, artifacts, provenance
 from feel_steps.progress import clock
 from feel_steps.report import clusters, numbers, videos
 from feel_steps.report.run import Run, find_run
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from feel_steps.predict import Prediction
 
 LOCALIZERS = {"cola": "CoLA", "aicl": "AICL"}  # as their papers write them
-LIBRARIES = ("numpy", "scikit-learn", "pyarrow", "torch", "opencv-contrib-python-headless", "av", "snakemake")
+LIBRARIES = ("numpy", "scikit-learn", "pyarrow", "torch", "opencv-contrib-python-headless", "av")
 
 
 def report(
@@ -117,13 +117,15 @@ def write_page(out: Path, template: str, data: Mapping[str, Any], **values: Any)
     html = environment.get_template(template).render(
         values,
         data=_embed(data),
-        style=Markup(style),
-        script=Markup(script),
+        style=Markup(style),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
         # only this very script may run, whatever the data hold
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        provenance=provenance.stamp(out) | {"feel.version": __version__},
     )
     with artifacts.atomic(out) as temporary:
         temporary.write_text(html, encoding="utf-8")
+        provenance.seal(temporary)
 
 
 def distinct(names: Mapping[int, str], clusters: int) -> list[str]:
@@ -135,7 +137,7 @@ def distinct(names: Mapping[int, str], clusters: int) -> list[str]:
 def _embed(data: Any) -> Markup:
     """JSON that may stand inside a script element, whatever its strings hold."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped
 
 
 def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -1,0 +1,169 @@
+"""Tables of studies: gathered from the metrics of variants, and what they say over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from feel_steps.artifacts import Columns
+from feel_steps.errors import InputError
+from feel_steps.report.summary import AGREEMENT, SHARE, UNLABELLED
+
+# what is kept of a metrics table: name in the study's table, stages that may hold it, metric
+METRICS = [*AGREEMENT, ("mAP one-to-one", ("localize",), "mAP_hungarian"), *UNLABELLED, SHARE]
+WITHOUT_TRUTH = [name for name, _, _ in UNLABELLED]
+PLACE = ["setting", "x", "y"]
+
+
+def gather(metrics: Iterable[Columns], settings: Mapping[str, Mapping]) -> Columns:
+    """Put the metrics of a study's variants into its table.
+
+    Parameters
+    ----------
+    metrics : iterable of columns of metrics tables
+        Of every iteration and seed of these variants.
+    settings : mapping
+        Label of each setting, in the order to show them, to its ``variant`` and its ``x`` and ``y``, if it has any.
+
+    Returns
+    -------
+    columns of a study table
+        By setting, seed, iteration and metric.
+
+    Raises
+    ------
+    InputError
+        A setting's variant is in none of the tables.
+    """
+    table = pd.concat([pd.DataFrame(one) for one in metrics])
+    parts = []
+    for label, place in settings.items():
+        own = table[table["variant"] == place["variant"]]
+        if not len(own):
+            raise InputError(f"setting '{label}': no metrics of variant '{place['variant']}'; run its iterations first")
+        for name, stages, metric in METRICS:
+            rows = own[(own["metric"] == metric) & own["stage"].isin(stages)]
+            rows = rows.assign(order=rows["stage"].map(stages.index)).sort_values("order", kind="stable")
+            rows = rows.drop_duplicates(["seed", "iteration"])[["seed", "iteration", "value"]]
+            parts.append(rows.assign(setting=label, x=place.get("x"), y=place.get("y"), metric=name))
+    whole = pd.concat(parts)
+    for axis in ("x", "y"):
+        whole[axis] = whole[axis].astype(float)
+    columns = ["setting", "x", "y", "seed", "iteration", "metric", "value"]
+    order = [[*settings].index(label) for label in whole["setting"]]
+    names = [name for name, _, _ in METRICS]
+    whole = whole.assign(order=order, which=[names.index(name) for name in whole["metric"]])
+    whole = whole.sort_values(["order", "seed", "iteration", "which"])
+    return {name: whole[name].to_numpy() for name in columns}
+
+
+def last(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each setting's last iteration."""
+    final = table.groupby(PLACE, dropna=False, sort=False)["iteration"].transform("max")
+    return table[table["iteration"] == final]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n seeds, ``sd`` their standard deviation (NaN for one), ``low`` to ``high`` its 95 % interval."""
+
+    mean: float
+    sd: float
+    n: int
+    low: float
+    high: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+def estimate(values: np.ndarray) -> Estimate | None:
+    """Mean of [n] values with Student's interval; None for no value.
+
+    With few seeds the interval is wide, as it should be: for n = 3 it reaches 2.48 standard deviations to either side.
+    """
+    values = np.asarray(values, float)
+    n = len(values)
+    if not n:
+        return None
+    mean, sd = float(values.mean()), float(values.std(ddof=1)) if n > 1 else math.nan
+    reach = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n) if n > 1 else math.nan
+    return Estimate(mean, sd, n, mean - reach, mean + reach)
+
+
+def difference(rows: pd.DataFrame, reference: pd.DataFrame) -> Estimate | None:
+    """Estimate by how much ``rows`` exceed ``reference`` in one metric, paired by seed; None without a common seed.
+
+    Parameters
+    ----------
+    rows, reference : DataFrame
+        Rows of a study table: one metric, one setting each, at most one row a seed.
+    """
+    pairs = rows.merge(reference, on="seed", suffixes=("", "_reference"))
+    return estimate((pairs["value"] - pairs["value_reference"]).to_numpy())
+
+
+def counterpart(table: pd.DataFrame, reference: str, x: float, y: float) -> pd.DataFrame:
+    """Rows of the reference at the same x and y; all of them where it stands at one place only."""
+    rows = table[table["setting"] == reference]
+    same = rows[_equal(rows["x"], x) & _equal(rows["y"], y)]
+    alone = len(rows[["x", "y"]].drop_duplicates()) == 1
+    return same if len(same) or not alone else rows
+
+
+def _equal(column: pd.Series, value: float) -> pd.Series:
+    return column.isna() if math.isnan(value) else column == value
+
+
+def true_classes(video_ids: np.ndarray, annotations: Columns, clusters: int) -> Columns:
+    """Stand in for the refinement: each training video's annotated class, the bound of weak supervision.
+
+    Parameters
+    ----------
+    video_ids : string [N]
+        The training videos.
+    annotations : columns of an annotations table
+    clusters : int
+        K, of which there must be one for every class.
+
+    Returns
+    -------
+    columns of a refined table
+        Of the annotated videos. ``cluster`` is the place of a video's first label among all labels in alphabetical
+        order, ``second`` that of its second label, if it has one. All are equally reliable.
+
+    Raises
+    ------
+    InputError
+        There are more classes than K, or no training video is annotated.
+    """
+    frame = pd.DataFrame({"video_id": annotations["video_id"], "label": annotations["label"]}).drop_duplicates()
+    frame = frame[frame["video_id"].isin(video_ids)]
+    classes = sorted(set(frame["label"]))
+    if not classes:
+        raise InputError("annotations: no training video has any; leave the settings with true_labels out")
+    if len(classes) > clusters:
+        raise InputError(
+            f"annotations: {len(classes)} classes in the training videos, but clusters is {clusters}; training with "
+            f"true labels needs clusters: {len(classes)}"
+        )
+    labels = frame.groupby("video_id")["label"].agg(list)
+    known = np.array([video_id for video_id in video_ids if video_id in labels.index], object)
+    places = [[classes.index(label) for label in own] for own in labels[known]]
+    zeros = np.zeros(len(known))
+    return {
+        "video_id": known,
+        "cluster": np.array([own[0] for own in places], np.int32),
+        "distance": zeros,
+        "jaccard": np.full(len(known), np.nan),
+        "euclidean": zeros,
+        "margin": np.full(len(known), np.nan),
+        "second": np.array([own[1] if len(own) > 1 else -1 for own in places], np.int32),
+    }
