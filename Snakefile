@@ -7,9 +7,11 @@ configfile: f"{workflow.basedir}/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/slurm.smk"
 include: "rules/features.smk"
 include: "rules/iterate.smk"
 include: "rules/evaluate.smk"
+include: "rules/studies.smk"
 
 
 for file in config["custom_rules"]:

@@ -12,8 +12,6 @@ clock ("wall") and by the processor time of all threads ("cpu", which other prog
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -27,15 +25,7 @@ from feel_steps import jaccard
 from feel_steps.cluster import cluster
 from feel_steps.jaccard import refine
 from feel_steps.selection import select
-
-Times = tuple[float, float]  # wall, cpu seconds
-
-
-def timed(function: Callable[[], Any]) -> tuple[Times, Any]:
-    """Wall and processor seconds of a call, and its result."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = function()
-    return (time.perf_counter() - wall, time.process_time() - cpu), result
+from feel_steps.studies.overhead import Times, peak, sample, timed
 
 
 def unit(features: np.ndarray) -> Times:
@@ -45,20 +35,6 @@ def unit(features: np.ndarray) -> Times:
     scale = len(features) / rows
     wall, cpu = min(timed(lambda: features[:rows] @ other.T)[0] for _ in range(2))
     return wall * scale, cpu * scale
-
-
-def memory(key: str) -> float:
-    """A value of this process's /proc/self/status in MiB (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
-
-
-def peak(function: Callable[[], Any]) -> tuple[Times, float, Any]:
-    """Times of a call, the memory in MiB that it took above what was held before, and its result."""
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = memory("VmRSS")
-    times, result = timed(function)
-    return times, memory("VmHWM") - before, result
 
 
 def refine_in_parts(features: np.ndarray, centres: np.ndarray) -> Times:
@@ -74,19 +50,6 @@ def refine_in_parts(features: np.ndarray, centres: np.ndarray) -> Times:
     with patch.object(jaccard, "rank", rank):
         refine(features, centres)
     return ranked[0]
-
-
-def sample(kind: str, N: int, D: int, K: int) -> np.ndarray:
-    """Seeded videos [N, D]: "groups", K of them, non-negative, of 64 inner dimensions; or "noise", the worst case."""
-    generator = np.random.default_rng(0)
-    if kind == "noise":
-        return generator.standard_normal((N, D), np.float32)
-    basis = generator.standard_normal((64, D), np.float32) / 8
-    inner = generator.standard_normal((K, 64), np.float32)[generator.integers(0, K, N)]
-    inner += 0.8 * generator.standard_normal((N, 64), np.float32)
-    features = inner @ basis
-    features += 0.3 * generator.standard_normal((N, D), np.float32)
-    return np.maximum(features, 0, out=features)
 
 
 def speed(problems: list[tuple[str, int, int, int]], starts: int) -> Table:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feel_steps import __version__
+from feel_steps import __version__, provenance
 from feel_steps.errors import InputError
 
 Columns = dict[str, np.ndarray]
@@ -39,12 +39,13 @@ class Kind:
     """Schema of one kind of table.
 
     ``columns`` maps a name to one of :data:`TYPES` or to ``vector`` (fixed_size_list<float32>[D], D taken from the
-    data). Columns in ``nullable`` may hold nulls (in memory: None, or NaN for floats and a masked int64 as -1).
-    ``extra`` tables may carry further float64 columns.
+    data). Columns in ``nullable`` may hold nulls (in memory: None, NaN for floats, -1 for integers). Those in
+    ``optional`` may be absent. ``extra`` tables may carry further float64 columns.
     """
 
     columns: dict[str, str]
     nullable: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
     extra: bool = False
 
 
@@ -73,7 +74,7 @@ KINDS: dict[str, Kind] = {
     "pooled": Kind({"video_id": "string", "feature": "vector"}),
     "clusters": Kind({"video_id": "string", "cluster": "int32", "distance": "float64"}),
     "centres": Kind({"cluster": "int32", "feature": "vector"}),
-    # no jaccard without CCI, no margin where K = 1
+    # no jaccard without CCI; no margin and no second, the runner-up, where K = 1
     "refined": Kind(
         {
             "video_id": "string",
@@ -82,16 +83,27 @@ KINDS: dict[str, Kind] = {
             "jaccard": "float64",
             "euclidean": "float64",
             "margin": "float64",
+            "second": "int32",
         },
-        frozenset(["jaccard", "margin"]),
+        frozenset(["jaccard", "margin", "second"]),
+        optional=frozenset(["second"]),
     ),
-    "selected": Kind({"video_id": "string", "cluster": "int32", "distance": "float64", "rank": "int32"}),
+    # second: a second pseudo-label, of the videos that have one
+    "selected": Kind(
+        {"video_id": "string", "cluster": "int32", "distance": "float64", "rank": "int32", "second": "int32"},
+        nullable=frozenset(["second"]),
+        optional=frozenset(["second"]),
+    ),
     "training": Kind({"step": "int64", "loss": "float64", "learning_rate": "float64"}, extra=True),
     "attention": Kind(
         {"video_id": "string", "snippet": "int32", **_SEGMENT, "actionness": "float32", "activation": "vector"}
     ),
-    # feature: the localizer's embedding, pooled over the video; score: its class probabilities
-    "embeddings": Kind({"video_id": "string", "feature": "vector", "score": "vector"}),
+    # feature: the localizer's embedding, pooled over the video; score: its class probabilities; adapted: the snippet
+    # features as an adapter makes them, pooled alike
+    "embeddings": Kind(
+        {"video_id": "string", "feature": "vector", "score": "vector", "adapted": "vector"},
+        optional=frozenset(["adapted"]),
+    ),
     "detections": Kind({"video_id": "string", "cluster": "int32", "score": "float64", **_SEGMENT}),
     # which classes a cluster stands for (evaluation only), under each protocol
     "mapping": Kind({"protocol": "string", "cluster": "int32", "label": "string", "weight": "float64"}),
@@ -104,6 +116,31 @@ KINDS: dict[str, Kind] = {
             "metric": "string",
             "value": "float64",
         }
+    ),
+    # what a job used of a GPU: seconds, bytes of memory at most, % of the time that it computed, joules
+    "usage": Kind(
+        {
+            "device": "string",
+            "uuid": "string",
+            "seconds": "float64",
+            "peak_memory": "int64",
+            "utilisation": "float64",
+            "energy": "float64",
+        },
+        frozenset(["peak_memory", "utilisation", "energy"]),
+    ),
+    # numbers of one study; x and y: where a setting stands on the axes, if it does
+    "study": Kind(
+        {
+            "setting": "string",
+            "x": "float64",
+            "y": "float64",
+            "seed": "int64",
+            "iteration": "int32",
+            "metric": "string",
+            "value": "float64",
+        },
+        frozenset(["x", "y"]),
     ),
 }
 
@@ -127,6 +164,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)  # mkstemp makes files that only their owner can read
         temporary.replace(path)
+    except OSError as error:
+        if error.filename or not error.errno:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from None  # Arrow does not say which file
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -134,26 +175,27 @@ def atomic(path: str | Path) -> Iterator[Path]:
 def _to_arrow(kind: str, columns: Mapping[str, Any], metadata: Mapping[str, str] | None) -> pa.Table:
     spec = KINDS[kind]
     extra = [name for name in columns if name not in spec.columns]
-    if missing := [name for name in spec.columns if name not in columns]:
+    if missing := [name for name in spec.columns if name not in columns and name not in spec.optional]:
         raise ValueError(f"a {kind} table needs the columns {missing}")
     if extra and not spec.extra:
         raise ValueError(f"a {kind} table has no columns {extra}")
     arrays, fields = [], []
-    for name in [*spec.columns, *extra]:
+    for name in [*(name for name in spec.columns if name in columns), *extra]:
         type_, values = spec.columns.get(name, "float64"), columns[name]
         if type_ == "vector":
             matrix = np.ascontiguousarray(values, np.float32)
             array = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
         elif type_ == "string":
             array = pa.array(list(values), pa.string())
-        elif type_ == "int64" and name in spec.nullable:
-            integers = np.asarray(values, np.int64)
-            array = pa.array(integers, pa.int64(), mask=integers < 0)
+        elif type_ in ("int32", "int64") and name in spec.nullable:
+            integers = np.asarray(values, type_)
+            array = pa.array(integers, TYPES[type_], mask=integers < 0)
         else:
             array = pa.array(np.asarray(values), TYPES[type_], from_pandas=name in spec.nullable)
         arrays.append(array)
         fields.append(pa.field(name, array.type, nullable=name in spec.nullable))
-    own = {"feel.kind": kind, "feel.version": __version__, **(metadata or {})}
+    # a blank digest in Arrow's own copy of the schema, which other programs keep when they write the table again
+    own = {"feel.kind": kind, "feel.version": __version__, provenance.DIGEST: provenance.BLANK, **(metadata or {})}
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=dict(sorted(own.items()))))
 
 
@@ -180,7 +222,10 @@ def write(path: str | Path, kind: str, columns: Mapping[str, Any], metadata: Map
     """
     table = _to_arrow(kind, columns, metadata)
     with atomic(path) as temporary:
-        pq.write_table(table, temporary, **_layout(kind))
+        with pq.ParquetWriter(temporary, table.schema, **_layout(kind)) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata(provenance.stamp(path))
+        provenance.seal(temporary)
 
 
 class FeatureWriter:
@@ -193,21 +238,22 @@ class FeatureWriter:
     def add(self, video_id: str, features: np.ndarray) -> None:
         """Append one video's snippets, features [T, D] float32."""
         columns = {"video_id": [video_id] * len(features), "snippet": np.arange(len(features)), "feature": features}
-        table = _to_arrow("features", columns, self._metadata)
+        self._write(_to_arrow("features", columns, self._metadata))
+
+    def _write(self, table: pa.Table) -> pq.ParquetWriter:
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._path, table.schema, **_layout("features"))
-        self._writer.write_table(table, row_group_size=max(1, len(features)))
+        self._writer.write_table(table, row_group_size=max(1, len(table)))
+        return self._writer
 
-    def close(self, dimension: int) -> None:
+    def close(self, dimension: int, stamp: Mapping[str, str]) -> None:
         """Finish the file; a part without a video becomes an empty table of vectors of that dimension."""
-        if self._writer is None:
-            empty = {"video_id": [], "snippet": [], "feature": np.zeros((0, dimension), np.float32)}
-            pq.write_table(_to_arrow("features", empty, self._metadata), self._path, **_layout("features"))
-        else:
-            written = self._writer.schema.metadata
-            late = {key: value for key, value in (self._metadata or {}).items() if key.encode() not in written}
-            self._writer.add_key_value_metadata(late)
-            self._writer.close()
+        empty = {"video_id": [], "snippet": [], "feature": np.zeros((0, dimension), np.float32)}
+        writer = self._writer or self._write(_to_arrow("features", empty, self._metadata))
+        written = writer.schema.metadata
+        late = {key: value for key, value in (self._metadata or {}).items() if key.encode() not in written}
+        writer.add_key_value_metadata({**late, **stamp})
+        writer.close()
 
 
 @contextmanager
@@ -221,7 +267,8 @@ def write_features(
     with atomic(path) as temporary:
         writer = FeatureWriter(temporary, metadata)
         yield writer
-        writer.close(dimension)
+        writer.close(dimension, provenance.stamp(path))
+        provenance.seal(temporary)
 
 
 def _open(path: str | Path) -> pq.ParquetFile:
@@ -235,8 +282,20 @@ def _open(path: str | Path) -> pq.ParquetFile:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Metadata of a table, as given to :func:`write`, with ``feel.kind`` and ``feel.version``."""
-    raw = _open(path).metadata.metadata or {}
+    """Metadata of a table, as given to :func:`write`; what begins with ``feel.`` says where it comes from.
+
+    Raises
+    ------
+    InputError
+        The file is missing, truncated or altered.
+    """
+    found = _metadata(_open(path))
+    provenance.note(path, found)
+    return found
+
+
+def _metadata(file: pq.ParquetFile) -> dict[str, str]:
+    raw = file.metadata.metadata or {}
     return {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW")}
 
 
@@ -260,7 +319,7 @@ def _column(path: str | Path, kind: str, name: str, type_: str, array: pa.Chunke
             array = array.cast(TYPES[type_])
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InputError(f"{path}: column '{name}' is not {type_} ({str(error).splitlines()[0]})") from None
-        if type_ == "int64" and name in spec.nullable:
+        if type_ in ("int32", "int64") and name in spec.nullable:
             array = array.fill_null(-1)
         values = array.to_numpy().astype(type_, copy=True)  # Arrow's own memory is read-only
         finite = np.isfinite(values) if type_.startswith("float") and name not in spec.nullable else None
@@ -288,19 +347,22 @@ def read(path: str | Path, kind: str) -> Columns:
     Raises
     ------
     InputError
-        The file is missing, truncated or of another kind, or a column is missing, mistyped, null or not finite.
+        The file is missing, truncated, altered or of another kind, or a column is missing, mistyped, null or not
+        finite.
     """
     file, spec = _open(path), KINDS[kind]
     names = file.schema_arrow.names
-    if missing := [name for name in spec.columns if name not in names]:
+    if missing := [name for name in spec.columns if name not in names and name not in spec.optional]:
         raise InputError(
             f"{path}: column '{missing[0]}' is missing (there are: {', '.join(names)}); "
             f"a {kind} table has {', '.join(spec.columns)}"
         )
-    wanted = names if spec.extra else list(spec.columns)
+    wanted = names if spec.extra else [name for name in spec.columns if name in names]
     try:
         table = file.read(columns=wanted)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: damaged Parquet file ({reason}); delete it and run its step again") from None
-    return {name: _column(path, kind, name, spec.columns.get(name, "float64"), table[name]) for name in wanted}
+    columns = {name: _column(path, kind, name, spec.columns.get(name, "float64"), table[name]) for name in wanted}
+    provenance.note(path, _metadata(file))
+    return columns

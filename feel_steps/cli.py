@@ -5,8 +5,11 @@ Steps are imported inside their commands, so that ``--help`` answers at once and
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +22,31 @@ if TYPE_CHECKING:
 
     from feel_steps.artifacts import Columns
 
-app = typer.Typer(
+
+class Steps(typer.Typer):
+    """An app whose commands record what they are and read, so that artifacts say where they come from."""
+
+    def command(  # type: ignore[override]
+        self, name: str | None = None, **settings: Any
+    ) -> Callable[[Callable], Callable]:
+        """Register a function as a command; called as a function, it records nothing."""
+        register = super().command(name, **settings)
+
+        def record(function: Callable) -> Callable:
+            @wraps(function)
+            def step(**options: Any) -> None:
+                from feel_steps import provenance
+
+                with provenance.recording(name or function.__name__.replace("_", "-"), options):
+                    function(**options)
+
+            register(step)
+            return function
+
+        return record
+
+
+app = Steps(
     help="Find which actions happen in untrimmed videos, and when, without a label: one command a step.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -30,10 +57,13 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; what a user can mend is said in one line, without a traceback."""
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated"))  # in good order: no half file stays
     try:
         app()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except MemoryError as error:
+        sys.exit(f"error: out of memory ({error or 'no details'}); give the job more and run the same command again")
     except OSError as error:  # no space, no permission, no such folder
         sys.exit(f"error: {error.filename or 'file'}: {error.strerror or error}")
 
@@ -46,6 +76,7 @@ Clusters = Annotated[int, typer.Option(min=1, help="number of clusters, K")]
 Seed = Annotated[int, typer.Option(min=0)]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads; the same number gives the same bytes")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Usage = Annotated[Path | None, typer.Option(help="where to write what was used of a GPU, if one was")]
 Out = Annotated[Path, typer.Option(help="where the result goes")]
 
 
@@ -97,6 +128,7 @@ def import_(
     fps: Annotated[float, typer.Option(help="frame rate of the snippets")] = 25.0,
     window: Annotated[int, typer.Option(min=1, help="frames of a snippet; a shorter video is a bad one")] = 16,
     stride: Annotated[int, typer.Option(help="layout cola: frames from one snippet to the next")] = 16,
+    links: Annotated[str, typer.Option(help="where links in the folder may lead: inside | anywhere")] = "inside",
 ) -> None:
     """List the videos to process, each checked before any work starts.
 
@@ -109,10 +141,10 @@ def import_(
     if layout == "videos":
         shortest = (window - 0.5) / fps  # extraction rounds to whole frames
         manifest, skipped = import_videos(
-            path, split=split, parts=parts, min_duration=shortest, on_bad_video=on_bad_video
+            path, split=split, parts=parts, min_duration=shortest, on_bad_video=on_bad_video, links=links
         )
     elif layout == "cola":
-        manifest = import_cola(path, fps=fps, window=window, stride=stride, parts=parts)
+        manifest = import_cola(path, fps=fps, window=window, stride=stride, parts=parts, links=links)
     else:
         raise InputError(f"--layout {layout}: expected videos or cola")
     artifacts.write(out, "manifest", manifest)
@@ -156,6 +188,7 @@ def extract(
     settings: Annotated[str, typer.Option(help="the extractor's own settings, as JSON")] = "{}",
     cache: Annotated[Path | None, typer.Option(help="folder that keeps features for the next extraction")] = None,
     device: Device = "auto",
+    usage: Usage = None,
     threads: Threads = 1,
 ) -> None:
     """Extract the snippet features of one part of the videos.
@@ -163,24 +196,25 @@ def extract(
     Example: feel-steps extract --manifest manifest.parquet --part 0 --fps 15 --stride 8
     --settings '{"flow": "dis"}' --out features/part-0000.parquet
     """
-    from feel_steps import artifacts
-    from feel_steps.features.extract import extract_part
+    from feel_steps import artifacts, gpus
+    from feel_steps.features.extract import extract_part, takes_device
 
-    extract_part(
-        artifacts.read(manifest, "manifest"),
-        part,
-        out,
-        extractor=extractor,
-        root=root,
-        fps=fps,
-        window=window,
-        stride=stride,
-        on_bad_video=on_bad_video,
-        cache=cache,
-        device=device,
-        threads=threads,
-        **_settings(settings, "--settings"),
-    )
+    with gpus.claim(device if takes_device(extractor) else "cpu", usage) as where:
+        extract_part(
+            artifacts.read(manifest, "manifest"),
+            part,
+            out,
+            extractor=extractor,
+            root=root,
+            fps=fps,
+            window=window,
+            stride=stride,
+            on_bad_video=on_bad_video,
+            cache=cache,
+            device=where,
+            threads=threads,
+            **_settings(settings, "--settings"),
+        )
 
 
 @app.command()
@@ -267,7 +301,7 @@ def refine(
     """
     import numpy as np
 
-    from feel_steps import artifacts
+    from feel_steps import artifacts, gpus
 
     table, points = artifacts.read(pooled, "pooled"), artifacts.read(centres, "centres")["feature"]
     if table["feature"].shape[1] != points.shape[1]:
@@ -281,7 +315,8 @@ def refine(
     if method == "cci":
         from feel_steps.jaccard import refine as step
 
-        columns = step(table["feature"], points, k1=k1, k2=k2, lambda_value=lambda_, device=device)
+        with gpus.claim(device) as where:
+            columns = step(table["feature"], points, k1=k1, k2=k2, lambda_value=lambda_, device=where)
     elif method == "none":
         from feel_steps.cluster import keep_clusters
 
@@ -296,18 +331,26 @@ def select(
     refined: Annotated[Path, typer.Option(help="refined table")],
     rate: Annotated[float, typer.Option(help="share of each cluster that is kept, above 0, up to 1")],
     out: Out,
+    second: Annotated[float, typer.Option(help="share of these that get the runner-up as a second label")] = 0.0,
 ) -> None:
     """Keep the most reliable share of each cluster as pseudo-labelled training set (IIS).
 
     Example: feel-steps select --refined refined.parquet --rate 0.25 --out selected.parquet
     """
     from feel_steps import artifacts
+    from feel_steps.selection import second_labels
     from feel_steps.selection import select as step
 
     table = artifacts.read(refined, "refined")
     rows, rank = step(table["cluster"], table["distance"], rate)
     kept: dict[str, Any] = {name: table[name][rows] for name in ("video_id", "cluster", "distance")}
-    artifacts.write(out, "selected", {**kept, "rank": rank})
+    kept["rank"] = rank
+    if second:
+        if "second" not in table:
+            raise InputError(f"{refined}: column 'second' is missing, the runner-up of each video; refine again")
+        runner_up, distance, margin = (table[name][rows] for name in ("second", "distance", "margin"))
+        kept["second"] = second_labels(runner_up, distance, margin, second)
+    artifacts.write(out, "selected", kept)
 
 
 @app.command()
@@ -315,7 +358,7 @@ def pool(
     videos: Videos,
     features: Features,
     out: Out,
-    method: Annotated[str, typer.Option(help="mean | actionness | easy-action")] = "mean",
+    method: Annotated[str, typer.Option(help="mean | actionness | easy-action | adapted")] = "mean",
     normalize: Annotated[bool, typer.Option(help="scale each vector to length 1")] = False,
     attention: Annotated[Path | None, typer.Option(help="attention table of the iteration before")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="embeddings table of the iteration before")] = None,
@@ -362,6 +405,7 @@ def train(
         str, typer.Option(help="auto | float32 | bfloat16 (auto: where the hardware has it)")
     ] = "auto",
     device: Device = "auto",
+    usage: Usage = None,
     threads: Threads = 2,
 ) -> None:
     """Train a localizer on the selected videos, their clusters standing for labels.
@@ -371,7 +415,7 @@ def train(
     Example: feel-steps train --videos videos.parquet --features features --selected selected.parquet --clusters 20
     --out model.safetensors --out-training training.parquet
     """
-    from feel_steps import artifacts
+    from feel_steps import artifacts, gpus
     from feel_steps.localizers import weights
     from feel_steps.snippets import load_snippets
     from feel_steps.train import train as step
@@ -383,26 +427,28 @@ def train(
     if unknown := [video_id for video_id in chosen["video_id"] if video_id not in place]:
         raise InputError(f"{selected}: video '{unknown[0]}' is no training video of {videos}; run pool again")
     checkpoint = out.with_name(f".{out.name}.checkpoint")
-    model, table = step(
-        snippets,
-        [place[video_id] for video_id in chosen["video_id"]],  # type: ignore[arg-type]
-        chosen["cluster"],
-        clusters=clusters,
-        localizer=localizer,
-        settings=own,
-        seed=seed,
-        steps=steps,
-        batch=batch,
-        length=length,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        precision=precision,
-        device=device,
-        threads=threads,
-        checkpoint=checkpoint,
-    )
-    artifacts.write(out_training, "training", table)
-    weights.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": steps})
+    with gpus.claim(device, usage) as where:
+        model, table = step(
+            snippets,
+            [place[video_id] for video_id in chosen["video_id"]],  # type: ignore[arg-type]
+            chosen["cluster"],
+            clusters=clusters,
+            second=chosen.get("second"),
+            localizer=localizer,
+            settings=own,
+            seed=seed,
+            steps=steps,
+            batch=batch,
+            length=length,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            precision=precision,
+            device=where,
+            threads=threads,
+            checkpoint=checkpoint,
+        )
+        artifacts.write(out_training, "training", table)
+        weights.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": steps})
     checkpoint.unlink(missing_ok=True)
 
 
@@ -429,6 +475,7 @@ def attend(
     length: Annotated[int, typer.Option(min=2, help="longer videos are sampled at so many snippets")] = 750,
     precision: Annotated[str, typer.Option(help="auto | float32 | bfloat16")] = "auto",
     device: Device = "auto",
+    usage: Usage = None,
     threads: Threads = 2,
 ) -> None:
     """Look at all videos, of training and test, with a trained localizer.
@@ -436,21 +483,23 @@ def attend(
     Example: feel-steps attend --videos videos.parquet --features features --model model.safetensors
     --out attention.parquet --out-embeddings embeddings.parquet
     """
-    from feel_steps import artifacts
+    from feel_steps import artifacts, gpus
     from feel_steps.attend import attend as step
     from feel_steps.localizers import weights
     from feel_steps.snippets import load_snippets
 
     table = artifacts.read(videos, "videos")
-    attention, embeddings = step(
-        weights.load(model),
-        load_snippets(table, features),
-        table,
-        length=length,
-        precision=precision,
-        device=device,
-        threads=threads,
-    )
+    snippets = load_snippets(table, features)
+    with gpus.claim(device, usage) as where:
+        attention, embeddings = step(
+            weights.load(model),
+            snippets,
+            table,
+            length=length,
+            precision=precision,
+            device=where,
+            threads=threads,
+        )
     artifacts.write(out, "attention", attention)
     artifacts.write(out_embeddings, "embeddings", embeddings)
 
@@ -559,6 +608,85 @@ def gather(tables: Annotated[list[Path], typer.Argument(help="metrics tables")],
 
 
 @app.command()
+def label_classes(
+    pooled: Pooled,
+    annotations: Annotated[Path, typer.Option(help="annotations table")],
+    clusters: Clusters,
+    out: Annotated[Path, typer.Option(help="refined table")],
+) -> None:
+    """Put each training video's annotated class in place of its cluster: the bound of weak supervision.
+
+    Example: feel-steps label-classes --pooled pooled.parquet --annotations annotations.parquet --clusters 20
+    --out refined.parquet
+    """
+    from feel_steps import artifacts
+    from feel_steps.studies.tables import true_classes
+
+    video_ids = artifacts.read(pooled, "pooled")["video_id"]
+    artifacts.write(out, "refined", true_classes(video_ids, artifacts.read(annotations, "annotations"), clusters))
+
+
+@app.command()
+def gather_study(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics tables of the study's variants")],
+    settings: Annotated[str, typer.Option(help="label of each setting to its variant and its x and y, as JSON")],
+    out: Annotated[Path, typer.Option(help="study table")],
+) -> None:
+    """Gather a study's table from the metrics of its variants.
+
+    Example: feel-steps gather-study --settings '{"CCI": {"variant": "feel"}, "no CCI": {"variant": "no-cci"}}'
+    --out cci.parquet results/ablation/*/*/*/metrics.parquet
+    """
+    from feel_steps import artifacts
+    from feel_steps.studies.tables import gather
+
+    own = _settings(settings, "--settings")
+    artifacts.write(out, "study", gather((artifacts.read(file, "metrics") for file in metrics), own))
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="a program of feel_steps/studies")],
+    annotations: Annotated[Path, typer.Option(help="annotations table")],
+    clusters: Clusters,
+    out: Annotated[Path, typer.Option(help="study table")],
+    pooled: Annotated[list[Path] | None, typer.Argument(help="pooled tables, …/seed-S/iter-I/pooled.parquet")] = None,
+    settings: Annotated[str, typer.Option(help="the program's own settings, as JSON")] = "{}",
+) -> None:
+    """Run a study that is a program.
+
+    Example: feel-steps study noise --annotations annotations.parquet --clusters 6 --out noise.parquet
+    results/demo/feel/seed-*/iter-*/pooled.parquet
+    """
+    from feel_steps import artifacts
+    from feel_steps.studies import get_program, get_run
+
+    step = get_program(name)
+    tables = {get_run(file): artifacts.read(file, "pooled") for file in pooled or ()}
+    truth = artifacts.read(annotations, "annotations")
+    artifacts.write(out, "study", step(tables, truth, clusters=clusters, **_settings(settings, "--settings")))
+
+
+@app.command()
+def studies_page(
+    tables: Annotated[list[Path], typer.Argument(help="study tables, each named as its study")],
+    studies: Annotated[str, typer.Option(help="entries of studies.yaml, as JSON")],
+    out: Annotated[Path, typer.Option(help="the page, .html")],
+    name: Annotated[str, typer.Option(help="what the page calls the run")] = "run",
+) -> None:
+    """Write the page that shows what the studies found.
+
+    Example: feel-steps studies-page --studies '{"ablation": {"title": "Ablation", "question": "…", "paper": "…"}}'
+    --out studies.html ablation.parquet
+    """
+    from feel_steps import artifacts
+    from feel_steps.studies.page import write_studies
+
+    read = {file.stem: artifacts.read(file, "study") for file in tables}
+    write_studies(read, _settings(studies, "--studies"), out, name=name)
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Option(help="results folder of the run")],
     out: Annotated[Path, typer.Option(help="the page, .html")],
@@ -625,6 +753,7 @@ def predict(
 
     Example: feel-steps predict results/demo clip.mp4 --out found
     """
+    from feel_steps import gpus
     from feel_steps.names import FILE, read_names
     from feel_steps.predict import choose, table, write
     from feel_steps.predict import predict as step
@@ -632,7 +761,8 @@ def predict(
     place, shown = choose(run, variant, seed, iteration)
     names = read_names(run / FILE, place) if shown and (run / FILE).is_file() else {}
     own = _settings(settings, "--settings")
-    prediction = step(run, files, place, settings=own, device=device, threads=threads)
+    with gpus.claim(device) as where:
+        prediction = step(run, files, place, settings=own, device=where, threads=threads)
     for video_id in prediction.videos["video_id"][prediction.unlike]:
         strange = f"{video_id}: looks unlike everything the run was trained on; what is found may mean nothing"
         warnings.warn(strange, stacklevel=1)
@@ -652,6 +782,33 @@ def summary(run: Annotated[Path, typer.Argument(help="results folder of the run"
 
     typer.echo(table(artifacts.read(run / "metrics.parquet", "metrics")))
     typer.echo(f"report: {run / 'report.html'}")
+
+
+@app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(help="results folder of the run")],
+    delete: Annotated[
+        bool, typer.Option("--delete", help="delete what is damaged or out of date, for snakemake to make again")
+    ] = False,
+) -> None:
+    """Check every file of a run: whole, unaltered, made of what is there now and by today's source.
+
+    One line for each that is not, and status 1. With --delete, and then the same snakemake command as before, a run
+    ends as if nothing had happened to it. Not while snakemake is at work on it.
+
+    Example: feel-steps verify results/demo
+    """
+    from feel_steps.verify import delete as remove
+    from feel_steps.verify import summary as count
+    from feel_steps.verify import verify as step
+
+    checked, findings = step(run)
+    gone = remove(run, findings) if delete else []
+    for finding in findings:
+        typer.echo(f"{finding} (deleted)" if finding in gone else str(finding))
+    typer.echo(count(run, checked, findings) + (f"; {len(gone)} deleted, run snakemake again" if gone else ""))
+    if findings and not delete:
+        raise typer.Exit(1)
 
 
 @app.command()

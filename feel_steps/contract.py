@@ -156,8 +156,9 @@ def _describe(path: Path, parts: list[Path]) -> list[str]:
     for contract in contracts:
         skipped |= json.loads(contract.pop("skipped", "{}"))
         seconds += float(contract.pop("seconds", 0))
-        for known in ("snippets", "feel.kind"):
-            contract.pop(known, None)
+        contract.pop("snippets", None)
+        for known in [key for key in contract if key.startswith("feel.") and key != "feel.version"]:
+            contract.pop(known)
     lines = [f"{path}: {len(parts)} part{'s' * (len(parts) != 1)}"]
     if any("extractor" not in contract for contract in contracts):
         lines.append("  no contract in it: these features do not say how they were made")

@@ -12,6 +12,7 @@ import pandas as pd
 
 from feel_steps import __version__, artifacts
 from feel_steps.artifacts import Columns
+from feel_steps.dataset.files import identifier
 from feel_steps.errors import InputError
 
 Frame = pd.DataFrame  # of detections: video_id, label, score, t_start, t_end
@@ -86,7 +87,7 @@ def _vtt(frame: Frame, videos: Columns, out: Path) -> None:
             f"{_clock(row['t_start'])} --> {_clock(row['t_end'])}\n{_escaped(row['label'])} {row['score']:.3f}\n"
             for row in rows
         ]
-        _write(out / f"{video_id}.vtt", "\n".join(["WEBVTT\n", *cues]))
+        _write(out / f"{identifier(video_id, 'videos table')}.vtt", "\n".join(["WEBVTT\n", *cues]))
 
 
 def _fiftyone(frame: Frame, videos: Columns, out: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from feel_steps import artifacts
+from feel_steps import artifacts, provenance
 from feel_steps.errors import InputError
 
 FILE = "clusters.yaml"
@@ -40,6 +40,7 @@ def read_names(path: str | Path, place: str | Path) -> dict[int, str]:
         The file is missing or no YAML, it names a cluster that is not there, or a name is no text.
     """
     try:
+        provenance.note(path)
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; write it, or run feel-steps name") from None

@@ -30,7 +30,7 @@ from feel_steps.progress import Progress
 from feel_steps.report.page import predicted_page
 from feel_steps.report.run import find_run
 from feel_steps.report.videos import apart
-from feel_steps.snippets import Snippets, runs
+from feel_steps.snippets import Snippets, part_path, runs
 
 # metadata of feature parts beside the extractor's own settings
 NOT_SETTINGS = {"extractor", "fps", "window", "stride", "dimension", "skipped", "snippets", "seconds"}
@@ -244,7 +244,7 @@ def _empty(kind: str) -> Columns:
 def _features_about(run: Path) -> dict[str, str]:
     """How the run's features were made, by the part that holds its first video."""
     part = artifacts.read(run / "videos.parquet", "videos")["part"][0]
-    about = artifacts.read_metadata(run / "features" / part)
+    about = artifacts.read_metadata(part_path(run / "features", part))
     if about["extractor"] == "cola":
         raise InputError(
             f"{run}: made of features that others extracted (extractor cola); only videos of a run that extracted "

@@ -24,7 +24,7 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Count finished units of work and say how much time is left.
+    """Count finished units of work and say how much time is left; within another one, silently.
 
     Parameters
     ----------
@@ -36,11 +36,14 @@ class Progress:
         Name of one unit ("step", "video").
     """
 
+    _open = 0
+
     def __init__(self, what: str, total: int, unit: str = "it") -> None:
+        self._silent = Progress._open > 0  # a study refines hundreds of times
         self.what, self.total, self.unit, self.done = what, total, unit, 0
         self.start = self.last_line = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._silent:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -50,14 +53,16 @@ class Progress:
             self._task = self._bar.add_task(what, total=total, note="")
 
     def __enter__(self) -> Self:
+        Progress._open += 1
         if self._bar:
             self._bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        Progress._open -= 1
         if self._bar:
             self._bar.stop()
-        elif kind is None:
+        elif kind is None and not self._silent:
             spent = clock(time.monotonic() - self.start)
             print(f"{self.what}: {self.done} {self.unit}s in {spent}", file=sys.stderr, flush=True)
 
@@ -68,7 +73,7 @@ class Progress:
             self._bar.update(self._task, advance=units, note=note)
             return
         now = time.monotonic()
-        if not self.done or now - self.last_line < LOG_EVERY:
+        if self._silent or not self.done or now - self.last_line < LOG_EVERY:
             return
         self.last_line = now
         rate = self.done / (now - self.start)

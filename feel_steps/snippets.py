@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def load_snippets(videos: Columns, folder: str | Path, split: str | None = None)
     place = {video_id: index for index, video_id in enumerate(video_ids)}
     features: np.ndarray | None = None
     for part in sorted(set(parts)):
-        path = Path(folder) / part
+        path = part_path(folder, part)
         table = artifacts.read(path, "features")
         if features is None:
             features = np.empty((offsets[-1], table["feature"].shape[1]), np.float32)
@@ -88,6 +88,13 @@ def load_snippets(videos: Columns, folder: str | Path, split: str | None = None)
     if features is None:
         features = np.zeros((0, 1), np.float32)
     return Snippets(video_ids, features, offsets)
+
+
+def part_path(folder: str | Path, part: str) -> Path:
+    """Where a feature part lies; its name must not lead out of the folder."""
+    if PurePath(part).name != part or part == "..":
+        raise InputError(f"videos table: column 'part' is '{part}'; expected the name of a file in {folder}")
+    return Path(folder) / part
 
 
 def runs(values: Sequence[str] | np.ndarray) -> list[tuple[str, int, int]]:

@@ -1,6 +1,9 @@
 # Validation, paths and helpers: what every rule file uses.
+import copy
 import hashlib
 import json
+import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -8,12 +11,19 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
-from feel_steps.config import resolve, check
+from feel_steps import source
+from feel_steps.config import check, list_inputs, resolve
 from feel_steps.errors import InputError
+from feel_steps.gpus import count
 from feel_steps.selection import schedule
+from feel_steps.studies import check_study, choose, get_owners, read_studies
 
+SCHEMA = ROOT / "schemas/config.schema.yaml"
 try:
-    check(config, ROOT / "schemas/config.schema.yaml")
+    check(config, SCHEMA)
+    STUDIES_FILE = config["studies_file"] or ROOT / "studies.yaml"
+    STUDIES = read_studies(STUDIES_FILE, config, SCHEMA.parent)
+    CHOSEN = choose(STUDIES, config["studies"], STUDIES_FILE)
 except InputError as error:
     # One line is all a person needs here; Snakemake would add its own stack.
     sys.exit(f"error: {error}")
@@ -22,8 +32,30 @@ RUN = f"results/{config['name']}"
 FEATURES = f"{RUN}/features"
 ITERATION = f"{RUN}/{{variant}}/seed-{{seed}}/iter-{{iteration}}"
 LOGS = f"{RUN}/logs"
+GROUP = "{variant}-seed-{seed}-iter-{iteration}"  # one SLURM job an iteration; jobs that share a name and hang together join
+BENCHMARKS = f"{RUN}/benchmarks"
 PARTS = [f"{part:04d}" for part in range(config["dataset"]["parts"])]
 THREADS = config["threads"]
+
+# Variants of the config, run by "rule all", and after them those of the studies.
+STUDIED = {
+    setting.variant: setting
+    for study in STUDIES.values()
+    for setting in study.settings
+    if setting.variant not in config["variants"]
+}
+OVERRIDES = config["variants"] | {name: setting.overrides for name, setting in STUDIED.items()}
+SETTINGS = {name: resolve({**config, "variants": {name: own}}, name) for name, own in OVERRIDES.items()}
+BASE = next(iter(config["variants"]))
+# Tables of the studies' variants that another variant has, too.
+OWNERS = get_owners(SETTINGS, {name: setting.true_labels for name, setting in STUDIED.items()})
+
+# Jobs that may use a GPU ask for one. A scheduler gives it; on this machine no more of them run at once than there are
+# GPUs, unless --resources gpu=N says otherwise, and where there is none, only their threads count.
+GPU = int(config["device"] != "cpu")
+if GPU and workflow.nodes is None and "gpu" not in workflow.global_resources:
+    if gpus := count(config["device"]):
+        workflow.register_resource("gpu", gpus)
 
 # Jobs run the package of this folder, with the interpreter that runs Snakemake or, under --use-conda, the environment's.
 # Snakemake removes PYTHONPATH when it activates an environment, and puts this prefix after the activation.
@@ -36,7 +68,7 @@ shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 
 wildcard_constraints:
-    variant=r"[A-Za-z0-9][\w.-]*",
+    variant=r"[A-Za-z0-9][\w.+-]*",
     seed=r"\d+",
     iteration=r"[1-9]\d*",
     part=r"\d{4}",
@@ -44,7 +76,7 @@ wildcard_constraints:
 
 def get_settings(wildcards):
     """The config as the job's variant has it."""
-    return resolve(config, getattr(wildcards, "variant", None))
+    return copy.deepcopy(SETTINGS.get(getattr(wildcards, "variant", None), config))
 
 
 def flags(values):
@@ -66,10 +98,8 @@ def flags(values):
 def get_listing(folder):
     """Digest of the names, sizes and times of all files in a folder: a folder's own time says little about them."""
     digest = hashlib.sha256()
-    for file in sorted(Path(folder).rglob("*")):
-        if file.is_file():
-            status = file.stat()
-            digest.update(f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    for name, (size, time) in list_inputs(folder, config["dataset"]["links"]).items():
+        digest.update(os.fsencode(f"{name}\0{size}\0{time}\n"))
     return digest.hexdigest()[:16]
 
 
@@ -78,16 +108,9 @@ def get_options(stage):
     return lambda wildcards: flags(get_settings(wildcards)[stage])
 
 
-def get_source(*modules):
-    """SHA-256 of a job's modules, since Snakemake's code trigger does not see edits in imported ones."""
-    digest = hashlib.sha256()
-    for module in modules:
-        place = ROOT / "feel_steps" / module
-        for file in sorted(place.rglob("*.*")) if place.is_dir() else [place]:
-            if "__pycache__" not in file.parts:
-                digest.update(file.name.encode())
-                digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+def get_source(command):
+    """Digest of all modules that a command runs, since Snakemake's code trigger does not see edits in imported ones."""
+    return source.digest(command)
 
 
 def get_given(*names):
@@ -116,14 +139,26 @@ def get_previous(name):
     return table
 
 
-def get_rate(wildcards):
-    """The share of each cluster that this iteration trains on."""
-    return schedule(int(wildcards.iteration), **get_settings(wildcards)["select"])
+def get_selection(wildcards):
+    """The share of each cluster that this iteration trains on, and of these with two labels."""
+    speed = get_settings(wildcards)["select"]
+    second = speed.pop("second")
+    return flags({"rate": schedule(int(wildcards.iteration), **speed), "second": second})
 
 
 def get_log(rule):
     """Log of one iteration's job."""
     return f"{ITERATION.replace(RUN, LOGS, 1)}/{rule}.log"
+
+
+def get_benchmark(rule):
+    """Snakemake's account of one iteration's job: time, memory, reading and writing."""
+    return f"{ITERATION.replace(RUN, BENCHMARKS, 1)}/{rule}.tsv"
+
+
+def get_usage(rule):
+    """Beside it, what the job used of a GPU, if it had one. No output: it holds times, and may not be there."""
+    return get_benchmark(rule).replace(".tsv", ".usage.parquet")
 
 
 def get_attend_options(wildcards):
@@ -132,20 +167,19 @@ def get_attend_options(wildcards):
     return flags({key: train[key] for key in ("length", "precision")})
 
 
-def get_iterations(name):
-    """One table of every iteration of every variant and seed."""
+def get_iterations(name, variants=tuple(config["variants"])):
+    """One table of every iteration of every seed, of these variants or of all of the config's."""
     folders = [
         ITERATION.format(variant=variant, seed=seed, iteration=iteration)
-        for variant in config["variants"]
+        for variant in variants
         for seed in config["seeds"]
-        for iteration in range(1, resolve(config, variant)["iterations"] + 1)
+        for iteration in range(1, SETTINGS[variant]["iterations"] + 1)
     ]
     return [f"{folder}/{name}" for folder in folders]
 
 
-def get_artifacts():
-    """Every file of the run: a table that somebody deletes is made again, even where all that came of it is still there."""
-    shared = ["manifest", "unreadable", "videos", "skipped", "annotations", "metrics"]
+def get_tables(variants=tuple(config["variants"])):
+    """Every file of all iterations of these variants, or of all of the config's."""
     steps = [
         "pooled",
         "clusters",
@@ -156,11 +190,19 @@ def get_artifacts():
         "attention",
         "embeddings",
         "detections",
+        "metrics",
+        "mapping",
     ]
-    tables = [table for step in [*steps, "metrics", "mapping"] for table in get_iterations(f"{step}.parquet")]
+    names = [*(f"{step}.parquet" for step in steps), "model.safetensors"]
+    return [file for name in names for file in get_iterations(name, variants)]
+
+
+def get_artifacts():
+    """Every file of the run: a table that somebody deletes is made again, even where all that came of it is still there."""
+    shared = ["manifest", "unreadable", "videos", "skipped", "annotations", "metrics"]
     features = expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS)
     own = [f"{RUN}/{name}.parquet" for name in shared]
-    return [*own, *features, *tables, *get_iterations("model.safetensors"), f"{RUN}/report.html"]
+    return [*own, *features, *get_tables(), f"{RUN}/report.html"]
 
 
 def get_custom_rules(file):
@@ -168,3 +210,51 @@ def get_custom_rules(file):
     if not Path(file).is_file():
         sys.exit(f"error: config: key 'custom_rules': there is no '{file}' (relative to where snakemake runs)")
     return str(Path(file).resolve())
+
+
+def get_pattern(names):
+    """Wildcard constraint: one of these names, or nothing at all."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def get_shared_pattern():
+    """Wildcard constraint: the tables, of any seed, that another variant has."""
+    pieces = [file.split("/", 1) for file in OWNERS]
+    return "|".join(rf"{re.escape(variant)}/seed-\d+/{re.escape(file)}" for variant, file in pieces) or "(?!)"
+
+
+def get_owned(wildcards):
+    """The same table of the variant that makes it."""
+    variant, seed, file = re.fullmatch(r"(.+?)/seed-(\d+)/(.+)", wildcards.shared).groups()
+    return f"{RUN}/{OWNERS[f'{variant}/{file}']}/seed-{seed}/{file}"
+
+
+def get_study_metrics(wildcards):
+    """Metrics of all runs of a study, whose settings are checked before any of them."""
+    study = STUDIES[wildcards.study]
+    try:
+        check_study(study, config, SCHEMA, STUDIES_FILE)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    return get_iterations("metrics.parquet", get_studied(wildcards.study))
+
+
+def get_studied(*studies):
+    """The variants of these studies, each once."""
+    return list(dict.fromkeys(setting.variant for study in studies for setting in STUDIES[study].settings))
+
+
+def get_study_settings(wildcards):
+    """The study's settings, by label."""
+    return flags({"settings": {one.label: one.place for one in STUDIES[wildcards.study].settings}})
+
+
+def get_study_pooled(wildcards):
+    """Pooled tables of the first variant, unless the program needs none."""
+    return get_iterations("pooled.parquet", [BASE]) if STUDIES[wildcards.study].about.get("pooled", True) else []
+
+
+def get_program_options(wildcards):
+    """K, and the program's own settings."""
+    own = STUDIES[wildcards.study].about["program"]
+    return flags({"clusters": SETTINGS[BASE]["clusters"], "settings": own})

@@ -16,12 +16,16 @@ rule evaluate_iteration:
         mapping=f"{ITERATION}/mapping.parquet",
     log:
         get_log("evaluate_iteration"),
+    benchmark:
+        get_benchmark("evaluate_iteration")
+    group:
+        GROUP
     conda:
         "../envs/feel.yaml"
     params:
         options=flags(config["evaluate"]),
         previous=get_given("previous"),
-        source=get_source("evaluate.py", "detection_map.py", "anatomy.py"),
+        source=get_source("evaluate"),
     shell:
         "python -m feel_steps evaluate --videos {input.videos:q} --annotations {input.annotations:q}"
         " --pooled {input.pooled:q} --clusters {input.clusters:q} --refined {input.refined:q}"
@@ -37,8 +41,14 @@ rule gather_metrics:
         f"{RUN}/metrics.parquet",
     log:
         f"{LOGS}/gather_metrics.log",
+    benchmark:
+        f"{BENCHMARKS}/gather_metrics.tsv"
+    group:
+        "report"
     conda:
         "../envs/feel.yaml"
+    params:
+        source=get_source("gather"),
     shell:
         "python -m feel_steps gather --out {output:q} {input:q} 2>&1 | tee {log:q}"
 
@@ -54,12 +64,19 @@ rule write_report:
         report(f"{RUN}/report.html", caption="../docs/captions/report.rst", category="What was found"),
     log:
         f"{LOGS}/write_report.log",
+    benchmark:
+        f"{BENCHMARKS}/write_report.tsv"
+    group:
+        "report"
     conda:
         "../envs/feel.yaml"
     params:
         run=get_folder("metrics"),
-        settings=flags({"settings": json.dumps(config)}),
+        # called, since Snakemake would look for wildcards in a string
+        settings=lambda wildcards: flags(
+            {"settings": json.dumps({key: config[key] for key in config if "studies" not in key})}
+        ),
         names=get_given("names"),
-        source=get_source("report", "names.py"),
+        source=get_source("report"),
     shell:
-        "python -m feel_steps report --run {params.run} {params.settings} {params.names} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m feel_steps report --run {params.run:q} {params.settings} {params.names} --out {output:q} 2>&1 | tee {log:q}"

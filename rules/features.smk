@@ -38,15 +38,19 @@ rule render_demo:
         annotations=f"{DEMO}/annotations.json",
     log:
         f"{LOGS}/render_demo.log",
+    benchmark:
+        f"{BENCHMARKS}/render_demo.tsv"
+    group:
+        "import"
     conda:
         "../envs/feel.yaml"
     threads: THREADS
     params:
         folder=lambda wildcards, output: str(Path(output.split).parent),
         options=flags(config["demo"]),
-        source=get_source("dataset/demo.py", "dataset/figure.py"),
+        source=get_source("demo"),
     shell:
-        "python -m feel_steps demo {params.options} --workers {threads} --out {params.folder} 2>&1 | tee {log:q}"
+        "python -m feel_steps demo {params.options} --workers {threads} --out {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule import_videos:
@@ -58,15 +62,19 @@ rule import_videos:
         unreadable=f"{RUN}/unreadable.parquet",
     log:
         f"{LOGS}/import_videos.log",
+    benchmark:
+        f"{BENCHMARKS}/import_videos.tsv"
+    group:
+        "import"
     conda:
         "../envs/feel.yaml"
     params:
         layout=DATASET["layout"].replace("demo", "videos"),
-        options=flags({"parts": DATASET["parts"], "split": SPLIT, "on_bad_video": DATASET["on_bad_video"], **SNIPPETS}),
+        options=flags({"split": SPLIT, **{key: DATASET[key] for key in ("parts", "on_bad_video", "links")}, **SNIPPETS}),
         listing=LISTING,
-        source=get_source("dataset/layouts.py", "dataset/videos.py"),
+        source=get_source("import"),
     shell:
-        "python -m feel_steps import --layout {params.layout} --path {input.folder:q} {params.options}"
+        "python -m feel_steps import --layout {params.layout:q} --path {input.folder:q} {params.options}"
         " --out {output.manifest:q} --out-unreadable {output.unreadable:q} 2>&1 | tee {log:q}"
 
 
@@ -79,11 +87,15 @@ rule import_annotations:
         annotations=f"{RUN}/annotations.parquet",
     log:
         f"{LOGS}/import_annotations.log",
+    benchmark:
+        f"{BENCHMARKS}/import_annotations.tsv"
+    group:
+        "import"
     conda:
         "../envs/feel.yaml"
     params:
         truth=flags({"annotations": TRUTH}),
-        source=get_source("dataset/layouts.py"),
+        source=get_source("import-annotations"),
     shell:
         "python -m feel_steps import-annotations --manifest {input.manifest:q} --unreadable {input.unreadable:q}"
         " {params.truth}"
@@ -99,18 +111,21 @@ rule extract_features:
         features=f"{FEATURES}/part-{{part}}.parquet",
     log:
         f"{LOGS}/extract_features/part-{{part}}.log",
+    benchmark:
+        f"{BENCHMARKS}/extract_features/part-{{part}}.tsv"
     conda:
         "../envs/feel.yaml"
     threads: THREADS if EXTRACTOR == "i3d" else 1  # the others' parts run beside each other
     resources:
-        gpu=int(EXTRACTOR == "i3d"),
+        gpu=GPU * (EXTRACTOR == "i3d"),
     params:
         options=flags(EXTRACTION),
+        usage=f"{BENCHMARKS}/extract_features/part-{{part}}.usage.parquet",
         listing=LISTING,
-        source=get_source("features"),
+        source=get_source("extract"),
     shell:
         "python -m feel_steps extract --manifest {input.manifest:q} --part {wildcards.part} --root {input.folder:q}"
-        " {params.options} --threads {threads} --out {output.features:q} 2>&1 | tee {log:q}"
+        " {params.options} --usage {params.usage:q} --threads {threads} --out {output.features:q} 2>&1 | tee {log:q}"
 
 
 rule index_videos:
@@ -123,10 +138,12 @@ rule index_videos:
         skipped=f"{RUN}/skipped.parquet",
     log:
         f"{LOGS}/index_videos.log",
+    benchmark:
+        f"{BENCHMARKS}/index_videos.tsv"
     conda:
         "../envs/feel.yaml"
     params:
-        source=get_source("dataset/videos.py"),
+        source=get_source("index"),
     shell:
         "python -m feel_steps index --manifest {input.manifest:q} --unreadable {input.unreadable:q}"
         " --out {output.videos:q} --out-skipped {output.skipped:q} {input.parts:q} 2>&1 | tee {log:q}"

@@ -12,15 +12,19 @@ rule pool_features:
         pooled=f"{ITERATION}/pooled.parquet",
     log:
         get_log("pool_features"),
+    benchmark:
+        get_benchmark("pool_features")
+    group:
+        GROUP
     conda:
         "../envs/feel.yaml"
     params:
         features=get_folder("parts"),
         options=get_options("pool"),
         previous=get_given("attention", "embeddings"),
-        source=get_source("pool.py"),
+        source=get_source("pool"),
     shell:
-        "python -m feel_steps pool --videos {input.videos:q} --features {params.features} {params.options}"
+        "python -m feel_steps pool --videos {input.videos:q} --features {params.features:q} {params.options}"
         " {params.previous} --out {output.pooled:q} 2>&1 | tee {log:q}"
 
 
@@ -32,12 +36,16 @@ rule cluster_videos:
         centres=f"{ITERATION}/centres.parquet",
     log:
         get_log("cluster_videos"),
+    benchmark:
+        get_benchmark("cluster_videos")
+    group:
+        GROUP
     conda:
         "../envs/feel.yaml"
     params:
         clusters=lambda wildcards: get_settings(wildcards)["clusters"],
         options=get_options("cluster"),
-        source=get_source("cluster.py"),
+        source=get_source("cluster"),
     shell:
         "python -m feel_steps cluster --pooled {input.pooled:q} --clusters {params.clusters} --seed {wildcards.seed}"
         " {params.options} --out-clusters {output.clusters:q} --out-centres {output.centres:q} 2>&1 | tee {log:q}"
@@ -52,12 +60,16 @@ rule refine_clusters:
         refined=f"{ITERATION}/refined.parquet",
     log:
         get_log("refine_clusters"),
+    benchmark:
+        get_benchmark("refine_clusters")
+    group:
+        GROUP
     conda:
         "../envs/feel.yaml"
     threads: THREADS
     params:
         options=get_options("refine"),
-        source=get_source("jaccard.py"),
+        source=get_source("refine"),
     shell:
         "python -m feel_steps refine --pooled {input.pooled:q} --clusters {input.clusters:q} --centres {input.centres:q}"
         " {params.options} --out {output.refined:q} 2>&1 | tee {log:q}"
@@ -70,13 +82,17 @@ rule select_instances:
         selected=f"{ITERATION}/selected.parquet",
     log:
         get_log("select_instances"),
+    benchmark:
+        get_benchmark("select_instances")
+    group:
+        GROUP
     conda:
         "../envs/feel.yaml"
     params:
-        rate=get_rate,
-        source=get_source("selection.py"),
+        options=get_selection,
+        source=get_source("select"),
     shell:
-        "python -m feel_steps select --refined {input.refined:q} --rate {params.rate} --out {output.selected:q}"
+        "python -m feel_steps select --refined {input.refined:q} {params.options} --out {output.selected:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -90,21 +106,26 @@ rule train_localizer:
         training=f"{ITERATION}/training.parquet",
     log:
         get_log("train_localizer"),
+    benchmark:
+        get_benchmark("train_localizer")
+    group:
+        GROUP
     conda:
         "../envs/feel.yaml"
     threads: THREADS
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         clusters=lambda wildcards: get_settings(wildcards)["clusters"],
         features=get_folder("parts"),
         device=config["device"],
+        usage=get_usage("train_localizer"),
         options=get_options("train"),
-        source=get_source("train.py", "localizers"),
+        source=get_source("train"),
     shell:
-        "python -m feel_steps train --videos {input.videos:q} --features {params.features} --selected {input.selected:q}"
-        " --clusters {params.clusters} --seed {wildcards.seed} {params.options} --device {params.device} --threads {threads}"
-        " --out {output.model:q} --out-training {output.training:q} 2>&1 | tee {log:q}"
+        "python -m feel_steps train --videos {input.videos:q} --features {params.features:q} --selected {input.selected:q}"
+        " --clusters {params.clusters} --seed {wildcards.seed} {params.options} --device {params.device:q}"
+        " --usage {params.usage:q} --threads {threads} --out {output.model:q} --out-training {output.training:q} 2>&1 | tee {log:q}"
 
 
 rule attend_videos:
@@ -117,20 +138,25 @@ rule attend_videos:
         embeddings=f"{ITERATION}/embeddings.parquet",
     log:
         get_log("attend_videos"),
+    benchmark:
+        get_benchmark("attend_videos")
+    group:
+        GROUP
     conda:
         "../envs/feel.yaml"
     threads: THREADS
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         features=get_folder("parts"),
         device=config["device"],
+        usage=get_usage("attend_videos"),
         options=get_attend_options,
-        source=get_source("attend.py", "localizers"),
+        source=get_source("attend"),
     shell:
-        "python -m feel_steps attend --videos {input.videos:q} --features {params.features} --model {input.model:q}"
-        " {params.options} --device {params.device} --threads {threads} --out {output.attention:q} --out-embeddings {output.embeddings:q}"
-        " 2>&1 | tee {log:q}"
+        "python -m feel_steps attend --videos {input.videos:q} --features {params.features:q} --model {input.model:q}"
+        " {params.options} --device {params.device:q} --usage {params.usage:q} --threads {threads}"
+        " --out {output.attention:q} --out-embeddings {output.embeddings:q} 2>&1 | tee {log:q}"
 
 
 rule localize_actions:
@@ -142,11 +168,15 @@ rule localize_actions:
         detections=f"{ITERATION}/detections.parquet",
     log:
         get_log("localize_actions"),
+    benchmark:
+        get_benchmark("localize_actions")
+    group:
+        GROUP
     conda:
         "../envs/feel.yaml"
     params:
         options=get_options("localize"),
-        source=get_source("localize.py"),
+        source=get_source("localize"),
     shell:
         "python -m feel_steps localize --videos {input.videos:q} --attention {input.attention:q}"
         " --embeddings {input.embeddings:q} {params.options} --out {output.detections:q} 2>&1 | tee {log:q}"

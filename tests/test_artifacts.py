@@ -34,6 +34,16 @@ def test_nullable_columns_keep_their_gaps(tmp_path):
     assert columns["n_frames"].tolist() == [100, -1] and columns["path"].tolist() == ["a.mp4", None]
 
 
+def test_optional_columns_may_be_absent_and_have_gaps(tmp_path):
+    rows = {"video_id": ["a", "b"], "cluster": [0, 1], "distance": [0.1, 0.2], "rank": [0, 0]}
+    artifacts.write(tmp_path / "without.parquet", "selected", rows)
+    assert "second" not in artifacts.read(tmp_path / "without.parquet", "selected")
+    artifacts.write(tmp_path / "with.parquet", "selected", rows | {"second": [-1, 0]})
+    assert pq.read_table(tmp_path / "with.parquet")["second"].to_pylist() == [None, 0]
+    second = artifacts.read(tmp_path / "with.parquet", "selected")["second"]
+    assert second.tolist() == [-1, 0] and second.dtype == np.int32
+
+
 def test_the_same_columns_give_the_same_bytes(tmp_path):
     for name in "ab":
         artifacts.write(
@@ -133,3 +143,19 @@ def test_training_tables_keep_the_terms_of_the_loss(tmp_path):
     assert artifacts.read(tmp_path / "t", "training")["contrast"].tolist() == [0.2]
     with pytest.raises(ValueError, match="has no columns"):
         artifacts.write(tmp_path / "p", "pooled", pooled() | {"extra": [1, 2, 3]})
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.95])
+def test_a_flipped_bit_is_never_read(tmp_path, share):
+    """Plain pages of floats have no check of their own: another number would go unseen."""
+    artifacts.write(tmp_path / "pooled.parquet", "pooled", pooled(200))
+    altered = bytearray((tmp_path / "pooled.parquet").read_bytes())
+    altered[int(share * len(altered))] ^= 1
+    (tmp_path / "pooled.parquet").write_bytes(altered)
+    with pytest.raises(InputError, match="pooled.parquet: "):
+        artifacts.read(tmp_path / "pooled.parquet", "pooled")
+
+
+def test_a_table_of_another_program_is_read_without_a_digest(tmp_path):
+    pq.write_table(pa.table({"video_id": ["a"], "label": ["x"], "t_start": [0.0], "t_end": [1.0]}), tmp_path / "t")
+    assert artifacts.read(tmp_path / "t", "annotations")["label"].tolist() == ["x"]

@@ -57,6 +57,34 @@ def test_three_groups_go_through_cluster_refine_and_select(pooled):
     assert (refined["margin"] > 0).all()
 
 
+def test_select_gives_second_labels_where_they_are_wanted(pooled):
+    cluster(pooled)
+    refined = refine(pooled)
+    select = ["select", "--refined", pooled / "r.parquet", "--rate", 1, "--out", pooled / "s.parquet"]
+    run(*select)
+    assert "second" not in artifacts.read(pooled / "s.parquet", "selected")
+    run(*select, "--second", 0.2)
+    selected = artifacts.read(pooled / "s.parquet", "selected")
+    place = {video_id: row for row, video_id in enumerate(refined["video_id"])}
+    doubtful = [row for row, second in enumerate(selected["second"]) if second >= 0]
+    assert len(doubtful) == 6
+    for row in doubtful:
+        assert (
+            selected["second"][row] == refined["second"][place[selected["video_id"][row]]] != selected["cluster"][row]
+        )
+
+
+def test_a_refined_table_of_another_program_needs_no_runner_up(pooled):
+    cluster(pooled)
+    columns = refine(pooled)
+    del columns["second"]
+    artifacts.write(pooled / "r.parquet", "refined", columns)
+    select = ["select", "--refined", pooled / "r.parquet", "--rate", 1, "--out", pooled / "s.parquet"]
+    run(*select)
+    with pytest.raises(InputError, match="r.parquet: column 'second' is missing"):
+        run(*select, "--second", 0.2)
+
+
 def test_refine_without_cci_keeps_the_clusters(pooled):
     """The ablation: k-means labels, Euclidean reliability."""
     cluster(pooled)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from feel_steps.cluster import cluster
+from feel_steps.cluster import cluster, keep_clusters
 from feel_steps.errors import InputError
 
 
@@ -39,6 +39,14 @@ def test_fewer_distinct_videos_than_clusters_keeps_the_empty_ones():
 def test_one_video():
     labels, distances, centres = cluster(np.ones((1, 3), np.float32), 1, 0)
     assert labels.tolist() == [0] and distances.tolist() == [0] and centres.tolist() == [[1, 1, 1]]
+
+
+def test_kept_clusters_name_the_nearest_other_centre():
+    features = np.array([[0, 0], [4, 0], [9, 0]], np.float32)
+    columns = keep_clusters(features, np.array([[0, 0], [3, 0], [10, 0]], np.float32), np.array([0, 1, 2], np.int32))
+    assert columns["second"].tolist() == [1, 0, 1] and columns["margin"].tolist() == [3, 3, 5]
+    alone = keep_clusters(features, np.zeros((1, 2), np.float32), np.zeros(3, np.int32))
+    assert alone["second"].tolist() == [-1] * 3 and np.isnan(alone["margin"]).all()
 
 
 def test_what_is_wrong_is_named(blobs):

@@ -33,6 +33,12 @@ def config(**changes):
         ({"clusters": True}, ["'clusters'", "True"]),
         ({"evaluate": {"tiou": [0]}}, ["'evaluate.tiou.0'", "above 0"]),
         ({"train": {"localizer": "colla"}}, ["colla", "did you mean 'cola'?"]),
+        ({"select": {"second": 2}}, ["'select.second'", "from 0 to 1"]),
+        ({"pool": {"method": "adapted"}}, ["'pool.method' is 'adapted'", "set train.settings.adapter"]),
+        (
+            {"variants": {"a": {"train": {"localizer": "aicl"}, "pool": {"method": "adapted"}}}},
+            ["variant 'a'", "set train.settings.adapter"],
+        ),
         ({"train": {"settings": {"hiden": 8}}}, ["hiden", "did you mean 'hidden'?"]),
         ({"variants": {"a": {"refine": {"methd": "none"}}}}, ["unknown key", "methd", "did you mean 'method'?"]),
         ({"variants": {"a": {"train": {"localizer": "x"}}}}, ["variant 'a'", "'x'"]),
@@ -74,6 +80,12 @@ def test_a_variant_changes_only_what_it_names():
         k: v for k, v in base.items() if k not in ("select", "iterations")
     }
     assert base["select"]["speed"] == "constant"
+
+
+@pytest.mark.parametrize("localizer", ["cola", "aicl"])
+def test_an_adapter_stands_before_either_localizer(localizer):
+    changes = {"pool": {"method": "adapted"}, "train": {"localizer": localizer, "settings": {"adapter": 64}}}
+    check(config(variants={"adapted": changes}), SCHEMA)
 
 
 def test_a_variant_with_another_localizer_leaves_the_settings_of_the_first():

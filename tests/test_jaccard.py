@@ -149,6 +149,15 @@ def groups() -> tuple[np.ndarray, np.ndarray]:
     return (centres[truth] + 0.5 * generator.normal(size=(200, 16))).astype(np.float32), centres
 
 
+def test_the_runner_up_is_the_second_nearest(groups):
+    features, centres = groups
+    distances, columns = refined_distances(features, centres), refine(features, centres)
+    order = distances.argsort(0, kind="stable")
+    assert columns["second"].dtype == np.int32
+    assert columns["cluster"].tolist() == order[0].tolist() and columns["second"].tolist() == order[1].tolist()
+    assert np.allclose(columns["margin"], np.diff(np.sort(distances, 0)[:2], axis=0)[0], atol=1e-7)
+
+
 def test_equal_centres_tie_for_the_first(groups):
     """k-means repeats a centre when videos repeat; the second must not take videos by a rounding error."""
     features, centres = groups
@@ -167,6 +176,7 @@ def test_empty_clusters_are_kept_and_reported(groups):
 def test_one_video_and_one_centre():
     columns = refine(np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32))
     assert columns["cluster"].tolist() == [0] and columns["euclidean"].tolist() == [1]
+    assert columns["second"].tolist() == [-1] and np.isnan(columns["margin"]).all()
     assert columns["jaccard"].tolist() == [0] or columns["jaccard"][0] < 1
 
 

@@ -34,3 +34,11 @@ def test_nothing_done_yet_is_no_division_by_zero(monkeypatch, capsys):
     with progress.Progress("refining", 3, "centre") as bar:
         bar.advance(0)
     assert capsys.readouterr().err.startswith("refining: 0 centres")
+
+
+def test_progress_within_progress_is_silent(capsys):
+    """A study that refines hundreds of times would bury its own lines."""
+    for _ in progress.track(range(2), "studying", 2):
+        for _ in progress.track(range(3), "refining", 3):
+            pass
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["studying"]

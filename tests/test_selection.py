@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feel_steps.errors import InputError
-from feel_steps.selection import schedule, select
+from feel_steps.selection import schedule, second_labels, select
 
 GOLDENS = Path(__file__).parents[2] / "shared" / "goldens"
 
@@ -65,6 +65,29 @@ def test_nothing_to_select_from():
 def test_wrong_rates_are_named(rate):
     with pytest.raises(InputError, match="rate="):
         select(np.zeros(3, np.int32), np.zeros(3), rate)
+
+
+def test_second_labels_go_to_the_videos_most_between_two_clusters():
+    """By the ratio of the distances: a margin of 0.1 is doubt in a wide cluster and none in a narrow one."""
+    runner_up, distance = np.array([4, 5, 6, 7], np.int32), np.array([0.1, 0.9, 0.9, 0.5])
+    margin = np.array([0.1, 0.1, 0.0, 0.5])
+    assert second_labels(runner_up, distance, margin, 0.5).tolist() == [-1, 5, 6, -1]
+    assert second_labels(runner_up, distance, margin, 0.1).tolist() == [-1, -1, -1, -1]
+    assert second_labels(runner_up, distance, margin, 1).tolist() == [4, 5, 6, 7]
+    assert second_labels(runner_up, distance, margin, 0).dtype == np.int32
+
+
+def test_second_labels_of_videos_that_lie_on_their_centre_or_have_no_runner_up():
+    zeros = np.zeros(2)
+    assert second_labels(np.array([1, 0]), zeros, np.array([0.2, 0.0]), 0.5).tolist() == [-1, 0]
+    assert second_labels(np.array([-1, -1]), zeros, np.full(2, np.nan), 1).tolist() == [-1, -1]
+    assert not len(second_labels(np.zeros(0, np.int32), np.zeros(0), np.zeros(0), 0.5))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_wrong_shares_are_named(share):
+    with pytest.raises(InputError, match="second="):
+        second_labels(np.zeros(3, np.int32), np.ones(3), np.ones(3), share)
 
 
 @given(

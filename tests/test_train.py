@@ -110,8 +110,17 @@ def test_labels_may_be_a_matrix_of_classes():
     assert same(run()[0], run(labels=np.eye(2)[[0, 1, 0, 1, 0, 1]])[0])
 
 
-def test_a_killed_training_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
-    whole, table = run(steps=35)
+def test_a_second_label_counts_as_much_as_the_first():
+    both = np.array([[1, 1], [0, 1], [1, 0], [0, 1], [1, 0], [1, 1]])
+    assert same(run(second=np.array([1, -1, -1, -1, -1, 0]))[0], run(labels=both)[0])
+    assert same(run(second=np.full(6, -1))[0], run()[0])
+    with pytest.raises(InputError, match="cluster 2 among the selected videos, but there are 2 clusters"):
+        run(second=np.array([2, -1, -1, -1, -1, -1]))
+
+
+@pytest.mark.parametrize("settings", [TINY, TINY | {"adapter": 4}], ids=["plain", "adapter"])
+def test_a_killed_training_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, settings):
+    whole, table = run(steps=35, settings=settings)
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     path = tmp_path / "checkpoint.safetensors"
 
@@ -130,8 +139,8 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     monkeypatch.setattr(Batches, "draw", killing(Batches.draw))
     for _ in range(3):
         with pytest.raises(Killed):
-            run(steps=35, checkpoint=path)
-    resumed, again = run(steps=35, checkpoint=path)
+            run(steps=35, settings=settings, checkpoint=path)
+    resumed, again = run(steps=35, settings=settings, checkpoint=path)
     assert same(whole, resumed)
     for name in table:
         np.testing.assert_array_equal(table[name], again[name])

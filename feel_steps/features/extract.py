@@ -63,6 +63,18 @@ class Cola:
         return np.concatenate([rgb[:T], flow[:T]], axis=1, dtype=np.float32, casting="same_kind")
 
 
+def _load(extractor: str) -> Callable[..., Extractor]:
+    if extractor not in EXTRACTORS:
+        raise InputError(f"extractor '{extractor}': expected one of {', '.join(EXTRACTORS)}")
+    module, _, name = EXTRACTORS[extractor].partition(":")
+    return getattr(import_module(module), name)
+
+
+def takes_device(extractor: str) -> bool:
+    """Whether an extractor computes on the device that it is given, so that a GPU is of use."""
+    return "device" in signature(_load(extractor)).parameters
+
+
 def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Extractor:
     """Make an extractor.
 
@@ -80,10 +92,7 @@ def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any])
     InputError
         There is no such extractor, it has no such setting, or a setting is of no use.
     """
-    if extractor not in EXTRACTORS:
-        raise InputError(f"extractor '{extractor}': expected one of {', '.join(EXTRACTORS)}")
-    module, _, name = EXTRACTORS[extractor].partition(":")
-    engine = getattr(import_module(module), name)
+    engine = _load(extractor)
     takes = signature(engine).parameters
     own = [name for name in takes if name not in given]
     for setting in settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock  # torch needs it, so it is there
 
 ROOT = Path(__file__).parents[2]
-JOB = re.compile(r"^(?:local)?rule (\w+):$", re.MULTILINE)
+JOB = re.compile(r"^ *(?:local)?rule (\w+):$", re.MULTILINE)  # indented where it belongs to a group
 
 TINY = {
     "name": "tiny",
@@ -65,11 +67,15 @@ class Workspace:
             config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(config))
 
-    def snakemake(self, *arguments: str, root: Path = ROOT, succeeds: bool = True) -> str:
-        """Run Snakemake with the tiny config; give what it prints."""
+    def command(self, *arguments: str, root: Path = ROOT) -> list[str]:
+        """Command line that runs Snakemake with the tiny config."""
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(root / "Snakefile")]
-        command += ["--directory", str(self.folder), "--configfile", str(self.folder / "tiny.yaml"), *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        return [*command, "--directory", str(self.folder), "--configfile", str(self.folder / "tiny.yaml"), *arguments]
+
+    def snakemake(self, *arguments: str, root: Path = ROOT, succeeds: bool = True, timeout: float = 300) -> str:
+        """Run Snakemake with the tiny config; give what it prints."""
+        command = self.command(*arguments, root=root)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=timeout)
         output = done.stdout + done.stderr
         assert (done.returncode == 0) == succeeds, output
         return output
@@ -92,12 +98,19 @@ class Workspace:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
-    """Folder of a finished tiny run; not to be changed."""
-    workspace = Workspace(tmp_path_factory.mktemp("finished"))
-    make_cola_folder(workspace.folder / "data")
-    workspace.configure()
-    workspace.snakemake()
-    return workspace.folder
+    """Folder of a finished tiny run, which the workers share; not to be changed."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    folder = place / "finished"
+    with FileLock(place / "finished.lock"):
+        if not folder.exists():
+            workspace = Workspace(tmp_path_factory.mktemp("finished"))
+            make_cola_folder(workspace.folder / "data")
+            workspace.configure()
+            workspace.snakemake()
+            workspace.folder.rename(folder)
+    return folder
 
 
 @pytest.fixture
