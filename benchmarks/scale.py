@@ -46,7 +46,7 @@ class Machine:
     float32: float
     bfloat16: float
     flow: float
-    disk: float = 500e6  # of one Parquet reader, shared/PLATFORM.md
+    disk: float = 500e6  # of one Parquet reader
 
 
 SHARE = 0.4  # of a GPU's peak that convolutions and products are assumed to reach; the CPU reaches 0.76
