@@ -106,10 +106,3 @@ def campaign(finished, tmp_path, request) -> Iterator[Campaign]:  # noqa: F811
     yield campaign
     for run in campaign.runs:
         run.kill()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the files of tests out over the workers."""
-    for item in items:
-        if "faults" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(f"faults_{item.path.stem}"))

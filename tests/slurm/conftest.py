@@ -115,10 +115,3 @@ def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("features")
     make_cola_folder(folder)
     return folder
-
-
-def pytest_collection_modifyitems(items):
-    """Keep these tests in one worker: they share a cluster and a run."""
-    for item in items:
-        if "slurm" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("slurm"))

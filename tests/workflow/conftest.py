@@ -118,10 +118,3 @@ def workspace(finished, tmp_path) -> Workspace:
     """A copy of the finished run, with Snakemake's memory of it."""
     shutil.copytree(finished, tmp_path / "run", symlinks=True)
     return Workspace(tmp_path / "run")
-
-
-def pytest_collection_modifyitems(items):
-    """Keep these tests in one worker, so that the tiny run is made once."""
-    for item in items:
-        if "workflow" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("workflow"))
