@@ -84,7 +84,12 @@ def verify(run: Path) -> tuple[int, list[Finding]]:
         if found := _check_bytes(run, file):
             findings.append(found)
         elif file.suffix in FORMATS:
-            whole[file] = read_metadata(run / file)
+            about = read_metadata(run / file)
+            if about.get("feel.kind") in (None, *KINDS):
+                whole[file] = about
+            else:
+                why = f"a table of kind '{about['feel.kind']}', unknown here"
+                findings.append(Finding(file, "foreign", why, "move it elsewhere"))
     misplaced = list(_check_places(whole))
     findings += misplaced
     here = {file: whole[file] for file in whole if file not in {finding.path for finding in misplaced}}
@@ -135,9 +140,6 @@ def _check_bytes(run: Path, file: Path) -> Finding | None:
         if digests is None:
             return _check_origin(run, file)
         if digests[0] == digests[1]:
-            kind = read_metadata(run / file).get("feel.kind")
-            if kind is not None and kind not in KINDS:
-                return Finding(file, "foreign", f"a table of kind '{kind}', unknown here", "move it elsewhere")
             return None
     except Incomplete:
         return Finding(file, "truncated", "it does not end as such a file does", AGAIN, deletes=True)

@@ -7,7 +7,7 @@ The selection is the workflow's own (:mod:`feel_steps.selection`). Neither study
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -23,7 +23,7 @@ from feel_steps.evaluate import clustering_scores
 from feel_steps.jaccard import refine
 from feel_steps.progress import track
 from feel_steps.selection import schedule, select
-from feel_steps.studies.measures import NONE, Row, judge, to_table
+from feel_steps.studies.measures import NONE, Pooled, Row, judge, to_rows, to_table
 
 SPEEDS = {"all at once": "none", "constant speed": "constant", "variable speed": "variable"}
 BETA = 2.0  # of the variable speed
@@ -31,7 +31,7 @@ BATCH = 64
 
 
 def image_clustering(
-    pooled: Mapping[tuple[int, int], Columns],
+    pooled: Pooled,
     annotations: Columns,
     *,
     clusters: int,
@@ -86,7 +86,7 @@ def image_clustering(
                 "accuracy": dict(clustering_scores(truth, labels))["accuracy"],
                 "accuracy of the network": dict(clustering_scores(truth, network.predict(x)))["accuracy"],
             }
-            rows += [(f"{method}, {speed}", NONE, NONE, seed, iteration, *score) for score in measured.items()]
+            rows += to_rows(f"{method}, {speed}", NONE, seed, iteration, measured)
     return to_table(rows)
 
 
@@ -101,7 +101,7 @@ def _train(x: np.ndarray, labels: np.ndarray, hidden: int, steps: int, seed: int
 
 
 def anomaly_detection(
-    pooled: Mapping[tuple[int, int], Columns],
+    pooled: Pooled,
     annotations: Columns,
     *,
     clusters: int,
@@ -161,8 +161,7 @@ def anomaly_detection(
                     scores[s, i, :, d] = auroc, (classes[chosen] != digit).mean()
         for (s, speed), i in product(enumerate(rates), range(iterations)):
             auroc, contamination = scores[s, i].mean(1)
-            rows.append((speed, float(share), NONE, seed, i + 1, "AUROC", float(auroc)))
-            rows.append((speed, float(share), NONE, seed, i + 1, "contamination", float(contamination)))
+            rows += to_rows(speed, share, seed, i + 1, {"AUROC": auroc, "contamination": contamination})
     return to_table(rows)
 
 

@@ -7,7 +7,7 @@ compares the refined clusters with those of k-means by the annotated classes, as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,10 +15,7 @@ from feel_steps.artifacts import Columns
 from feel_steps.cluster import cluster
 from feel_steps.errors import InputError
 from feel_steps.progress import track
-from feel_steps.studies.measures import NONE, Row, compare, first_classes, mean, to_table
-
-Pooled = Mapping[tuple[int, int], Columns]
-
+from feel_steps.studies.measures import NONE, Pooled, Row, compare, first_classes, mean, to_rows, to_table
 
 PARAMETERS = ("k1", "k2", "lambda")
 
@@ -58,7 +55,7 @@ def parameter(
         found = compare(table["feature"], classes, clusters, seed, settings)
         for x, (setting, measured) in zip([NONE, *values], found.items(), strict=True):
             label = setting.split(",")[0]
-            rows += [(label, float(x), NONE, seed, iteration, *score) for score in measured.items()]
+            rows += to_rows(label, x, seed, iteration, measured)
     return to_table(rows)
 
 
@@ -94,7 +91,7 @@ def noise(
         for level in levels:
             weakened = features + np.float32(level) * draw
             for setting, measured in compare(weakened, classes, clusters, seed, {"CCI": {}}).items():
-                rows += [(setting, float(level), NONE, seed, iteration, *score) for score in measured.items()]
+                rows += to_rows(setting, level, seed, iteration, measured)
     return to_table(rows)
 
 
@@ -134,5 +131,5 @@ def few_videos(
             found = [compare(features[some], classes[some], clusters, seed, settings) for some in drawn]
             for setting in found[0]:
                 measured = mean(draw[setting] for draw in found)
-                rows += [(setting, videos / clusters, NONE, seed, iteration, *score) for score in measured.items()]
+                rows += to_rows(setting, videos / clusters, seed, iteration, measured)
     return to_table(rows)

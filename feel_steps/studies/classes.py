@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from feel_steps.artifacts import Columns
 from feel_steps.progress import track
-from feel_steps.studies.measures import NONE, Row, compare, first_classes, mean, to_table
+from feel_steps.studies.measures import Pooled, Row, compare, first_classes, mean, to_rows, to_table
 
 
 def classes(
-    pooled: Mapping[tuple[int, int], Columns],
+    pooled: Pooled,
     annotations: Columns,
     *,
     clusters: int,
@@ -54,5 +54,5 @@ def classes(
             found = [compare(table["feature"][v], of_video[v], count, seed, {"CCI": {}}) for v in of_subset]
             for setting in found[0]:
                 measured = mean(draw[setting] for draw in found)
-                rows += [(setting, float(count), NONE, seed, iteration, *score) for score in measured.items()]
+                rows += to_rows(setting, count, seed, iteration, measured)
     return to_table(rows)

@@ -17,9 +17,15 @@ from feel_steps.errors import InputError
 from feel_steps.jaccard import refine
 from feel_steps.selection import select
 
+Pooled = Mapping[tuple[int, int], Columns]  # pooled tables by seed and iteration
 Row = tuple[str, float, float, int, int, str, float]  # setting, x, y, seed, iteration, metric, value
 
 NONE = float("nan")  # of x and y that a setting does not have
+
+
+def to_rows(setting: str, x: float, seed: int, iteration: int, measured: Mapping[str, float]) -> list[Row]:
+    """Make a row of each measure of a setting, which has a place on the first axis at most."""
+    return [(setting, float(x), NONE, seed, iteration, metric, float(value)) for metric, value in measured.items()]
 
 
 def to_table(rows: Iterable[Row]) -> Columns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,12 @@ from feel_steps.artifacts import Columns
 from feel_steps.cluster import cluster
 from feel_steps.jaccard import refine
 from feel_steps.progress import track
-from feel_steps.studies.measures import NONE, Row, to_table
+from feel_steps.studies.measures import NONE, Pooled, Row, to_rows, to_table
 
 Times = tuple[float, float]  # wall, cpu seconds
 
 
-def overhead(
-    pooled: Mapping[tuple[int, int], Columns], annotations: Columns, *, clusters: int, limit: int = 8000
-) -> Columns:
+def overhead(pooled: Pooled, annotations: Columns, *, clusters: int, limit: int = 8000) -> Columns:
     """Time k-means (the ten starts of the workflow) and CCI on synthetic features of the run's D and K.
 
     Unlike the other studies this one gives other numbers each time. Memory is measured on Linux only.
@@ -54,8 +52,8 @@ def overhead(
         refined, refined_memory, _ = peak(lambda: refine(features, centres))  # noqa: B023
         for setting, (wall, cpu), memory in (("k-means", plain, plain_memory), ("CCI", refined, refined_memory)):
             measured = {"seconds": wall, "cpu seconds": cpu, "MiB": memory}
-            rows += [(setting, float(N), NONE, seed, 1, *item) for item in measured.items()]
-        rows.append(("CCI", float(N), NONE, seed, 1, "share of k-means", refined[1] / plain[1]))
+            rows += to_rows(setting, N, seed, 1, measured)
+        rows += to_rows("CCI", N, seed, 1, {"share of k-means": refined[1] / plain[1]})
     return to_table(row for row in rows if np.isfinite(row[-1]))
 
 

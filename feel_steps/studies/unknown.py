@@ -5,7 +5,7 @@ N videos; candidates are K = 2 … 2√N, which asks for at least √N / 2 video
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -18,13 +18,13 @@ from feel_steps.artifacts import Columns
 from feel_steps.cluster import cluster
 from feel_steps.jaccard import jaccard_distance
 from feel_steps.progress import track
-from feel_steps.studies.measures import NONE, Row, first_classes, to_table
+from feel_steps.studies.measures import Pooled, Row, first_classes, to_rows, to_table
 
 SUBSAMPLES = 3  # of the stability
 
 
 def unknown_clusters(
-    pooled: Mapping[tuple[int, int], Columns],
+    pooled: Pooled,
     annotations: Columns,
     *,
     clusters: int,
@@ -71,8 +71,8 @@ def unknown_clusters(
         for count in [count for count in counts if count < C] + [C]:
             videos = np.flatnonzero(np.isin(classes, random.permutation(C)[:count]))
             for setting, K in estimates(features[videos], seed).items():
-                for metric, value in (("estimate", K), ("relative error", abs(K - count) / count)):
-                    rows.append((setting + where, float(count), NONE, seed, iteration, metric, float(value)))
+                measured = {"estimate": K, "relative error": abs(K - count) / count}
+                rows += to_rows(setting + where, count, seed, iteration, measured)
     return to_table(rows)
 
 
