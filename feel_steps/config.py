@@ -35,10 +35,20 @@ def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
     """
     overrides = config["variants"].get(variant) or {}
     merged = merge(config, overrides)
-    train = overrides.get("train", {})
-    if train.get("localizer", config["train"]["localizer"]) != config["train"]["localizer"]:
-        merged["train"]["settings"] = copy.deepcopy(train.get("settings", {}))
+    if switches_localizer(config, overrides):
+        merged["train"]["settings"] = copy.deepcopy(overrides["train"].get("settings", {}))
     return merged
+
+
+def switches_localizer(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:
+    """Whether these overrides put another localizer in the place of the config's."""
+    localizer = config["train"]["localizer"]
+    return overrides.get("train", {}).get("localizer", localizer) != localizer
+
+
+def get_base(config: Mapping[str, Any]) -> str:
+    """Name of the variant that studies start from: the first."""
+    return next(iter(config["variants"]))
 
 
 def explain(error: Any) -> str:

@@ -12,7 +12,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
 from feel_steps import source
-from feel_steps.config import check, list_inputs, resolve
+from feel_steps.config import check, get_base, list_inputs, resolve
 from feel_steps.errors import InputError
 from feel_steps.gpus import count
 from feel_steps.selection import schedule
@@ -46,7 +46,7 @@ STUDIED = {
 }
 OVERRIDES = config["variants"] | {name: setting.overrides for name, setting in STUDIED.items()}
 SETTINGS = {name: resolve({**config, "variants": {name: own}}, name) for name, own in OVERRIDES.items()}
-BASE = next(iter(config["variants"]))
+BASE = get_base(config)
 # Tables of the studies' variants that another variant has, too.
 OWNERS = get_owners(SETTINGS, {name: setting.true_labels for name, setting in STUDIED.items()})
 

@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from feel_steps.config import Config, check, explain, merge, resolve
+from feel_steps.config import Config, check, explain, get_base, merge, resolve, switches_localizer
 from feel_steps.errors import InputError
 from feel_steps.selection import schedule
 
@@ -100,14 +100,13 @@ def read_studies(file: str | Path, config: Config, schemas: Path) -> dict[str, S
     Returns
     -------
     dict of str to Study
-        A program that no line of :data:`PROGRAMS` registers is left out; in a run without annotations also programs
-        and settings that need them.
+        In a run without annotations, without the programs and settings that need them.
 
     Raises
     ------
     InputError
         The file is missing or is no YAML; an entry or a setting has a key or a value that the schemas do not allow,
-        or a reference that is none of its settings.
+        or a reference that is none of its settings; no program has the name of an entry that is one.
     """
     import yaml
     from jsonschema import Draft202012Validator
@@ -125,11 +124,13 @@ def read_studies(file: str | Path, config: Config, schemas: Path) -> dict[str, S
     overrides = Draft202012Validator(own).evolve(schema=own["properties"]["variants"]["additionalProperties"])
     studies = {}
     for name, about in entries.items():
+        where = f"{file}: study '{name}'"
         if "program" in about:
-            if name in PROGRAMS and (_is_annotated(config) or not about.get("annotations")):
+            if name not in PROGRAMS:
+                raise InputError(f"{where}: no program has that name; there are {', '.join(PROGRAMS)}")
+            if _is_annotated(config) or not about.get("annotations"):
                 studies[name] = Study(name, about, reference=about.get("reference"))
             continue
-        where = f"{file}: study '{name}'"
         try:
             settings = list(_settings(about, config, overrides))
         except InputError as problem:
@@ -214,7 +215,7 @@ def _settings(about: Config, config: Config, validator: Any) -> Iterator[Setting
     """The settings of an entry, each once."""
     from jsonschema.exceptions import best_match
 
-    base_name, base_overrides = next(iter(config["variants"].items()))
+    base_name = get_base(config)
     base, seen = resolve(config, base_name), set()
     own = {name: resolve(config, name) for name in config["variants"]}
     for label, given, x, y in _given(about, base):
@@ -224,9 +225,9 @@ def _settings(about: Config, config: Config, validator: Any) -> Iterator[Setting
             raise InputError(f"setting '{label}': {explain(error)}")
         if true_labels:
             given = merge({"iterations": 1, "select": {"speed": "none", "second": 1}}, given)
-        overrides, known, train = merge(base_overrides or {}, given), base, given.get("train", {})
-        if train.get("localizer", base["train"]["localizer"]) != base["train"]["localizer"]:
-            overrides["train"]["settings"] = train.get("settings", {})
+        overrides, known = merge(config["variants"][base_name] or {}, given), base
+        if switches_localizer(base, given):
+            overrides["train"]["settings"] = given["train"].get("settings", {})
             known = {**base, "train": {**base["train"], "settings": {}}}
         resolved = resolve({**config, "variants": {"": overrides}}, "")
         twins = [name for name in own if _same(resolved, own[name]) and not true_labels]
@@ -271,7 +272,7 @@ def _reference(about: Config, settings: list[Setting], config: Config, where: st
     for label in [*given, *given.values()] if isinstance(given, dict) else [given] if given else []:
         if label not in labels:
             raise InputError(f"{where}: key 'reference': '{label}' is none of its settings: {'; '.join(labels)}")
-    base = next(iter(config["variants"]))
+    base = get_base(config)
     return given or next((setting.label for setting in settings if setting.variant == base), next(iter(labels), None))
 
 
