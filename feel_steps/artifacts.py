@@ -299,10 +299,12 @@ def _metadata(file: pq.ParquetFile) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW")}
 
 
-def _column(path: str | Path, kind: str, name: str, type_: str, array: pa.ChunkedArray) -> np.ndarray:
+def _column(path: str | Path, kind: str, name: str, array: pa.ChunkedArray, first: int) -> np.ndarray:
+    """Check a column whose first row is that row of the file, and give it as an array."""
     spec = KINDS[kind]
+    type_ = spec.columns.get(name, "float64")
     if array.null_count and name not in spec.nullable:
-        row = pc.index(array.is_null(), True).as_py()
+        row = first + pc.index(array.is_null(), True).as_py()
         raise InputError(f"{path}: column '{name}', row {row}: empty; a {kind} table needs a value in every row")
     if type_ == "vector":
         if not pa.types.is_fixed_size_list(array.type) or array.type.value_type != pa.float32():
@@ -324,7 +326,7 @@ def _column(path: str | Path, kind: str, name: str, type_: str, array: pa.Chunke
         values = array.to_numpy().astype(type_, copy=True)  # Arrow's own memory is read-only
         finite = np.isfinite(values) if type_.startswith("float") and name not in spec.nullable else None
     if finite is not None and not finite.all():
-        row = int(np.argmin(finite))
+        row = first + int(np.argmin(finite))
         raise InputError(f"{path}: column '{name}', row {row}: NaN or infinite; run the step that wrote it again")
     return values
 
@@ -350,8 +352,27 @@ def read(path: str | Path, kind: str) -> Columns:
         The file is missing, truncated, altered or of another kind, or a column is missing, mistyped, null or not
         finite.
     """
-    file, spec = _open(path), KINDS[kind]
-    names = file.schema_arrow.names
+    file = _open(path)
+    columns = _columns(path, kind, file, None, 0)
+    provenance.note(path, _metadata(file))
+    return columns
+
+
+def stream(path: str | Path, kind: str) -> Iterator[Columns]:
+    """Read a table as :func:`read` does, but one row group at a time: its vectors need not fit into memory twice.
+
+    That the file is what was written is known when the last row group has been taken.
+    """
+    file, first = _open(path), 0
+    for group in range(file.num_row_groups) or [None]:  # a table without rows has none
+        yield _columns(path, kind, file, group, first)
+        first += file.metadata.row_group(group).num_rows if group is not None else 0
+    provenance.note(path, _metadata(file))
+
+
+def _columns(path: str | Path, kind: str, file: pq.ParquetFile, group: int | None, first: int) -> Columns:
+    """Columns of one row group, whose first row is that row of the file, or of all; checked."""
+    spec, names = KINDS[kind], file.schema_arrow.names
     if missing := [name for name in spec.columns if name not in names and name not in spec.optional]:
         raise InputError(
             f"{path}: column '{missing[0]}' is missing (there are: {', '.join(names)}); "
@@ -359,10 +380,8 @@ def read(path: str | Path, kind: str) -> Columns:
         )
     wanted = names if spec.extra else [name for name in spec.columns if name in names]
     try:
-        table = file.read(columns=wanted)
+        table = file.read(columns=wanted) if group is None else file.read_row_group(group, columns=wanted)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: damaged Parquet file ({reason}); delete it and run its step again") from None
-    columns = {name: _column(path, kind, name, spec.columns.get(name, "float64"), table[name]) for name in wanted}
-    provenance.note(path, _metadata(file))
-    return columns
+    return {name: _column(path, kind, name, table[name], first) for name in wanted}

@@ -61,30 +61,30 @@ def load_snippets(videos: Columns, folder: str | Path, split: str | None = None)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     place = {video_id: index for index, video_id in enumerate(video_ids)}
     features: np.ndarray | None = None
+    filled = np.zeros_like(lengths)
     for part in sorted(set(parts)):
         path = part_path(folder, part)
-        table = artifacts.read(path, "features")
-        if features is None:
-            features = np.empty((offsets[-1], table["feature"].shape[1]), np.float32)
-        if table["feature"].shape[1] != features.shape[1]:
-            raise InputError(
-                f"{path}: features of dimension {table['feature'].shape[1]}, but {features.shape[1]} in other parts; "
-                "extract all videos with one extractor"
-            )
-        filled = 0
-        for video_id, start, stop in runs(table["video_id"]):
-            index = place.get(video_id)
-            if index is None:
-                continue
-            if stop - start != lengths[index]:
+        for table in artifacts.stream(path, "features"):
+            vectors = table["feature"]
+            if features is None:
+                features = np.empty((offsets[-1], vectors.shape[1]), np.float32)
+            if vectors.shape[1] != features.shape[1]:
                 raise InputError(
-                    f"{path}: video '{video_id}' has {stop - start} snippets, the videos table says {lengths[index]}; "
-                    "run the index step again"
+                    f"{path}: features of dimension {vectors.shape[1]}, but {features.shape[1]} in other parts; "
+                    "extract all videos with one extractor"
                 )
-            features[offsets[index] : offsets[index + 1]] = table["feature"][start:stop]
-            filled += 1
-        if filled != int((parts == part).sum()):
-            raise InputError(f"{path}: does not hold every video that the videos table places there; extract it again")
+            for video_id, start, stop in runs(table["video_id"]):
+                if (index := place.get(video_id)) is None:
+                    continue
+                begin = offsets[index] + filled[index]
+                filled[index] += stop - start
+                if filled[index] <= lengths[index]:
+                    features[begin : begin + stop - start] = vectors[start:stop]
+        for index in np.flatnonzero((parts == part) & (filled != lengths)).tolist():
+            raise InputError(
+                f"{path}: video '{video_ids[index]}' has {filled[index]} snippets, the videos table says "
+                f"{lengths[index]}; extract this part again, then run the index step"
+            )
     if features is None:
         features = np.zeros((0, 1), np.float32)
     return Snippets(video_ids, features, offsets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from feel_steps import artifacts
@@ -51,7 +52,36 @@ def test_a_part_that_changed_since_the_index_is_named(run):
 def test_a_video_that_its_part_lacks_is_an_error(run):
     folder, videos = run
     videos["part"][1] = "part-0000.parquet"
-    with pytest.raises(InputError, match="part-0000.parquet: does not hold every video"):
+    with pytest.raises(InputError, match="part-0000.parquet: video 'b' has 0 snippets"):
+        load_snippets(videos, folder)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_a_part_that_another_program_cut_elsewhere_is_read_alike(run, rows):
+    """Someone's own extractor may put half a video, or several, into a row group; snippets must not get lost."""
+    folder, videos = run
+    expected = load_snippets(videos, folder).features
+    table = pq.read_table(folder / "part-0000.parquet").replace_schema_metadata()
+    pq.write_table(table, folder / "part-0000.parquet", row_group_size=rows)
+    np.testing.assert_array_equal(load_snippets(videos, folder).features, expected)
+
+
+def test_a_bad_value_is_found_at_its_row_of_the_file(run):
+    folder, videos = run
+    with artifacts.write_features(folder / "part-0000.parquet") as writer:
+        writer.add("c", np.zeros((2, 2), np.float32))
+        writer.add("a", np.array([[0, 0], [0, np.nan], [0, 0]], np.float32))
+    with pytest.raises(InputError, match="column 'feature', row 3: NaN"):
+        load_snippets(videos, folder)
+
+
+def test_an_altered_part_is_refused(run):
+    folder, videos = run
+    part = folder / "part-0000.parquet"
+    data = part.read_bytes()
+    value = np.float32(ord("a")).tobytes()
+    part.write_bytes(data.replace(value, np.float32(7).tobytes(), 1))
+    with pytest.raises(InputError, match="altered since it was written"):
         load_snippets(videos, folder)
 
 
