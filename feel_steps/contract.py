@@ -147,10 +147,10 @@ def _describe(path: Path, parts: list[Path]) -> list[str]:
     contracts = [artifacts.read_metadata(part) for part in parts]
     values, names = Values(), set[str]()
     for part in parts:
-        table = artifacts.read(part, "features")
-        for video_id, start, stop in runs(table["video_id"]):
-            values.add(table["feature"][start:stop])
-            names.add(video_id)
+        for table in artifacts.stream(part, "features"):
+            for video_id, start, stop in runs(table["video_id"]):
+                values.add(table["feature"][start:stop])
+                names.add(video_id)
     skipped: dict[str, str] = {}
     seconds = 0.0
     for contract in contracts:
