@@ -21,7 +21,7 @@ demo: setup
 # After anything that broke a run, when nothing of it is alive: see docs/reliability.md.
 resume: RUN ?= results/demo
 resume: setup
-	@snakemake --cores $(CORES) $(ARGS) --unlock
+	@snakemake --unlock --cores $(CORES) $(ARGS)
 	@find $(RUN) -newermt now -exec touch {} +
 	@feel-steps verify $(RUN) --delete
 	@snakemake --cores $(CORES) $(ARGS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -331,7 +331,7 @@ def _column(path: str | Path, kind: str, name: str, array: pa.ChunkedArray, firs
     return values
 
 
-def read(path: str | Path, kind: str) -> Columns:
+def read(path: str | Path, kind: str, columns: Sequence[str] | None = None) -> Columns:
     """Read a table and check it against its schema.
 
     Parameters
@@ -340,6 +340,8 @@ def read(path: str | Path, kind: str) -> Columns:
         A Parquet file.
     kind : str
         A key of :data:`KINDS`.
+    columns : sequence of str, optional
+        Those to read, if not all.
 
     Returns
     -------
@@ -353,9 +355,9 @@ def read(path: str | Path, kind: str) -> Columns:
         finite.
     """
     file = _open(path)
-    columns = _columns(path, kind, file, None, 0)
+    table = _columns(path, kind, file, None, 0, columns)
     provenance.note(path, _metadata(file))
-    return columns
+    return table
 
 
 def stream(path: str | Path, kind: str) -> Iterator[Columns]:
@@ -370,7 +372,14 @@ def stream(path: str | Path, kind: str) -> Iterator[Columns]:
     provenance.note(path, _metadata(file))
 
 
-def _columns(path: str | Path, kind: str, file: pq.ParquetFile, group: int | None, first: int) -> Columns:
+def _columns(
+    path: str | Path,
+    kind: str,
+    file: pq.ParquetFile,
+    group: int | None,
+    first: int,
+    only: Sequence[str] | None = None,
+) -> Columns:
     """Columns of one row group, whose first row is that row of the file, or of all; checked."""
     spec, names = KINDS[kind], file.schema_arrow.names
     if missing := [name for name in spec.columns if name not in names and name not in spec.optional]:
@@ -378,7 +387,7 @@ def _columns(path: str | Path, kind: str, file: pq.ParquetFile, group: int | Non
             f"{path}: column '{missing[0]}' is missing (there are: {', '.join(names)}); "
             f"a {kind} table has {', '.join(spec.columns)}"
         )
-    wanted = names if spec.extra else [name for name in spec.columns if name in names]
+    wanted = only or (names if spec.extra else [name for name in spec.columns if name in names])
     try:
         table = file.read(columns=wanted) if group is None else file.read_row_group(group, columns=wanted)
     except (pa.ArrowInvalid, OSError) as error:

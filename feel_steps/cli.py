@@ -73,7 +73,7 @@ Videos = Annotated[Path, typer.Option(help="videos table")]
 Features = Annotated[Path, typer.Option(help="folder of the feature parts")]
 Pooled = Annotated[Path, typer.Option(help="pooled table: one vector a video")]
 Clusters = Annotated[int, typer.Option(min=1, help="number of clusters, K")]
-Seed = Annotated[int, typer.Option(min=0)]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads; the same number gives the same bytes")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Usage = Annotated[Path | None, typer.Option(help="where to write what was used of a GPU, if one was")]
@@ -370,17 +370,17 @@ def pool(
     from json import dumps
 
     from feel_steps import artifacts
+    from feel_steps.pool import COLUMNS
     from feel_steps.pool import pool as step
     from feel_steps.snippets import load_snippets
 
     snippets = load_snippets(artifacts.read(videos, "videos"), features, "train")
-    vectors = step(
-        snippets,
-        method=method,
-        attention=artifacts.read(attention, "attention") if attention else None,
-        embeddings=artifacts.read(embeddings, "embeddings") if embeddings else None,
-        normalize=normalize,
-    )
+    maps = pooled_before = None
+    if attention and method == "actionness":
+        maps = artifacts.read(attention, "attention", ["video_id", "snippet", "actionness"])
+    if embeddings and method in COLUMNS:
+        pooled_before = artifacts.read(embeddings, "embeddings")
+    vectors = step(snippets, method=method, attention=maps, embeddings=pooled_before, normalize=normalize)
     settings = {"method": method, "normalize": normalize}
     artifacts.write(out, "pooled", {"video_id": snippets.video_ids, "feature": vectors}, {"settings": dumps(settings)})
 
@@ -816,7 +816,7 @@ def compare(
     run: Annotated[Path, typer.Argument(help="results folder of the run")],
     a: Annotated[str, typer.Argument(help="a variant")],
     b: Annotated[str, typer.Argument(help="the variant to compare it with")],
-    tiou: Annotated[str, typer.Option(help="thresholds of mAP")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7",
+    tiou: Annotated[str | None, typer.Option(help="thresholds of mAP; by default the run's own")] = None,
     samples: Annotated[int, typer.Option(min=1, help="bootstrap draws")] = 1000,
     seed: Seed = 0,
 ) -> None:
@@ -825,9 +825,14 @@ def compare(
     Example: feel-steps compare results/ablation feel no-cci
     """
     from feel_steps.compare import compare as step
-    from feel_steps.compare import sentences
+    from feel_steps.compare import last_iterations, sentences
 
-    typer.echo(sentences(step(run, a, b, tiou=_numbers(tiou, "--tiou"), samples=samples, seed=seed), a, b))
+    thresholds = _numbers(tiou, "--tiou") if tiou else None
+    table = step(run, a, b, tiou=thresholds, samples=samples, seed=seed)
+    for variant in (a, b):
+        last = last_iterations(run, variant)
+        typer.echo(f"{variant}: iteration {max(last.values())} of seeds {', '.join(map(str, last))}")
+    typer.echo(sentences(table, a, b))
 
 
 @app.command()

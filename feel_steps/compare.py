@@ -24,7 +24,7 @@ AT_ONCE = 1 << 22  # weights of draws times predictions, about 100 MB
 
 
 def compare(
-    run: str | Path, a: str, b: str, *, tiou: Sequence[float] = TIOU, samples: int = 1000, seed: int = 0
+    run: str | Path, a: str, b: str, *, tiou: Sequence[float] | None = None, samples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
     """Compare the last iterations of two variants of a finished run.
 
@@ -34,7 +34,8 @@ def compare(
         results/{run}
     a, b : str
         Names of the variants.
-    tiou : sequence of float
+    tiou : sequence of float, optional
+        By default those that the run was evaluated at.
     samples : int
         Draws of the bootstrap.
     seed : int
@@ -48,15 +49,18 @@ def compare(
     Raises
     ------
     InputError
-        The run has no such variant or no annotations, or a table is missing.
+        The run has no such variant or no annotations, its seeds end at different iterations, or a table is missing.
     """
     run = Path(run)
     if samples < 2:
         raise InputError(f"samples: {samples} draws; give 2 or more, 1000 as a rule")
     videos = artifacts.read(run / "videos.parquet", "videos")
     annotations = artifacts.read(run / "annotations.parquet", "annotations")
-    folders = {variant: _last_iterations(run, variant) for variant in (a, b)}
-    tables = []
+    folders = {
+        variant: [run / variant / f"seed-{one}" / f"iter-{i}" for one, i in last_iterations(run, variant).items()]
+        for variant in (a, b)
+    }
+    tiou, tables = _thresholds(run) if tiou is None else tiou, []
     for protocol, metric in PROTOCOLS.items():
         predictions: dict[str, list[Columns]] = {a: [], b: []}
         for variant, places in folders.items():
@@ -212,15 +216,42 @@ def _plus_minus(mean: float, sd: float) -> str:
     return f"{mean:.3f}" if np.isnan(sd) else f"{mean:.3f} ± {sd:.3f}"
 
 
-def _last_iterations(run: Path, variant: str) -> list[Path]:
-    """Folder of the last evaluated iteration of each seed, by seed."""
-    last: dict[int, int] = {}
-    for place in (run / variant).glob("seed-*/iter-*"):
-        numbers = re.fullmatch(r"seed-(\d+)/iter-(\d+)", "/".join(place.parts[-2:]))
-        if numbers and (place / "mapping.parquet").exists():
-            seed, iteration = int(numbers[1]), int(numbers[2])
-            last[seed] = max(iteration, last.get(seed, 0))
-    if not last:
-        there = ", ".join(sorted({place.parts[-4] for place in run.glob("*/seed-*/iter-*/mapping.parquet")}))
+def last_iterations(run: str | Path, variant: str) -> dict[int, int]:
+    """Last iteration of each seed: as the run's metrics tell or, of a variant that a study made, as its files do.
+
+    Raises
+    ------
+    InputError
+        There is none, or the seeds do not end at the same one.
+    """
+    run = Path(run)
+    places = _evaluated(run)
+    own = [(seed, iteration) for name, seed, iteration in places if name == variant]
+    if not own:
+        there = ", ".join(dict.fromkeys(name for name, _, _ in places))
         raise InputError(f"{run}: no evaluated iteration of variant '{variant}'; there are: {there or 'none'}")
-    return [run / variant / f"seed-{seed}" / f"iter-{iteration}" for seed, iteration in sorted(last.items())]
+    last = {seed: max(i for one, i in own if one == seed) for seed in sorted({seed for seed, _ in own})}
+    if len(set(last.values())) > 1:
+        found = ", ".join(f"seed {seed} at {iteration}" for seed, iteration in last.items())
+        raise InputError(f"{run}: seeds of variant '{variant}' end at different iterations ({found}); finish the run")
+    return last
+
+
+def _evaluated(run: Path) -> list[tuple[str, int, int]]:
+    """Variant, seed and iteration of all that is evaluated, the run's own first."""
+    table = artifacts.read(run / "metrics.parquet", "metrics")
+    known = dict.fromkeys(zip(table["variant"], table["seed"].tolist(), table["iteration"].tolist(), strict=True))
+    names = {name for name, _, _ in known}  # what a lowered number of iterations left behind is not the run's
+    studied = []
+    for place in sorted(run.glob("*/seed-*/iter-*/mapping.parquet")):
+        found = re.fullmatch(r"(.+)/seed-(\d+)/iter-(\d+)", place.parent.relative_to(run).as_posix())
+        if found and found[1] not in names:
+            studied.append((found[1], int(found[2]), int(found[3])))
+    return [*known, *studied]
+
+
+def _thresholds(run: Path) -> list[float]:
+    """The tIoU thresholds that the run was evaluated at."""
+    table = artifacts.read(run / "metrics.parquet", "metrics")
+    found = (re.fullmatch(r"mAP@([\d.]+)", metric) for metric in dict.fromkeys(table["metric"]))
+    return sorted(float(one[1]) for one in found if one) or list(TIOU)

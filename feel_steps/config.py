@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from feel_steps.errors import InputError
 from feel_steps.localizers import check_settings
 
 Config = dict[str, Any]
+_WORDS = {"true": True, "false": False, "null": None}
 
 list_inputs = cache(list_files)  # checking the config and digesting its inputs take one walk
 
@@ -26,6 +28,22 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
     return merged
+
+
+def retype(value: Any) -> Any:
+    """Numbers, true, false and null as such: what stands in braces after --config is all text to Snakemake."""
+    if isinstance(value, Mapping):
+        return {key: retype(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [retype(own) for own in value]
+    if not isinstance(value, str):
+        return value
+    if value in _WORDS:
+        return _WORDS[value]
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(value)
+    return value
 
 
 def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
@@ -68,6 +86,16 @@ def explain(error: Any) -> str:
     return f"key '{key}': {error.message}"
 
 
+def _check_ranges(config: Mapping[str, Any], where: str) -> None:
+    for key in ("cas_thresholds", "actionness_thresholds"):
+        start, stop, step = config["localize"][key]
+        if stop < start or step <= 0:
+            raise InputError(
+                f"config: {where}key 'localize.{key}' is {[start, stop, step]}; expected [start, stop, step] with "
+                "stop not below start and step above 0"
+            )
+
+
 def _check_localizer(config: Mapping[str, Any], where: str) -> None:
     train = config["train"]
     try:
@@ -104,11 +132,13 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
     if error := best_match(validator.iter_errors(config)):
         raise InputError(f"config: {explain(error)}")
     _check_localizer(config, "")
+    _check_ranges(config, "")
     variants = {name: resolve(config, name) for name in config["variants"]}
     for name, variant in variants.items():
         if error := best_match(validator.iter_errors(variant)):
             raise InputError(f"config: variant '{name}': {explain(error)}")
         _check_localizer(variant, f"variant '{name}': ")
+        _check_ranges(variant, f"variant '{name}': ")
     _check_dataset(config["dataset"])
     if config["features"]["extractor"] == "i3d" and config["dataset"]["layout"] != "cola":
         _check_weights(config["features"]["i3d"])

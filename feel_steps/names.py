@@ -79,4 +79,4 @@ def _identity(place: Path) -> str:
     """Say which clusters: variant, seed and iteration, and a digest of the centres."""
     with open(place / "centres.parquet", "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{'/'.join(place.parts[-3:])}, centres {digest[:12]}"
+    return f"{'/'.join(place.absolute().parts[-3:])}, centres {digest[:12]}"

@@ -245,10 +245,10 @@ def _features_about(run: Path) -> dict[str, str]:
     """How the run's features were made, by the part that holds its first video."""
     part = artifacts.read(run / "videos.parquet", "videos")["part"][0]
     about = artifacts.read_metadata(part_path(run / "features", part))
-    if about["extractor"] == "cola":
+    if about.get("extractor", "cola") == "cola":
         raise InputError(
-            f"{run}: made of features that others extracted (extractor cola); only videos of a run that extracted "
-            "its features itself can be compared with new ones"
+            f"{run}: made of features that others extracted; only videos of a run that extracted its features itself "
+            "can be compared with new ones"
         )
     if about["feel.version"] != __version__:
         other = f"{run}: made by feel-steps {about['feel.version']}, this is {__version__}; features may differ"
@@ -260,7 +260,11 @@ def _extractor(about: Mapping[str, str], settings: Mapping[str, Any], device: st
     """The extractor of the run's features, as its settings were then."""
     recorded = {key: value for key, value in about.items() if key not in NOT_SETTINGS and not key.startswith("feel.")}
     # a digest stands for a file, of which only the user knows where it is
-    own = {key: yaml.safe_load(value) for key, value in recorded.items() if not DIGEST.fullmatch(value)}
+    files = [key for key, value in recorded.items() if DIGEST.fullmatch(value)]
+    if any(key not in settings for key in files):
+        example = json.dumps(dict.fromkeys(files, "PATH"))
+        raise InputError(f"extractor '{about['extractor']}' needs the files that the run had: --settings '{example}'")
+    own = {key: yaml.safe_load(value) for key, value in recorded.items() if key not in files}
     timing = {"fps": float(about["fps"]), "window": int(about["window"]), "stride": int(about["stride"])}
     given = {**timing, "root": None, "device": device, "threads": threads}
     engine = build(about["extractor"], given, {**own, **settings})

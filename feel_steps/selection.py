@@ -1,10 +1,16 @@
-"""IIS, incremental instance selection: easy videos first (METHOD.md, IIS)."""
+"""IIS, incremental instance selection: easy videos first (METHOD.md, IIS).
+
+The schedule needs nothing but Python, since Snakemake asks for it, whose own environment may have no numpy.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from feel_steps.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SPEEDS = ("constant", "variable", "none")
 
@@ -66,6 +72,8 @@ def select(cluster: np.ndarray, distance: np.ndarray, rate: float) -> tuple[np.n
     InputError
         The rate is out of range.
     """
+    import numpy as np
+
     if not 0 < rate <= 1:
         raise InputError(f"rate={rate}: expected above 0 and at most 1")
     order = np.lexsort((distance, cluster))
@@ -102,6 +110,8 @@ def second_labels(second: np.ndarray, distance: np.ndarray, margin: np.ndarray, 
     InputError
         The share is out of range.
     """
+    import numpy as np
+
     if not 0 <= share <= 1:
         raise InputError(f"second={share}: expected 0 to 1")
     farther = distance + margin

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from feel_steps import devices
+from feel_steps import devices, source
 from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
 from feel_steps.localizers import weights
@@ -148,8 +148,11 @@ class Batches:
         if device.type == "cuda":
             size = int(self.lengths.sum()) * self.features.shape[1] * 4
             if size < torch.cuda.mem_get_info(device)[0] / 2:
-                self.features = torch.cat([torch.from_numpy(snippets.video(row)) for row in rows]).to(device)
                 self.starts = self.lengths.cumsum(0) - self.lengths
+                self.features = torch.empty((int(self.lengths.sum()), self.features.shape[1]), device=device)
+                for row, start in zip(rows, self.starts.tolist(), strict=True):  # no second copy of all in RAM
+                    own = torch.from_numpy(snippets.video(row))
+                    self.features[start : start + len(own)] = own
 
     def videos(self, step: int) -> np.ndarray:
         """Which of the n videos are in a step's batch, int64 [B]."""
@@ -353,10 +356,11 @@ def train(
     fixed = {
         "localizer": localizer, "settings": dict(settings or {}), "clusters": clusters, "seed": seed, "steps": steps,
         "batch": batch, "length": length, "learning_rate": learning_rate, "weight_decay": weight_decay,
-        "precision": str(dtype), "device": where.type, "torch": torch.__version__,
+        "precision": str(dtype), "device": where.type, "torch": torch.__version__, "source": source.digest("train"),
     }  # fmt: skip
     advice = f"lower train.batch ({batch}) or train.length ({length})"
     with devices.out_of_memory("training", where, advice), devices.deterministic(seed, threads):
+        fixed["threads"] = torch.get_num_threads()
         identity = digest(fixed, snippets, rows, targets) if checkpoint else ""
         model = weights.build(localizer, snippets.features.shape[1], clusters, **(settings or {})).to(where)
         optimizer = Adam(model.parameters(), learning_rate, weight_decay)
@@ -369,7 +373,7 @@ def train(
 
 
 def digest(fixed: Mapping[str, Any], snippets: Snippets, rows: np.ndarray, targets: np.ndarray) -> str:
-    """Digest of all that a training's result depends on: settings, videos, labels, features."""
+    """Digest of all that a training's result depends on: settings, program, threads, videos, labels, features."""
     crc = 0
     for row in rows:
         crc = zlib.crc32(np.ascontiguousarray(snippets.video(row)).data, crc)

@@ -11,12 +11,17 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
+from snakemake.utils import update_config
+
 from feel_steps import source
-from feel_steps.config import check, get_base, list_inputs, resolve
+from feel_steps.config import check, get_base, list_inputs, resolve, retype
 from feel_steps.errors import InputError
 from feel_steps.gpus import count
 from feel_steps.selection import schedule
 from feel_steps.studies import check_study, choose, get_owners, read_studies
+
+given = {key: value for key, value in workflow.config_settings.config.items() if isinstance(value, (dict, list))}
+update_config(config, retype(given))
 
 SCHEMA = ROOT / "schemas/config.schema.yaml"
 try:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feel_steps.compare import compare, difference, sentences, weighted_map
+from feel_steps import artifacts
+from feel_steps.compare import compare, difference, last_iterations, sentences, weighted_map
 from feel_steps.detection_map import mean_average_precision
 from feel_steps.errors import InputError
 
@@ -136,6 +137,31 @@ def test_a_run_folder_is_compared_under_both_protocols(tmp_path):
         compare(run, "feel", "no-iis")
     with pytest.raises(InputError, match="samples: 1 draws"):
         compare(run, "feel", "no-cci", samples=1)
+
+
+def test_the_thresholds_are_those_of_the_run(tmp_path):
+    """Else "mAP" of a comparison is another number than mAP in the report."""
+    run = build(tmp_path, Shape(train=10, test=5, clusters=3, iterations=1, media=0, variants=("a", "b")))
+    found = compare(run, "a", "b", samples=5)["metric"].tolist()
+    assert found[:5] == ["mAP", "mAP@0.1", "mAP@0.3", "mAP@0.5", "mAP@0.7"]
+
+
+def test_what_is_compared_is_what_the_run_ended_with(tmp_path):
+    """Iterations that a lowered config left behind, or that only some seeds have, are no result."""
+    shape = Shape(train=10, test=5, clusters=3, iterations=2, media=0, variants=("a", "b"), seeds=(0, 1))
+    run = build(tmp_path, shape)
+    metrics = artifacts.read(run / "metrics.parquet", "metrics")
+
+    def keep(rows):
+        artifacts.write(run / "metrics.parquet", "metrics", {name: values[rows] for name, values in metrics.items()})
+
+    keep(metrics["iteration"] == 1)
+    assert last_iterations(run, "a") == {0: 1, 1: 1}
+    keep(metrics["variant"] == "b")  # a is of a study then: its files tell
+    assert last_iterations(run, "a") == {0: 2, 1: 2}
+    (run / "a" / "seed-1" / "iter-2" / "mapping.parquet").unlink()
+    with pytest.raises(InputError, match=r"variant 'a' end at different iterations \(seed 0 at 2, seed 1 at 1\)"):
+        compare(run, "a", "b", samples=5)
 
 
 def test_a_run_without_annotations_cannot_be_compared(tmp_path):

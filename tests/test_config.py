@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from feel_steps.config import check, merge, resolve
+from feel_steps.config import check, merge, resolve, retype
 from feel_steps.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def config(**changes):
         ({"name": "../up"}, ["'name'", "../up", "folder name"]),
         ({"seeds": []}, ["'seeds'", "list of different whole numbers"]),
         ({"seeds": [0, 0]}, ["'seeds'", "list of different whole numbers"]),
-        ({"clusters": 0}, ["'clusters'", "whole number from 1"]),
+        ({"clusters": 0}, ["'clusters'", "whole number from 2"]),
         ({"clusters": True}, ["'clusters'", "True"]),
         ({"evaluate": {"tiou": [0]}}, ["'evaluate.tiou.0'", "above 0"]),
         ({"train": {"localizer": "colla"}}, ["colla", "did you mean 'cola'?"]),
@@ -48,6 +48,14 @@ def config(**changes):
         (
             {"dataset": {"layout": "videos", "path": "."}, "features": {"extractor": "i3d"}},
             ["'features.i3d.weights_rgb'", "rgb_imagenet.pt", "pytorch-i3d"],
+        ),
+        ({"train": {"settings": {"hidden": 0}}}, ["'hidden' is 0", "whole number of 1 or more"]),
+        ({"train": {"settings": {"r_class": 8}}}, ["no setting 'r_class'", "'aicl' has it", "under 'variants'"]),
+        ({"localize": {"nms": 0}}, ["'localize.nms'", "above 0, up to 1"]),
+        ({"localize": {"cas_thresholds": [0.5, 0.1, 0.1]}}, ["'localize.cas_thresholds'", "stop not below start"]),
+        (
+            {"variants": {"a": {"localize": {"actionness_thresholds": [0.1, 0.9, 0]}}}},
+            ["variant 'a'", "'localize.actionness_thresholds'", "step above 0"],
         ),
         ({"device": "gpu"}, ["'device'", "'gpu'", "cuda:N"]),
     ],
@@ -87,6 +95,19 @@ def test_a_variant_changes_only_what_it_names():
 def test_an_adapter_stands_before_either_localizer(localizer):
     changes = {"pool": {"method": "adapted"}, "train": {"localizer": localizer, "settings": {"adapter": 64}}}
     check(config(variants={"adapted": changes}), SCHEMA)
+
+
+def test_numbers_in_braces_on_the_command_line_are_numbers():
+    """--config 'seeds=[0, 1]' 'train={learning_rate: 1e-4}' 'dataset={path: a/2, split: null}'"""
+    given = {
+        "seeds": ["0", "1"],
+        "train": {"learning_rate": "1e-4", "localizer": "cola"},
+        "pool": {"normalize": "true"},
+    }
+    numbers = {"seeds": [0, 1], "train": {"learning_rate": 1e-4, "localizer": "cola"}, "pool": {"normalize": True}}
+    assert retype(given) == numbers and retype(numbers) == numbers
+    check(config(**retype(given)), SCHEMA)
+    assert retype({"path": "a/2", "split": "null"}) == {"path": "a/2", "split": None}
 
 
 def test_a_variant_with_another_localizer_leaves_the_settings_of_the_first():

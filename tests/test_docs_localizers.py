@@ -24,7 +24,7 @@ def test_the_worked_example_trains_and_attends(tmp_path, monkeypatch):
     monkeypatch.setattr(localizers, "__path__", [*localizers.__path__, str(tmp_path)])
     for name, place in ast.literal_eval(f"{{{line}}}").items():
         monkeypatch.setitem(localizers.LOCALIZERS, name, place)
-    assert settings_of("stpn") == ("hidden", "sparsity")
+    assert [*settings_of("stpn")] == ["hidden", "sparsity"]
 
     snippets = make_snippets()
     model, table = train(

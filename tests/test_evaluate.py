@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from feel_steps import evaluate as evaluation
 from feel_steps.detection_map import read_truth
 from feel_steps.evaluate import agreement, clustering_scores, evaluate, map_clusters, relabelled
 
@@ -43,6 +44,20 @@ FOUND = detected(("x", 0, 0.9, 0, 10), ("y", 1, 0.8, 5, 9), ("p", 1, 0.99, 0, 5)
 
 def values(metrics):
     return {(s, m): v for s, m, v in zip(metrics["stage"], metrics["metric"], metrics["value"], strict=True)}
+
+
+def test_of_many_videos_the_silhouette_is_that_of_a_sample(monkeypatch):
+    """All distances between 10⁵ videos would take longer than everything else in an iteration."""
+    rng = np.random.default_rng(0)
+    cluster = rng.integers(0, 3, 400)
+    feature = np.eye(3, 8)[cluster] * 4 + rng.standard_normal((400, 8))
+    ids = np.array([f"v{i}" for i in range(400)], object)
+    tables = {"video_id": ids, "cluster": cluster}, {"video_id": ids[::-1], "feature": feature[::-1]}
+    [(_, whole)] = evaluation._silhouette(*tables)
+    monkeypatch.setattr(evaluation, "SAMPLE", 150)
+    [(_, sample)] = evaluation._silhouette(*tables)
+    assert sample != whole and abs(sample - whole) < 0.03
+    assert [(_, sample)] == evaluation._silhouette(*tables)
 
 
 def test_thumos_pseudo_labels_give_the_published_nmi():

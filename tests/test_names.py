@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -56,6 +58,13 @@ def test_a_bad_file_is_explained_in_one_line(tmp_path, place, text, message):
 def test_a_missing_file_is_named(tmp_path, place):
     with pytest.raises(InputError, match="no such file"):
         read_names(tmp_path / "gone.yaml", place)
+
+
+def test_names_hold_wherever_one_stands(tmp_path, place, monkeypatch):
+    """`feel-steps export` from within the iteration's folder would otherwise drop what a person typed."""
+    write_names(tmp_path / "clusters.yaml", {0: "waving"}, place)
+    monkeypatch.chdir(place)
+    assert read_names(tmp_path / "clusters.yaml", Path(".")) == {0: "waving"}
 
 
 def test_names_do_not_move_to_other_clusters(tmp_path, place):

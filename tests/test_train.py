@@ -158,6 +158,20 @@ def test_a_checkpoint_of_other_settings_is_not_used(tmp_path, monkeypatch, capsy
     assert same(model, run(**change)[0])
 
 
+@pytest.mark.parametrize("edited", ["the program", "the number of threads"])
+def test_a_checkpoint_of_another_program_is_not_used(tmp_path, monkeypatch, capsys, edited):
+    """A killed training that goes on after an edit of the loss would be neither the old method nor the new one."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    path = tmp_path / "checkpoint.safetensors"
+    run(checkpoint=path)
+    if edited == "the program":
+        monkeypatch.setattr(training.source, "digest", lambda command: "another")
+    else:
+        monkeypatch.setattr(training.torch, "get_num_threads", lambda: 77)
+    run(checkpoint=path)
+    assert "of other settings or data" in capsys.readouterr().err
+
+
 def test_a_broken_checkpoint_is_not_used(tmp_path, capsys):
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(b"half of a che")

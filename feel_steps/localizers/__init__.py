@@ -6,10 +6,11 @@ Nothing here needs PyTorch, so that the workflow can check its config without it
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from feel_steps.errors import InputError
 
@@ -17,7 +18,7 @@ LOCALIZERS = {
     "cola": "feel_steps.localizers.cola:CoLA",
     "aicl": "feel_steps.localizers.aicl:AICL",
 }
-SHARED = ("adapter",)  # settings that every localizer has besides its own
+SHARED = {"adapter": 0}  # settings that every localizer has besides its own
 
 
 def place_of(name: str) -> tuple[str, str]:
@@ -36,8 +37,10 @@ def place_of(name: str) -> tuple[str, str]:
     return module, attribute
 
 
-def settings_of(name: str) -> tuple[str, ...]:
-    """Names of a localizer's own settings: its class's keyword-only parameters, read from the source.
+def settings_of(name: str) -> dict[str, Any]:
+    """A localizer's own settings and their defaults: its class's keyword-only parameters, read from the source.
+
+    A default that is no plain value counts as None.
 
     Raises
     ------
@@ -50,22 +53,47 @@ def settings_of(name: str) -> tuple[str, ...]:
         raise InputError(f"localizer '{name}': its module {module} is not there; install it, or mend LOCALIZERS")
     for node in ast.walk(ast.parse(Path(spec.origin).read_text("utf-8"))):
         if isinstance(node, ast.ClassDef) and node.name == attribute:
-            builders = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
-            return tuple(parameter.arg for builder in builders for parameter in builder.args.kwonlyargs)
+            builders = [f.args for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
+            pairs = [pair for own in builders for pair in zip(own.kwonlyargs, own.kw_defaults, strict=True)]
+            return {own.arg: default.value if isinstance(default, ast.Constant) else None for own, default in pairs}
     raise InputError(f"localizer '{name}': {module} has no class {attribute}; mend its line in LOCALIZERS")
 
 
-def check_settings(name: str, settings: Iterable[str]) -> None:
-    """Refuse settings that a localizer does not have.
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that a localizer does not have, and values unlike the defaults.
+
+    Whole numbers are sizes (1 or more; an adapter's may be 0: none), others are shares and weights (0 or more).
 
     Raises
     ------
     InputError
-        Names the first one, and one that it is close to.
+        Names the first one, and one that it is close to, or what was expected.
     """
-    known = (*settings_of(name), *SHARED)
-    for setting in settings:
+    known = {**settings_of(name), **SHARED}
+    for setting, value in settings.items():
         if setting not in known:
             close = get_close_matches(setting, known, 1)
             hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(known)}"
-            raise InputError(f"localizer '{name}': it has no setting '{setting}'; {hint}")
+            raise InputError(f"localizer '{name}': it has no setting '{setting}'; {hint}{_elsewhere(name, setting)}")
+        default = known[setting]
+        if isinstance(default, float):
+            fits, expected = type(value) in (int, float) and value >= 0, "a number of 0 or more"
+        elif type(default) is int:
+            least = min(default, 1)
+            fits, expected = type(value) is int and value >= least, f"a whole number of {least} or more"
+        else:
+            fits, expected = default is None or type(value) is type(default), f"a {type(default).__name__}"
+        if not fits:
+            raise InputError(
+                f"localizer '{name}': setting '{setting}' is {value!r}; expected {expected}, such as {default!r}"
+            )
+
+
+def _elsewhere(name: str, setting: str) -> str:
+    """What to do where the setting is of another localizer, as a preset may have set it."""
+    others = [other for other in LOCALIZERS if other != name and setting in settings_of(other)]
+    return (
+        f" ('{others[0]}' has it: choose another localizer under 'variants', where settings start anew)"
+        if others
+        else ""
+    )

@@ -91,6 +91,8 @@ class CoLA(nn.Module):
             raise InputError(f"localizer 'cola': head '{head}'; expected thumos or activitynet")
         if dropout >= 1 or contrast_dropout >= 1:
             raise InputError("localizer 'cola': dropout and contrast_dropout are shares; expected less than 1")
+        if temperature == 0:
+            raise InputError("localizer 'cola': temperature is 0; expected a number above 0, such as 0.07")
         self.dropout, self.r_easy, self.r_hard, self.m, self.M = dropout, r_easy, r_hard, m, M
         self.contrast_dropout, self.temperature, self.contrast_weight = contrast_dropout, temperature, contrast_weight
         classifier: list[nn.Module] = [SnippetConv(hidden, clusters, class_kernel, bias=False)]

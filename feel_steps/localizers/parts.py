@@ -9,14 +9,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from feel_steps.errors import InputError
+
 
 class SnippetConv(nn.Conv1d):
     """A temporal convolution as one matrix product, on [B, T, F] and with the names and shapes of ``nn.Conv1d``.
 
     The weight [E, F, k] lies in memory as [E, k, F], so that the product needs no copy of it.
+
+    Raises
+    ------
+    InputError
+        The kernel is even: snippets would lie between those that came in.
     """
 
     def __init__(self, features: int, out: int, kernel: int, bias: bool = True) -> None:
+        if kernel % 2 == 0:
+            raise InputError(
+                f"localizer: a convolution over {kernel} snippets has no middle one; expected an odd number"
+            )
         super().__init__(features, out, kernel, padding=kernel // 2, bias=bias)
         self.weight = nn.Parameter(self.weight.detach().transpose(1, 2).contiguous().transpose(1, 2))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from importlib import import_module
@@ -40,30 +39,10 @@ def build(name: str, features: int, clusters: int, *, adapter: int = 0, **settin
     InputError
         No localizer has that name; it has no such setting, or the value is of no use.
     """
-    check_settings(name, settings)
+    check_settings(name, {**settings, "adapter": adapter})
     module, attribute = place_of(name)
-    localizer = getattr(import_module(module), attribute)
-    parameters = inspect.signature(localizer).parameters
-    for setting, value in settings.items():
-        _check_value(f"localizer '{name}': setting '{setting}'", value, parameters[setting].default)
-    if type(adapter) is not int or adapter < 0:
-        raise InputError(
-            f"localizer '{name}': setting 'adapter' is {adapter!r}; expected a width such as 64, or 0 for none"
-        )
-    model = localizer(features, clusters, **settings)
+    model = getattr(import_module(module), attribute)(features, clusters, **settings)
     return Adapted(model, adapter) if adapter else model
-
-
-def _check_value(what: str, value: Any, default: Any) -> None:
-    """Refuse a value unlike the default: whole numbers are sizes, others shares and weights."""
-    if isinstance(default, float):
-        fits, expected = type(value) in (int, float) and value >= 0, "a number of 0 or more"
-    elif type(default) is int:
-        fits, expected = type(value) is int and value >= 1, "a whole number of 1 or more"
-    else:
-        fits, expected = type(value) is type(default), f"a {type(default).__name__}"
-    if not fits:
-        raise InputError(f"{what} is {value!r}; expected {expected}, such as {default!r}")
 
 
 def name_of(model: Localizer) -> str:

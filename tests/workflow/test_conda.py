@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,3 +52,24 @@ def test_a_run_in_conda_environments_gives_the_same_bytes(workspace, environment
     prefix, package = (workspace.folder / "where.txt").read_text().split()
     assert Path(prefix).parent == environments.resolve()
     assert package == str(ROOT / "feel_steps/__init__.py")
+
+
+def test_snakemake_needs_none_of_the_packages_of_the_steps():
+    """With --use-conda people start Snakemake from an environment of its own, which has neither numpy nor torch."""
+    lines = (ROOT / "rules/common.smk").read_text().splitlines()
+    imports = "\n".join(line for line in lines if line.startswith("from feel_steps"))
+    code = f"""
+import sys
+for package in ("cv2", "numpy", "pandas", "pyarrow", "pynvml", "scipy", "sklearn", "torch", "typer"):
+    sys.modules[package] = None  # as if it were not installed
+{imports}
+assert schedule(1) == 0.25
+assert resolve({{"variants": {{"feel": {{}}}}, "train": {{"localizer": "cola"}}}}, "feel")
+count("auto"), source.digest("train")
+check_settings("cola", {{"hidden": 8}})
+"""
+    code = code.replace(
+        "from feel_steps.errors", "from feel_steps.localizers import check_settings\nfrom feel_steps.errors"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
