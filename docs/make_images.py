@@ -1,7 +1,8 @@
-"""Make the README's picture from a real page, in headless Chromium.
+"""Make the pictures of README and docs from real pages, in headless Chromium.
 
 From the repository's root, after ``make demo``:  python -m docs.make_images
-It needs chromium and chromedriver (Debian: chromium, chromium-driver), selenium, and the run's videos.
+The figures of docs/results.md:  python -m docs.make_images results/msrc12/studies.html --studies ablation localizers
+It needs chromium and chromedriver (Debian: chromium, chromium-driver), selenium, and for the report the run's videos.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from tests.browser.chromium import browser, missing, show
 
-OUT = Path(__file__).parent / "images" / "report.png"
+IMAGES = Path(__file__).parent / "images"
 WIDTH, MARGIN, GAP = 1120, 24, 40  # pixels
 AT_MOST = 300_000  # bytes
 INDEX = """
@@ -45,41 +46,66 @@ def decode(png: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
 
 
+def picture_report(driver: Any, page: Path, video: str | None) -> None:
+    """The progress over the iterations, and one video with what was found in it."""
+    show(driver, page, width=WIDTH, height=2400)
+    index = driver.execute_script(INDEX, video)
+    if index < 0:
+        sys.exit(f"error: {page}: there is no {video or 'test video'} in it")
+    top = rectangle(driver, "header", ".charts .chart:nth-child(2)")
+    driver.execute_script("location.hash = `#video-${arguments[0]}`", index)
+    time.sleep(2)  # the player loads its file
+    moment = f"const card = document.getElementById('card-{index}'); card.blur(); "
+    driver.execute_script(
+        moment + "const d = JSON.parse(document.getElementById('data').textContent).videos[arguments[0]];"
+        " const best = d.found[0] ?? [0, 0, 0]; card.seek((best[1] + best[2]) / 2)",
+        index,
+    )
+    time.sleep(2)
+    # not by rectangle: a shot beyond the window lays out cards above anew, and this one moves
+    card = decode(driver.find_element("id", f"card-{index}").screenshot_as_png)
+    left = (WIDTH - card.shape[1]) // 2
+    card = np.pad(card, ((0, 0), (left, WIDTH - card.shape[1] - left), (0, 0)), constant_values=255)
+    edge = [np.full((height, WIDTH, 3), 255, np.uint8) for height in (GAP, MARGIN)]
+    write("report", np.concatenate([top, edge[0], card, edge[1]]))
+
+
+def picture_studies(driver: Any, page: Path, names: list[str]) -> None:
+    """The figures of each of these studies, with their key."""
+    show(driver, page, width=WIDTH, height=2400)
+    for name in names:
+        if not driver.find_elements("css selector", f"#{name} .charts"):
+            sys.exit(f"error: {page}: there is no study '{name}' in it")
+        last = f"#{name} .key" if driver.find_elements("css selector", f"#{name} .key") else f"#{name} .charts"
+        write(name, rectangle(driver, f"#{name} .charts", last))
+
+
+def write(name: str, picture: np.ndarray) -> None:
+    """Save a picture, small enough for a repository."""
+    out = IMAGES / f"{name}.png"
+    IMAGES.mkdir(exist_ok=True)
+    cv2.imwrite(str(out), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    size = out.stat().st_size
+    print(f"{out}: {size / 1000:.0f} kB")
+    if size > AT_MOST:
+        sys.exit(f"error: {out}: more than {AT_MOST / 1000:.0f} kB; show less")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, nargs="?", default=Path("results/demo/report.html"))
     parser.add_argument("--video", help="video to show; default: the first of the test videos")
+    parser.add_argument("--studies", nargs="+", help="the page is one of studies: which of them to show")
     arguments = parser.parse_args()
     if reason := missing():
         sys.exit(f"error: {reason}")
     if not arguments.page.is_file():
         sys.exit(f"error: {arguments.page}: no such page; run make demo")
     with browser() as driver:
-        show(driver, arguments.page, width=WIDTH, height=2400)
-        index = driver.execute_script(INDEX, arguments.video)
-        if index < 0:
-            sys.exit(f"error: {arguments.page}: there is no {arguments.video or 'test video'} in it")
-        top = rectangle(driver, "header", ".charts .chart:nth-child(2)")
-        driver.execute_script("location.hash = `#video-${arguments[0]}`", index)
-        time.sleep(2)  # the player loads its file
-        moment = f"const card = document.getElementById('card-{index}'); card.blur(); "
-        driver.execute_script(
-            moment + "const d = JSON.parse(document.getElementById('data').textContent).videos[arguments[0]];"
-            " const best = d.found[0] ?? [0, 0, 0]; card.seek((best[1] + best[2]) / 2)",
-            index,
-        )
-        time.sleep(2)
-        # not by rectangle: a shot beyond the window lays out cards above anew, and this one moves
-        card = decode(driver.find_element("id", f"card-{index}").screenshot_as_png)
-        left = (WIDTH - card.shape[1]) // 2
-        card = np.pad(card, ((0, 0), (left, WIDTH - card.shape[1] - left), (0, 0)), constant_values=255)
-    edge = [np.full((height, WIDTH, 3), 255, np.uint8) for height in (GAP, MARGIN)]
-    OUT.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(OUT), np.concatenate([top, edge[0], card, edge[1]]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    size = OUT.stat().st_size
-    print(f"{OUT}: {size / 1000:.0f} kB")
-    if size > AT_MOST:
-        sys.exit(f"error: {OUT}: more than {AT_MOST / 1000:.0f} kB; show fewer rows")
+        if arguments.studies:
+            picture_studies(driver, arguments.page, arguments.studies)
+        else:
+            picture_report(driver, arguments.page, arguments.video)
 
 
 if __name__ == "__main__":
