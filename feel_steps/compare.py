@@ -239,7 +239,7 @@ def last_iterations(run: str | Path, variant: str) -> dict[int, int]:
 
 def _evaluated(run: Path) -> list[tuple[str, int, int]]:
     """Variant, seed and iteration of all that is evaluated, the run's own first."""
-    table = artifacts.read(run / "metrics.parquet", "metrics")
+    table = _metrics(run)
     known = dict.fromkeys(zip(table["variant"], table["seed"].tolist(), table["iteration"].tolist(), strict=True))
     names = {name for name, _, _ in known}  # what a lowered number of iterations left behind is not the run's
     studied = []
@@ -252,6 +252,13 @@ def _evaluated(run: Path) -> list[tuple[str, int, int]]:
 
 def _thresholds(run: Path) -> list[float]:
     """The tIoU thresholds that the run was evaluated at."""
-    table = artifacts.read(run / "metrics.parquet", "metrics")
-    found = (re.fullmatch(r"mAP@([\d.]+)", metric) for metric in dict.fromkeys(table["metric"]))
+    found = (re.fullmatch(r"mAP@([\d.]+)", metric) for metric in dict.fromkeys(_metrics(run)["metric"]))
     return sorted(float(one[1]) for one in found if one) or list(TIOU)
+
+
+def _metrics(run: Path) -> Columns:
+    """The run's metrics; where studies were all that was asked for, so that it has none, those of their iterations."""
+    whole = run / "metrics.parquet"
+    places = [] if whole.exists() else sorted(run.glob("*/seed-*/iter-*/metrics.parquet"))
+    tables = [artifacts.read(place, "metrics") for place in places or [whole]]
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

@@ -160,6 +160,8 @@ def test_what_is_compared_is_what_the_run_ended_with(tmp_path):
     keep(metrics["variant"] == "b")  # a is of a study then: its files tell
     assert last_iterations(run, "a") == {0: 2, 1: 2}
     (run / "a" / "seed-1" / "iter-2" / "mapping.parquet").unlink()
+    (run / "metrics.parquet").rename(run / "b/seed-0/iter-2/metrics.parquet")  # no run but that of the studies
+    assert last_iterations(run, "b") == {0: 2, 1: 2}
     with pytest.raises(InputError, match=r"variant 'a' end at different iterations \(seed 0 at 2, seed 1 at 1\)"):
         compare(run, "a", "b", samples=5)
 
