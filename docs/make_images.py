@@ -32,7 +32,7 @@ def rectangle(driver: Any, first: str, last: str) -> np.ndarray:
     """What the page shows from the top of one element to the bottom of another, uint8 [H, WIDTH, 3]."""
     top, bottom = driver.execute_script(
         "const box = (name) => document.querySelector(name).getBoundingClientRect();"
-        "return [box(arguments[0]).top + scrollY, box(arguments[1]).bottom + scrollY]",
+        "return [box(arguments[0]).top + scrollY, box(arguments[1]).bottom + scrollY + 6]",
         first,
         last,
     )
