@@ -5,7 +5,7 @@
 Trains again what each seed and iteration of a finished run trained, on the same videos and pseudo-labels, and looks at
 each of these steps: at mAP, by the annotations, and at what a criterion can see without them. Each criterion picks a
 step; what it is worth is the mAP there less the mAP at the last step. "by labels" is the best there is to win, and
-what choosing checkpoints by test mAP would report. Expected: half a minute for each training on one core.
+what choosing checkpoints by test mAP would report. Expected: a minute or two for each training on one core.
 
 held-out     the step of the lowest loss on a fifth of the selected videos, of a training on the other four fifths
 agreement    of the most training videos, beyond the selected ones, whose best class is their cluster
