@@ -829,8 +829,7 @@ def compare(
 
     thresholds = _numbers(tiou, "--tiou") if tiou else None
     table = step(run, a, b, tiou=thresholds, samples=samples, seed=seed)
-    for variant in (a, b):
-        last = last_iterations(run, variant)
+    for variant, last in last_iterations(run, (a, b)).items():
         typer.echo(f"{variant}: iteration {max(last.values())} of seeds {', '.join(map(str, last))}")
     typer.echo(sentences(table, a, b))
 

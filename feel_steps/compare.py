@@ -56,11 +56,12 @@ def compare(
         raise InputError(f"samples: {samples} draws; give 2 or more, 1000 as a rule")
     videos = artifacts.read(run / "videos.parquet", "videos")
     annotations = artifacts.read(run / "annotations.parquet", "annotations")
+    metrics = _metrics(run)
     folders = {
-        variant: [run / variant / f"seed-{one}" / f"iter-{i}" for one, i in last_iterations(run, variant).items()]
-        for variant in (a, b)
+        variant: [run / variant / f"seed-{one}" / f"iter-{i}" for one, i in seeds.items()]
+        for variant, seeds in _last(run, metrics, (a, b)).items()
     }
-    tiou, tables = _thresholds(run) if tiou is None else tiou, []
+    tiou, tables = _thresholds(metrics) if tiou is None else tiou, []
     for protocol, metric in PROTOCOLS.items():
         predictions: dict[str, list[Columns]] = {a: [], b: []}
         for variant, places in folders.items():
@@ -216,31 +217,39 @@ def _plus_minus(mean: float, sd: float) -> str:
     return f"{mean:.3f}" if np.isnan(sd) else f"{mean:.3f} ± {sd:.3f}"
 
 
-def last_iterations(run: str | Path, variant: str) -> dict[int, int]:
-    """Last iteration of each seed: as the run's metrics tell or, of a variant that a study made, as its files do.
+def last_iterations(run: str | Path, variants: Sequence[str]) -> dict[str, dict[int, int]]:
+    """Last iteration of each variant's seeds: as the run's metrics tell or, of a variant of a study, as its files do.
 
     Raises
     ------
     InputError
-        There is none, or the seeds do not end at the same one.
+        A variant has none, or its seeds do not end at the same one.
     """
     run = Path(run)
-    places = _evaluated(run)
-    own = [(seed, iteration) for name, seed, iteration in places if name == variant]
-    if not own:
-        there = ", ".join(dict.fromkeys(name for name, _, _ in places))
-        raise InputError(f"{run}: no evaluated iteration of variant '{variant}'; there are: {there or 'none'}")
-    last = {seed: max(i for one, i in own if one == seed) for seed in sorted({seed for seed, _ in own})}
-    if len(set(last.values())) > 1:
-        found = ", ".join(f"seed {seed} at {iteration}" for seed, iteration in last.items())
-        raise InputError(f"{run}: seeds of variant '{variant}' end at different iterations ({found}); finish the run")
+    return _last(run, _metrics(run), variants)
+
+
+def _last(run: Path, metrics: Columns, variants: Sequence[str]) -> dict[str, dict[int, int]]:
+    places, last = _evaluated(run, metrics), {}
+    for variant in variants:
+        own = [(seed, iteration) for name, seed, iteration in places if name == variant]
+        if not own:
+            there = ", ".join(dict.fromkeys(name for name, _, _ in places))
+            raise InputError(f"{run}: no evaluated iteration of variant '{variant}'; there are: {there or 'none'}")
+        seeds = {seed: max(i for one, i in own if one == seed) for seed in sorted({seed for seed, _ in own})}
+        if len(set(seeds.values())) > 1:
+            ends = ", ".join(f"seed {seed} at {iteration}" for seed, iteration in seeds.items())
+            raise InputError(
+                f"{run}: seeds of variant '{variant}' end at different iterations ({ends}); finish the run"
+            )
+        last[variant] = seeds
     return last
 
 
-def _evaluated(run: Path) -> list[tuple[str, int, int]]:
+def _evaluated(run: Path, metrics: Columns) -> list[tuple[str, int, int]]:
     """Variant, seed and iteration of all that is evaluated, the run's own first."""
-    table = _metrics(run)
-    known = dict.fromkeys(zip(table["variant"], table["seed"].tolist(), table["iteration"].tolist(), strict=True))
+    columns = (metrics["variant"], metrics["seed"].tolist(), metrics["iteration"].tolist())
+    known = dict.fromkeys(zip(*columns, strict=True))
     names = {name for name, _, _ in known}  # what a lowered number of iterations left behind is not the run's
     studied = []
     for place in sorted(run.glob("*/seed-*/iter-*/mapping.parquet")):
@@ -250,9 +259,9 @@ def _evaluated(run: Path) -> list[tuple[str, int, int]]:
     return [*known, *studied]
 
 
-def _thresholds(run: Path) -> list[float]:
+def _thresholds(metrics: Columns) -> list[float]:
     """The tIoU thresholds that the run was evaluated at."""
-    found = (re.fullmatch(r"mAP@([\d.]+)", metric) for metric in dict.fromkeys(_metrics(run)["metric"]))
+    found = (re.fullmatch(r"mAP@([\d.]+)", metric) for metric in dict.fromkeys(metrics["metric"]))
     return sorted(float(one[1]) for one in found if one) or list(TIOU)
 
 

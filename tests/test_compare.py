@@ -156,12 +156,12 @@ def test_what_is_compared_is_what_the_run_ended_with(tmp_path):
         artifacts.write(run / "metrics.parquet", "metrics", {name: values[rows] for name, values in metrics.items()})
 
     keep(metrics["iteration"] == 1)
-    assert last_iterations(run, "a") == {0: 1, 1: 1}
+    assert last_iterations(run, ["a"]) == {"a": {0: 1, 1: 1}}
     keep(metrics["variant"] == "b")  # a is of a study then: its files tell
-    assert last_iterations(run, "a") == {0: 2, 1: 2}
+    assert last_iterations(run, ["a"]) == {"a": {0: 2, 1: 2}}
     (run / "a" / "seed-1" / "iter-2" / "mapping.parquet").unlink()
     (run / "metrics.parquet").rename(run / "b/seed-0/iter-2/metrics.parquet")  # no run but that of the studies
-    assert last_iterations(run, "b") == {0: 2, 1: 2}
+    assert last_iterations(run, ["b"]) == {"b": {0: 2, 1: 2}}
     with pytest.raises(InputError, match=r"variant 'a' end at different iterations \(seed 0 at 2, seed 1 at 1\)"):
         compare(run, "a", "b", samples=5)
 
