@@ -42,11 +42,11 @@ def digest(step: str) -> str:
     functions = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
     name = step.replace("-", "_")
     todo, reached = [name if name in functions else f"{name}_"], dict[str, ast.FunctionDef]()
-    while todo:  # the command's function, and those of cli.py that it calls
+    while todo:  # the command's function, and the helpers of cli.py that it calls; no name of a variable is a helper's
         if (name := todo.pop()) not in reached:
             reached[name] = functions[name]
             names = (node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name))
-            todo += [name for name in names if name in functions]
+            todo += [name for name in names if name.startswith("_") and name in functions]
     digest, lines = hashlib.sha256(), text.splitlines()
     for name, function in sorted(reached.items()):
         # not its options: an artifact keeps their values

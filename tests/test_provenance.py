@@ -30,9 +30,9 @@ def run(tmp_path_factory):
 
 
 def test_a_table_tells_its_step_options_seed_source_and_inputs(run):
-    about = provenance.read_metadata(run / ITERATIONS[1] / "clusters.parquet")
+    about = provenance.read_provenance(run / ITERATIONS[1] / "clusters.parquet")
     digests = json.loads(about["feel.inputs"])
-    pooled = provenance.read_metadata(run / ITERATIONS[1] / "pooled.parquet")
+    pooled = provenance.read_provenance(run / ITERATIONS[1] / "pooled.parquet")
     assert (about["feel.step"], about["feel.seed"], about["feel.version"]) == ("cluster", "1", __version__)
     assert json.loads(about["feel.options"]) == {"clusters": 3, "n_init": 10}
     assert about["feel.source"] == source.digest("cluster")
@@ -46,7 +46,7 @@ def test_a_table_tells_its_step_options_seed_source_and_inputs(run):
 
 
 def test_files_from_outside_the_run_are_kept_by_name_and_content(run):
-    about = provenance.read_metadata(run / "annotations.parquet")
+    about = provenance.read_provenance(run / "annotations.parquet")
     assert [name for name, _ in json.loads(about["feel.outside"])] == ["gt.json"]
     assert set(json.loads(about["feel.inputs"])) == {"manifest.parquet", "unreadable.parquet"}
 
@@ -70,8 +70,8 @@ def test_a_cache_is_neither_input_nor_output(tmp_path):
                 artifacts.write(tmp_path / "cache/new.parquet", "pooled", table)
             artifacts.write(tmp_path / name / "out.parquet", "pooled", table)
     assert (tmp_path / "cold/out.parquet").read_bytes() == (tmp_path / "warm/out.parquet").read_bytes()
-    assert json.loads(provenance.read_metadata(tmp_path / "warm/out.parquet")["feel.options"]) == {"method": "mean"}
-    assert "feel.step" not in provenance.read_metadata(tmp_path / "cache/new.parquet")
+    assert json.loads(provenance.read_provenance(tmp_path / "warm/out.parquet")["feel.options"]) == {"method": "mean"}
+    assert "feel.step" not in provenance.read_provenance(tmp_path / "cache/new.parquet")
 
 
 def test_settings_that_name_files_count_by_their_names(tmp_path):
@@ -85,7 +85,7 @@ def test_settings_that_name_files_count_by_their_names(tmp_path):
 
 def test_a_library_call_is_sealed_but_records_nothing(tmp_path):
     artifacts.write(tmp_path / "p.parquet", "pooled", {"video_id": ["v"], "feature": np.ones((1, 2))})
-    about = provenance.read_metadata(tmp_path / "p.parquet")
+    about = provenance.read_provenance(tmp_path / "p.parquet")
     assert set(about) == {"feel.digest", "feel.kind", "feel.version"}
     recorded, found = provenance.read_digests(tmp_path / "p.parquet")
     assert recorded == found == about["feel.digest"]
@@ -100,7 +100,7 @@ def make(form, path):
             writer.add("a", np.ones((2, 3), np.float32))
             writer.add("b", np.zeros((1, 3), np.float32))
     elif form == "empty":
-        with artifacts.write_features(path, dimension=3):
+        with artifacts.write_features(path):
             pass
     elif form == "weights":
         weights.write_tensors(path, {"w": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(2)}, {"x": 1})
@@ -114,7 +114,7 @@ def test_no_altered_byte_passes_for_the_original(tmp_path, form):
     path = tmp_path / "artifact"
     make(form, path)
     recorded, found = provenance.read_digests(path)
-    assert recorded == found == provenance.read_metadata(path)["feel.digest"]
+    assert recorded == found == provenance.read_provenance(path)["feel.digest"]
     whole, generator = path.read_bytes(), random.Random(0)
     places = range(len(whole)) if len(whole) < 3000 else generator.sample(range(len(whole)), 1000)
     for place in places:
@@ -160,7 +160,8 @@ def package(tmp_path, monkeypatch):
 
     def changed(file: str, edit=lambda text: text + "\n# edited\n") -> set[str]:
         """Commands whose source an edit to a file changes."""
-        commands = ["import", "extract", "pool", "refine", "train", "attend", "localize", "evaluate", "report"]
+        commands = ["demo", "import", "extract", "pool", "refine", "select", "train", "attend", "localize", "evaluate"]
+        commands += ["gather", "report", "label-classes"]
         digests = []
         for _ in range(2):
             source.digest.cache_clear()
@@ -177,11 +178,11 @@ def package(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "within", "without"),
     [
-        ("localizers/aicl.py", {"train", "attend"}, {"pool", "refine", "evaluate", "report"}),  # named by a registry
+        ("localizers/aicl.py", {"train", "attend"}, {"demo", "pool", "refine", "report", "label-classes"}),  # by a registry
         ("features/i3d.py", {"extract"}, {"pool", "train", "report"}),
         ("devices.py", {"train", "attend", "refine"}, {"evaluate", "report", "import"}),
         ("snippets.py", {"pool", "train", "attend"}, {"import", "evaluate"}),
-        ("report/page.css", {"report"}, {"train", "evaluate"}),
+        ("report/page.css", {"report"}, {"refine", "select", "train", "evaluate", "gather", "label-classes"}),
         ("predict.py", set(), {"report", "train"}),  # imported for its types only
     ],
 )
@@ -191,7 +192,7 @@ def test_an_edit_changes_the_source_of_the_steps_that_run_it(package, file, with
 
 
 def test_an_edit_to_what_all_share_changes_all(package):
-    assert len(package("artifacts.py")) == 9
+    assert len(package("artifacts.py")) == 13
 
 
 def test_of_the_command_line_only_the_commands_own_lines_count(package):

@@ -10,7 +10,7 @@ import pytest
 
 from feel_steps import artifacts
 from feel_steps.errors import InputError
-from feel_steps.studies.tables import counterpart, difference, estimate, gather, last, true_classes
+from feel_steps.studies.tables import counterpart, difference, estimate, gather, last
 
 
 def metrics(variant, seed, iteration, rows):
@@ -80,25 +80,3 @@ def test_the_reference_at_the_same_place_counts_or_the_only_one_there_is():
     assert counterpart(table, "r", 2.0, math.nan)["value"].tolist() == [2]
     assert not len(counterpart(table, "r", 3.0, math.nan))
     assert counterpart(table, "s", 2.0, math.nan)["value"].tolist() == [3]
-
-
-def truth(*pairs):
-    video_id, label = zip(*pairs, strict=True)
-    zeros = np.zeros(len(pairs))
-    return {"video_id": np.array(video_id, object), "label": np.array(label, object), "t_start": zeros, "t_end": zeros}
-
-
-def test_true_classes_stand_where_clusters_would():
-    annotations = truth(("v1", "run"), ("v1", "jump"), ("v1", "run"), ("v2", "jump"), ("test", "swim"))
-    table = true_classes(np.array(["v2", "v1", "nobody"], object), annotations, 2)
-    assert table["video_id"].tolist() == ["v2", "v1"]
-    assert table["cluster"].tolist() == [0, 1]  # jump, run: the first label of each
-    assert table["second"].tolist() == [-1, 0]
-
-
-def test_more_classes_than_clusters_are_refused_with_the_number_to_set():
-    annotations = truth(("v1", "run"), ("v2", "jump"))
-    with pytest.raises(InputError, match="2 classes in the training videos, but clusters is 1.*needs clusters: 2"):
-        true_classes(np.array(["v1", "v2"], object), annotations, 1)
-    with pytest.raises(InputError, match="no training video has any"):
-        true_classes(np.array(["v3"], object), annotations, 1)
