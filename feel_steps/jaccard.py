@@ -9,7 +9,7 @@ The definition is METHOD.md's: for ONE centre c and N videos, over these N + 1 p
 
 with D the squared Euclidean distance and D^ each row of it by its own maximum. Exactly this is computed, faster:
 
-1. The videos are ranked once, in blocks of one matrix product (:func:`rank`). What is kept is each video's n nearest.
+1. The videos are ranked once (:mod:`feel_steps.ranking`). What is kept is each video's n nearest.
 2. A centre that enters a video's list only pushes its last neighbour out. So R and H with the centre are the mutual
    neighbours of the videos, less those last in a list that the centre enters, plus the centre's own (:class:`_Mutual`).
 3. d_J < 1 takes a common neighbour, so only videos that reach the support of V_c through R and H are encoded anew.
@@ -25,29 +25,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache, partial
-from typing import TypeVar
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import sparse
-from threadpoolctl import ThreadpoolController
 
 from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
 from feel_steps.progress import Progress
+from feel_steps.ranking import Ranking, equal_rows, in_parallel, pairs, rank, rounding, squared_lengths
 
 METRICS = ("euclidean", "cosine")
-
-SLACK = 8  # candidates of the float32 ranking beyond those wanted; fewer and more videos are ranked twice
-TILE = {"cpu": (512, 8192), "device": (2048, 32768)}  # videos by videos of one matrix product
-
-Proposal = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-Product = Callable[[np.ndarray, slice, np.ndarray, int, type], Proposal]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def refined_distances(
@@ -207,156 +195,10 @@ def jaccard_distance(
 
     if dense:
         out = np.empty((N, N), np.float32)
-        for rows, block in zip(blocks, _map(distances, blocks), strict=True):
+        for rows, block in zip(blocks, in_parallel(distances, blocks), strict=True):
             out[rows] = block
         return out
-    return sparse.vstack(list(_map(lambda rows: sparse.csr_array(1 - distances(rows)), blocks)), "csr")
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The n nearest of each of N points, itself first, then by (squared Euclidean distance, index).
-
-    Attributes
-    ----------
-    features : float32 [N, D]
-    neighbours : int32 [N, n]
-    distances : float64 [N, n]
-        Squared.
-    farthest : float64 [N]
-        Squared distance of the farthest of all points.
-    """
-
-    features: np.ndarray
-    neighbours: np.ndarray
-    distances: np.ndarray
-    farthest: np.ndarray
-
-
-def rank(features: np.ndarray, n: int, device: str | None = None) -> Ranking:
-    """Rank the videos around each video, exactly, in O(block · N + N n) memory.
-
-    A float32 matrix product proposes candidates, float64 differences order them. Where rounding might have cost a
-    candidate, the product is repeated in float64, and where that cannot tell either (ties), all differences are taken.
-
-    Parameters
-    ----------
-    features : float32 [N, D]
-    n : int
-        Length of the lists, the video itself included; at most N are given.
-    device : str, optional
-        Where to multiply, with room for the features; the CPU if absent.
-    """
-    N, D = features.shape
-    n = min(n, N)
-    m = min(N, n + SLACK)  # candidates
-    mean = features.mean(0)  # distances do not change with the origin, but cancel less around it
-    squares = _squares(features, mean)  # [N]
-    on_device = device if device is not None and str(device) != "cpu" else None
-    height, width = TILE["device" if on_device else "cpu"]
-    product = _device_product(features, mean, on_device) if on_device else _cpu_product(features, mean)
-    neighbours, distances, farthest = np.empty((N, n), np.int32), np.empty((N, n)), np.empty(N)
-
-    def settle(rows: np.ndarray, dtype: type) -> np.ndarray:
-        """Fill in the lists of some videos [B]; True where they are certain."""
-        near, value = np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0))  # candidates, |y|² - 2 x·y
-        far, far_value = np.zeros(len(rows), np.int64), np.full(len(rows), -np.inf)
-        for a in range(0, N, width):
-            tile = slice(a, min(a + width, N))
-            index, nearest, top, top_value = product(rows, tile, squares[tile], m, dtype)
-            near, value = np.hstack([near, a + index]), np.hstack([value, nearest])
-            if near.shape[1] > m:
-                kept = np.argpartition(value, m - 1, axis=1)[:, :m]
-                near, value = np.take_along_axis(near, kept, 1), np.take_along_axis(value, kept, 1)
-            far, far_value = np.where(top_value > far_value, a + top, far), np.maximum(far_value, top_value)
-        by_index = np.argsort(near, axis=1)  # the stable sort below then leaves ties in the order of their index
-        near, value = np.take_along_axis(near, by_index, 1), np.take_along_axis(value, by_index, 1)
-
-        length, reach = np.sqrt(squares[rows]), np.sqrt(np.maximum(value.max(1) + squares[rows], 0))
-        error = _rounding(D, dtype) * (2 * length + reach) ** 2  # for all within reach, as |y| ≤ |x| + |x - y|
-        itself = near == rows[:, None]
-        close = (value <= (np.partition(value, n - 1, axis=1)[:, n - 1] + 2 * error)[:, None]) & ~itself
-        distance = np.where(itself, -1, np.inf)  # the others cannot be among the first n
-        distance[close] = _pairs(features, np.repeat(rows, close.sum(1)), features, near[close])
-        order = np.argsort(distance, axis=1, kind="stable")[:, :n]
-        neighbours[rows] = np.take_along_axis(near, order, 1)
-        distances[rows] = np.maximum(np.take_along_axis(distance, order, 1), 0)
-        farthest[rows] = _pairs(features, rows, features, far)
-        return (distances[rows, -1] < reach**2 - error) | (m == N)
-
-    def settle_ties(rows: np.ndarray) -> int:
-        """Fill in the lists of some equal videos; their number."""
-        distance = _pairs(features, np.full(N, rows[0]), features, np.arange(N))
-        nearest = np.argsort(distance, kind="stable")[:n]
-        listed = np.hstack([rows[:, None], np.broadcast_to(nearest, (len(rows), n))])  # itself first, ...
-        again = np.hstack([np.zeros((len(rows), 1), bool), nearest == rows[:, None]])  # ... and not again
-        order = np.argsort(again, axis=1, kind="stable")[:, :n]
-        neighbours[rows] = np.take_along_axis(listed, order, 1)
-        distances[rows] = distance[neighbours[rows]]
-        farthest[rows] = distance.max()
-        return len(rows)
-
-    pending = np.arange(N)
-    with Progress("ranking", N, "video") as progress:
-        for dtype in (np.float32, np.float64):
-            blocks = np.array_split(pending, math.ceil(len(pending) / height)) if len(pending) else []
-            left = []
-            for rows, certain in zip(blocks, _map(partial(settle, dtype=dtype), blocks), strict=True):
-                left.append(rows[~certain])
-                if certain.any():
-                    progress.advance(int(certain.sum()))
-            pending = np.concatenate(left) if left else pending
-        for number in _map(settle_ties, [pending[same] for same in _equal_rows(features[pending])]):
-            progress.advance(number)
-    return Ranking(features, neighbours, distances, farthest)
-
-
-def _rounding(D: int, dtype: type) -> float:
-    """Error of a squared distance by a matrix product, relative to (|x| + |y|)².
-
-    The probabilistic bound λ √D u of Higham & Mary (SIAM J. Sci. Comput. 2019) with λ = 8, which is far from sharp.
-    """
-    return (8 * math.sqrt(D) + 8) * float(np.finfo(dtype).eps) / 2
-
-
-def _cpu_product(features: np.ndarray, mean: np.ndarray) -> Product:
-    """Give a function for tiles |y|² - 2 x·y of queries x [B, D] and others y [T, D] around the mean.
-
-    Its arguments: the rows of x, the slice of y, |y|² [T], m and the dtype. It returns the m smallest of each query
-    (index in the tile and value, [B, m]) and the largest (index and value, [B]).
-    """
-
-    def product(rows: np.ndarray, tile: slice, squares: np.ndarray, m: int, dtype: type) -> Proposal:
-        x, y = (np.subtract(part, mean, dtype=dtype) for part in (features[rows], features[tile]))
-        values = x @ y.T  # [B, T]
-        values *= -2
-        values += squares.astype(dtype)
-        m = min(m, len(y))
-        near = np.argpartition(values, m - 1, axis=1)[:, :m]
-        far = values.argmax(1)
-        return near, np.take_along_axis(values, near, 1), far, values[np.arange(len(far)), far]
-
-    return product
-
-
-def _device_product(features: np.ndarray, mean: np.ndarray, device: str) -> Product:
-    """:func:`_cpu_product` in torch on a device."""
-    import torch
-
-    if torch.get_float32_matmul_precision() != "highest":
-        raise ValueError("ranking needs true float32 products: torch.set_float32_matmul_precision('highest')")
-    points, origin = torch.tensor(features, device=device), torch.tensor(mean, device=device)
-
-    def product(rows: np.ndarray, tile: slice, squares: np.ndarray, m: int, dtype: type) -> Proposal:
-        kind = torch.float32 if dtype == np.float32 else torch.float64
-        parts = (points[torch.from_numpy(rows).to(device)], points[tile])
-        x, y = (part.to(kind) - origin.to(kind) for part in parts)
-        values = torch.addmm(torch.from_numpy(squares).to(device, kind), x, y.T, alpha=-2)  # [B, T]
-        nearest, near = torch.topk(values, min(m, len(y)), dim=1, largest=False, sorted=False)
-        far_value, far = values.max(1)
-        return near.cpu().numpy(), nearest.cpu().numpy(), far.cpu().numpy(), far_value.cpu().numpy()
-
-    return product
+    return sparse.vstack(list(in_parallel(lambda rows: sparse.csr_array(1 - distances(rows)), blocks)), "csr")
 
 
 class _Mutual:
@@ -417,7 +259,7 @@ class _Known:
         expanded = (R.matrix() + R.matrix() @ H.matrix()).tocoo()
         new = np.setdiff1d(self._key(*expanded.coords), listed)
         chunks = np.array_split(new, math.ceil(len(new) / 4096)) if len(new) else []
-        distances = list(_map(self._compute, chunks))
+        distances = list(in_parallel(self._compute, chunks))
         keys, values = np.append(listed, new), np.concatenate([ranking.distances.ravel()[first], *distances])
         order = np.argsort(keys)
         self._keys, self._values = keys[order], values[order]
@@ -426,7 +268,7 @@ class _Known:
         return np.minimum(i, j) * np.int64(self._N) + np.maximum(i, j)
 
     def _compute(self, keys: np.ndarray) -> np.ndarray:
-        return _pairs(self._features, keys // self._N, self._features, keys % self._N)
+        return pairs(self._features, keys // self._N, self._features, keys % self._N)
 
     def __call__(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """Squared distances of pairs [P]; those that only a centre brings together are computed now."""
@@ -502,16 +344,18 @@ class _Refiner:
         if k2 > N:
             self.first = np.hstack([self.first, np.full((N, 1), N, np.int32)])
         self.mean = self.features.mean(0)
-        self.lengths, self.centre_lengths = (np.sqrt(_squares(x, self.mean)) for x in (self.features, self.centres))
+        self.lengths, self.centre_lengths = (
+            np.sqrt(squared_lengths(x, self.mean)) for x in (self.features, self.centres)
+        )
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-        equal = _equal_rows(self.centres)
+        equal = equal_rows(self.centres)
         step = max(1, 2**23 // len(self.features))  # centres whose distances to all videos are held at a time
         for a in range(0, len(equal), step):
             block = equal[a : a + step]
             centres = np.array([same[0] for same in block])
             work = list(zip(centres, self._distances(centres), strict=True))
-            yield from zip(block, _map(lambda item: self._insert(*item), work), strict=True)
+            yield from zip(block, in_parallel(lambda item: self._insert(*item), work), strict=True)
 
     def _distances(self, block: np.ndarray) -> np.ndarray:
         """Squared distances of some centres to all videos, right up to the rounding of a float64 product; [B, N]."""
@@ -524,7 +368,7 @@ class _Refiner:
             y = np.subtract(self.features[tile], self.mean, dtype=np.float64)
             out[:, tile] = np.maximum(squares + self.lengths[tile] ** 2 - 2 * (x @ y.T), 0)
 
-        for _ in _map(fill, range(0, len(self.features), 2048)):
+        for _ in in_parallel(fill, range(0, len(self.features), 2048)):
             pass
         return out
 
@@ -535,9 +379,9 @@ class _Refiner:
         """
 
         def measure(videos: np.ndarray) -> None:
-            d[videos] = _pairs(self.centres, np.full(len(videos), c), self.features, videos)
+            d[videos] = pairs(self.centres, np.full(len(videos), c), self.features, videos)
 
-        error = _rounding(self.features.shape[1], np.float64) * (self.centre_lengths[c] + self.lengths) ** 2
+        error = rounding(self.features.shape[1], np.float64) * (self.centre_lengths[c] + self.lengths) ** 2
         listed = self.ranking.distances[:, 1:]
         place = 1 + (listed < (d - error)[:, None]).sum(1)
         unclear = np.flatnonzero(place != 1 + (listed <= (d + error)[:, None]).sum(1))
@@ -619,34 +463,6 @@ def _list_lengths(k1: int, count_self: bool) -> tuple[int, int]:
     return k1 + (not count_self), max(1, round(k1 / 2) + (not count_self))  # an empty H and H = {j} add the same
 
 
-def _square(x: np.ndarray) -> np.ndarray:
-    """|x|² of rows [B, D] of float64."""
-    return np.einsum("bd,bd->b", x, x)
-
-
-def _squares(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """|x - mean|² of many rows [N, D], float64 [N]."""
-    blocks = [x[a : a + 4096] for a in range(0, len(x), 4096)]
-    return np.concatenate(list(_map(lambda block: _square(np.subtract(block, mean, dtype=np.float64)), blocks)))
-
-
-def _pairs(x: np.ndarray, i: np.ndarray, y: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Squared distances of the pairs x[i], y[j] from float64 differences: zero for equals, and the same both ways."""
-    out = np.empty(len(i))
-    for a in range(0, len(i), 64):  # as many as stay in the cache
-        difference = np.subtract(x[i[a : a + 64]], y[j[a : a + 64]], dtype=np.float64)
-        out[a : a + 64] = _square(difference)
-    return out
-
-
-def _equal_rows(x: np.ndarray) -> list[np.ndarray]:
-    """Groups of equal rows of x [N, D], as indices, by the first of each."""
-    rows = np.ascontiguousarray(x + 0.0).view(np.dtype((np.void, x.itemsize * x.shape[1]))).ravel()  # -0.0 is 0.0
-    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
-    members = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which, minlength=1))[:-1])
-    return [members[group] for group in np.argsort(first)]
-
-
 def _ratio(distance: np.ndarray, farthest: np.ndarray) -> np.ndarray:
     """D^: zero, not NaN, where the farthest point is at distance zero."""
     return distance / np.where(farthest > 0, farthest, 1)
@@ -675,23 +491,3 @@ def _spread(indptr: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarr
     place = np.repeat(np.arange(len(index)), count)
     within = np.arange(len(place)) - np.repeat(np.cumsum(count) - count, count)
     return indptr[index][place] + within, place
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
-
-
-def _map(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """``function`` of each item, in order, on as many threads as BLAS may use; each product then runs on one.
-
-    So the bytes do not depend on the number of threads. A few items are in work at a time.
-    """
-    blas = _blas()
-    threads: int = max([1, *(library["num_threads"] for library in blas.info())])
-    if threads == 1:
-        yield from map(function, items)
-        return
-    with blas.limit(limits=1), ThreadPoolExecutor(threads) as workers:
-        for a in range(0, len(items), 8 * threads):
-            yield from workers.map(function, items[a : a + 8 * threads])

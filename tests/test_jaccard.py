@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feel_steps import jaccard, progress
 from feel_steps.errors import InputError
-from feel_steps.jaccard import jaccard_distance, rank, refine, refined_distances
+from feel_steps.jaccard import jaccard_distance, refine, refined_distances
+from feel_steps.ranking import TILE
 
 GOLDENS = Path(__file__).parents[2] / "shared" / "goldens"
 
@@ -187,54 +187,9 @@ def test_threads_and_tiles_change_no_byte(groups, monkeypatch):
     features, centres = groups
     with threadpool_limits(1):
         alone = refine(features, centres)
-    monkeypatch.setitem(jaccard.TILE, "cpu", (7, 33))
+    monkeypatch.setitem(TILE, "cpu", (7, 33))
     tiled = refine(features, centres)
     assert all(np.array_equal(alone[name], tiled[name]) for name in alone)
-
-
-def ranked(x: np.ndarray, n: int) -> list[list[int]]:
-    x = x.astype(np.float64)
-    D = ((x[:, None] - x[None]) ** 2).sum(-1)
-    return [sorted(range(len(x)), key=lambda j: (j != i, D[i, j], j))[:n] for i in range(len(x))]
-
-
-@pytest.mark.parametrize("spread", [1, 1e-3, 1e-6, 0])
-def test_ranking_is_exact_where_a_matrix_product_is_not(spread, monkeypatch):
-    """Tight groups far apart: float32 products of norms near 1e6 know nothing of distances near 1e-6."""
-    monkeypatch.setitem(jaccard.TILE, "cpu", (16, 50))
-    monkeypatch.setattr(progress, "LOG_EVERY", 0)  # a block of which nothing is certain must not upset the log
-    generator = np.random.default_rng(2)
-    features = 1000 * generator.normal(size=(3, 8))[np.arange(120) % 3]
-    features = (features + spread * generator.normal(size=(120, 8))).astype(np.float32)
-    features[100:] = features[:20]  # duplicates
-    ranking = rank(features, 12)
-    assert ranking.neighbours.tolist() == ranked(features, 12)
-    D = ((features.astype(np.float64)[:, None] - features) ** 2).sum(-1)
-    assert np.allclose(ranking.farthest, D.max(1), rtol=1e-6)
-    assert np.allclose(ranking.distances, np.take_along_axis(D, ranking.neighbours, 1), rtol=1e-12)
-
-
-@pytest.mark.parametrize("spread", [1, 1e-3, 0])
-def test_torch_ranks_alike(spread, monkeypatch):
-    """The path of a GPU, run on torch's CPU ("cpu" itself is numpy)."""
-    monkeypatch.setitem(jaccard.TILE, "device", (16, 50))
-    generator = np.random.default_rng(3)
-    features = 1000 * generator.normal(size=(3, 8))[np.arange(120) % 3]
-    features = (features + spread * generator.normal(size=(120, 8))).astype(np.float32)
-    ours, theirs = rank(features, 12), rank(features, 12, "cpu:0")
-    for name in ("neighbours", "distances", "farthest"):
-        assert np.array_equal(getattr(ours, name), getattr(theirs, name))
-
-
-def test_rounded_products_are_refused_on_a_device():
-    """TF32 would propose wrong neighbours without a word."""
-    torch = pytest.importorskip("torch")
-    torch.set_float32_matmul_precision("high")
-    try:
-        with pytest.raises(ValueError, match="set_float32_matmul_precision"):
-            rank(np.eye(4, dtype=np.float32), 2, "cpu:0")
-    finally:
-        torch.set_float32_matmul_precision("highest")
 
 
 def test_gpu_agrees_with_the_cpu(groups):
