@@ -246,9 +246,9 @@ class FeatureWriter:
         self._writer.write_table(table, row_group_size=max(1, len(table)))
         return self._writer
 
-    def close(self, dimension: int, stamp: Mapping[str, str]) -> None:
-        """Finish the file; a part without a video becomes an empty table of vectors of that dimension."""
-        empty = {"video_id": [], "snippet": [], "feature": np.zeros((0, dimension), np.float32)}
+    def close(self, stamp: Mapping[str, str]) -> None:
+        """Finish the file; a part without a video becomes an empty table."""
+        empty = {"video_id": [], "snippet": [], "feature": np.zeros((0, 1), np.float32)}
         writer = self._writer or self._write(_to_arrow("features", empty, self._metadata))
         written = writer.schema.metadata
         late = {key: value for key, value in (self._metadata or {}).items() if key.encode() not in written}
@@ -257,9 +257,7 @@ class FeatureWriter:
 
 
 @contextmanager
-def write_features(
-    path: str | Path, dimension: int = 1, metadata: Mapping[str, str] | None = None
-) -> Iterator[FeatureWriter]:
+def write_features(path: str | Path, metadata: Mapping[str, str] | None = None) -> Iterator[FeatureWriter]:
     """Open a features table for streaming; the file appears, whole, when the block succeeds.
 
     ``metadata`` may grow until then: which videos were skipped is known only at the end.
@@ -267,7 +265,7 @@ def write_features(
     with atomic(path) as temporary:
         writer = FeatureWriter(temporary, metadata)
         yield writer
-        writer.close(dimension, provenance.stamp(path))
+        writer.close(provenance.stamp(path))
         provenance.seal(temporary)
 
 
@@ -276,7 +274,7 @@ def _open(path: str | Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run the step that writes it") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no UTF-8
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a readable Parquet file ({reason}); delete it and run its step again") from None
 
@@ -296,7 +294,8 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 def _metadata(file: pq.ParquetFile) -> dict[str, str]:
     raw = file.metadata.metadata or {}
-    return {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW")}
+    own = ((key, value) for key, value in raw.items() if not key.startswith(b"ARROW"))
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in own}
 
 
 def _column(path: str | Path, kind: str, name: str, array: pa.ChunkedArray, first: int) -> np.ndarray:
@@ -355,21 +354,17 @@ def read(path: str | Path, kind: str, columns: Sequence[str] | None = None) -> C
         finite.
     """
     file = _open(path)
-    table = _columns(path, kind, file, None, 0, columns)
-    provenance.note(path, _metadata(file))
-    return table
+    provenance.note(path, _metadata(file))  # first: what Arrow says of altered bytes is any error there is
+    return _columns(path, kind, file, None, 0, columns)
 
 
 def stream(path: str | Path, kind: str) -> Iterator[Columns]:
-    """Read a table as :func:`read` does, but one row group at a time: its vectors need not fit into memory twice.
-
-    That the file is what was written is known when the last row group has been taken.
-    """
+    """Read a table as :func:`read` does, but one row group at a time: its vectors need not fit into memory twice."""
     file, first = _open(path), 0
+    provenance.note(path, _metadata(file))
     for group in range(file.num_row_groups) or [None]:  # a table without rows has none
         yield _columns(path, kind, file, group, first)
         first += file.metadata.row_group(group).num_rows if group is not None else 0
-    provenance.note(path, _metadata(file))
 
 
 def _columns(

@@ -89,7 +89,9 @@ def deterministic(seed: int, threads: int | None = None) -> Iterator[None]:
     mode = torch.get_deterministic_debug_mode()
     filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     cores = torch.get_num_threads()
-    with torch.random.fork_rng():
+    # of the GPUs that this process uses: to look at another's would start CUDA there
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(gpus):
         try:
             # as use_deterministic_algorithms(True), which would first load PyTorch's compiler, for 3 s
             torch.set_deterministic_debug_mode("error")

@@ -25,7 +25,9 @@ def scene(n, height=64, width=96, seed=0):
     return frames
 
 
-def write_video(path, frames, *, fps=25, ticks=None, codec="mpeg4", rotation=0, options=None, pixels="yuv420p"):
+def write_video(
+    path, frames, *, fps=25, ticks=None, codec="mpeg4", rotation=0, options=None, pixels="yuv420p", gop=None
+):
     """Encode RGB frames; ``ticks`` are their times in milliseconds instead of a constant rate."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options or {}) as container:
@@ -34,6 +36,8 @@ def write_video(path, frames, *, fps=25, ticks=None, codec="mpeg4", rotation=0, 
         stream.pix_fmt = pixels
         if codec == "mpeg4":
             stream.codec_context.options = {"qscale": "2", "flags": "+qscale"}
+        if gop is not None:
+            stream.codec_context.gop_size = gop
         if ticks is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:

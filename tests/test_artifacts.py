@@ -74,9 +74,9 @@ def test_each_video_of_a_feature_part_is_one_row_group(tmp_path):
 
 
 def test_a_part_without_videos_is_an_empty_table(tmp_path):
-    with artifacts.write_features(tmp_path / "part.parquet", dimension=7):
+    with artifacts.write_features(tmp_path / "part.parquet"):
         pass
-    assert artifacts.read(tmp_path / "part.parquet", "features")["feature"].shape == (0, 7)
+    assert len(artifacts.read(tmp_path / "part.parquet", "features")["feature"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_part_without_videos_is_an_empty_table(tmp_path):
 def test_a_table_that_does_not_fit_its_schema_is_named(tmp_path, damage, words):
     path = tmp_path / "pooled.parquet"
     artifacts.write(path, "pooled", pooled())
-    pq.write_table(damage(pq.read_table(path)), path)
+    pq.write_table(damage(pq.read_table(path)).replace_schema_metadata(None), path)  # as another program would
     with pytest.raises(InputError) as error:
         artifacts.read(path, "pooled")
     assert str(path) in str(error.value) and all(word in str(error.value) for word in words)
@@ -145,15 +145,21 @@ def test_training_tables_keep_the_terms_of_the_loss(tmp_path):
         artifacts.write(tmp_path / "p", "pooled", pooled() | {"extra": [1, 2, 3]})
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.95])
-def test_a_flipped_bit_is_never_read(tmp_path, share):
+def test_a_flipped_bit_is_never_read_nor_an_unexplained_crash(tmp_path):
     """Plain pages of floats have no check of their own: another number would go unseen."""
-    artifacts.write(tmp_path / "pooled.parquet", "pooled", pooled(200))
-    altered = bytearray((tmp_path / "pooled.parquet").read_bytes())
-    altered[int(share * len(altered))] ^= 1
-    (tmp_path / "pooled.parquet").write_bytes(altered)
-    with pytest.raises(InputError, match="pooled.parquet: "):
-        artifacts.read(tmp_path / "pooled.parquet", "pooled")
+    path = tmp_path / "pooled.parquet"
+    artifacts.write(path, "pooled", pooled())
+    whole, generator = path.read_bytes(), np.random.default_rng(0)
+    for place in range(len(whole)):
+        altered = bytearray(whole)
+        altered[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(altered)
+        try:
+            found = artifacts.read(path, "pooled")
+        except InputError as error:
+            assert "pooled.parquet: " in str(error)
+        else:  # only the name of the digest was hit: a table as other programs write it
+            assert all(np.array_equal(found[name], values) for name, values in pooled().items())
 
 
 def test_a_table_of_another_program_is_read_without_a_digest(tmp_path):

@@ -23,8 +23,9 @@ from scipy.ndimage import uniform_filter1d
 
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
-from feel_steps.features.flow import flow_between
+from feel_steps.features.flow import FLOWS, flow_between
 from feel_steps.features.video import read_frames
+from feel_steps.features.windows import windows
 
 CELL = 8  # pixels of a picture along a cell's side
 STILL = 0.3  # pixels per frame; the flow's noise
@@ -32,12 +33,8 @@ CHUNK = 64  # frames decoded at once
 
 # the four histograms
 HOF, MBH_X, MBH_Y, HOG = range(4)
-FULL_TURN = (
-    2 * np.pi,
-    2 * np.pi,
-    2 * np.pi,
-    np.pi,
-)  # a gradient of grey values has no sign: bright may be dark elsewhere
+# a gradient of grey values has no sign: bright may be dark elsewhere
+FULL_TURN = (2 * np.pi, 2 * np.pi, 2 * np.pi, np.pi)
 NOISE = np.array([200, 100, 100, 1000], np.float32)  # sum over a window below which a histogram tells little
 WEIGHT = 4 * np.array([1, 1, 1, 0.75], np.float32)  # vectors about as long as those of I3D: localizers train alike
 
@@ -64,7 +61,7 @@ class Descriptors:
         Orientations, an even number.
     dimension : int, optional
         Project the features to that many numbers, which keeps distances about as they are. Default: as many as there
-        are, ``7 * bins * grid * (grid + 1) // 2``.
+        are, ``7 * bins * grid * ((grid + 1) // 2)``.
     """
 
     def __init__(
@@ -83,6 +80,8 @@ class Descriptors:
             raise InputError(
                 f"features.descriptors.bins: {bins}; expected an even number, since histograms are mirrored"
             )
+        if flow not in FLOWS:
+            raise InputError(f"features.descriptors.flow: '{flow}'; expected one of {', '.join(FLOWS)}")
         self.fps, self.window, self.stride = fps, window, stride
         self.short_side, self.flow, self.grid, self.bins = short_side, flow, grid, bins
         natural = grid * ((grid + 1) // 2) * bins * 7  # mirrored: half of the columns; three histograms of two halves
@@ -120,16 +119,8 @@ class Descriptors:
             The video does not decode.
         """
         features = [np.zeros((0, self.dimension), np.float32)]
-        held, skip = None, 0  # cells not yet described; frames to pass over where the stride is longer than the window
-        for cells in self._cells(video, advance):
-            held = cells if held is None else np.concatenate([held, cells])
-            T = (len(held) - skip - self.window) // self.stride + 1
-            if T <= 0:
-                continue
-            frames = skip + np.arange(T)[:, None] * self.stride + np.arange(self.window)
-            features.append(self._describe(held[frames]))
-            used = skip + T * self.stride
-            held, skip = held[used:], max(0, used - len(held))
+        cells = ([part] for part in self._cells(video, advance))
+        features += [self._describe(own) for (own,) in windows(cells, self.window, self.stride)]
         return np.concatenate(features)
 
     def _cells(self, video: Video, advance: Callable[[int], None]) -> Iterator[np.ndarray]:

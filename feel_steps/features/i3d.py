@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from feel_steps.errors import InputError
 from feel_steps.features.ahead import ahead
 from feel_steps.features.flow import FLOWS, flow_between
 from feel_steps.features.video import read_frames
+from feel_steps.features.windows import windows
 
 DIMENSION = 1024  # of each stream
 BOUND = 20.0  # pixels per frame; longer flow is cut to this, and this is 1 for the network
@@ -341,19 +342,12 @@ class I3D:
                 features.append(np.concatenate([self._look(0, pictures), self._look(1, flow)], axis=1))
         return np.concatenate(features)
 
-    def _windows(self, video: Video, advance: Callable[[int], None]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _windows(self, video: Video, advance: Callable[[int], None]) -> Iterator[list[np.ndarray]]:
         """Give pictures [B, window, h, w, 3] and flow [B, window, h, w, 2] of up to BATCH windows at a time."""
-        held: list[np.ndarray] = []  # pictures and flow not yet in any window
-        skip = 0  # frames to pass over where the stride is longer than the window
-        for fresh in self._frames(video, advance):
-            # a single crop is cut at once, which saves memory
-            cut = fresh if self.ten_crop else [crops(part, self.crop)[0] for part in fresh]
-            held = [np.concatenate(pair) for pair in zip(held, cut, strict=True)] if held else list(cut)
-            while (T := min(BATCH, (len(held[0]) - skip - self.window) // self.stride + 1)) > 0:
-                frames = skip + np.arange(T)[:, None] * self.stride + np.arange(self.window)
-                yield held[0][frames], held[1][frames]
-                used = skip + T * self.stride
-                held, skip = [part[used:] for part in held], max(0, used - len(held[0]))
+        both: Iterator[Sequence[np.ndarray]] = self._frames(video, advance)
+        if not self.ten_crop:  # cut at once, which saves memory
+            both = ([crops(part, self.crop)[0] for part in fresh] for fresh in both)
+        return windows(both, self.window, self.stride, BATCH)
 
     def _frames(self, video: Video, advance: Callable[[int], None]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Give pictures uint8 [B, h, w, 3] and the flow float32 [B, h, w, 2] from each to the next.

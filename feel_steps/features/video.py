@@ -1,7 +1,7 @@
 """Reading video files with PyAV: what a file holds, and its frames at a fixed rate and size.
 
-Time 0 is a video's first frame. A file is read once, from front to end, in one thread (parts of a data set run beside
-each other), and no more of it is in memory than one chunk of small frames.
+Time 0 is the first frame that decodes. A file is read once, from front to end, in one thread (parts of a data set run
+beside each other), and no more of it is in memory than one chunk of small frames.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from av.video.stream import VideoStream
 
 MIN_DECODED = 0.5  # share of a video's frames; interlaced video may have two packets (fields) a frame
 MIN_RATE = 0.1  # frames/s; below it, the time stamps are damaged
+BACK = 1.0  # seconds; time stamps that go further back have begun anew
+# besides Matroska, those whose header says how many seconds there are
+TIMED = {"matroska", "webm", "flv", "mxf", "rm"}
 
 
 class VideoError(Exception):
@@ -40,8 +43,8 @@ class VideoInfo:
 def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
     """Open a file and its first video stream that is not a cover picture; any failure is a VideoError."""
     try:
-        # names of streams and chapters may be in any encoding
-        container = av.open(str(path), metadata_errors="replace")
+        # file: "day1:a.avi" is a name here, not a protocol; names of streams and chapters may be in any encoding
+        container = av.open(f"file:{path}", metadata_errors="replace")
     except (OSError, ValueError, av.FFmpegError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise VideoError(f"not a video file that FFmpeg can open ({reason})") from None
@@ -83,13 +86,35 @@ def _decode(container: av.container.InputContainer, stream: VideoStream) -> Iter
         yield from frames
 
 
+class _Clock:
+    """How far to move time stamps for them to go on where they begin anew: in joined files, or at a recorder's restart.
+
+    Parameters
+    ----------
+    step : Fraction
+        Seconds from the frame before such a place to the one after it.
+    """
+
+    def __init__(self, step: Fraction) -> None:
+        self._step, self._shift = step, Fraction(0)
+        self._last: Fraction | None = None
+
+    def shift(self, time: Fraction | None) -> Fraction:
+        """Seconds to add to a frame's time; ``time`` tells the order, and None that it does not."""
+        if time is not None:
+            if self._last is not None and time < self._last - BACK:
+                self._shift += self._last + self._step - time
+            self._last = time
+        return self._shift
+
+
 def _rate(stream: VideoStream) -> Fraction:
     """Frames/s as the header says it, for files whose packets carry no time."""
     return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Count a video's frames and seconds from its packets, and decode its first frame.
+    """Count a video's frames and seconds from its packets, and decode its first frame, which they count from.
 
     Parameters
     ----------
@@ -106,31 +131,36 @@ def probe(path: str | Path) -> VideoInfo:
         The file does not open, has no video stream, is cut short, or its first frame does not decode.
     """
     with _open(path) as (container, stream):
-        base, step = float(stream.time_base or 0), 1 / float(_rate(stream))
-        starts: list[float] = []
-        ends: list[float] = []
+        base, step = stream.time_base or Fraction(1), 1 / _rate(stream)
+        clock = _Clock(step)
+        starts: list[Fraction] = []
+        ends: list[Fraction] = []
         for packet in _packets(container, stream):
             if not packet.size or packet.is_discard:
                 continue
             ticks = packet.dts if packet.pts is None else packet.pts
             start = len(starts) * step if ticks is None else ticks * base
+            start += clock.shift(None if packet.dts is None else packet.dts * base)
             starts.append(start)
             ends.append(start + (packet.duration * base if packet.duration else step))
         if not starts:
             raise VideoError("no video frame in it; it is cut short or was never finished")
-        n, duration = len(starts), max(ends) - min(starts)
+        n, duration = len(starts), float(max(ends) - min(starts))
         # what the header says: the frames of an MP4 or AVI, the seconds of a Matroska file
         if stream.frames > n and stream.duration and duration < stream.duration * base - 1.5 * step:
             raise VideoError(f"cut short: {n} of the {stream.frames} frames that its header promises")
-        if not stream.frames and "matroska" in container.format.name and container.duration:
+        if not stream.frames and TIMED & set(container.format.name.split(",")) and container.duration:
             promised = container.duration / av.time_base
             if _last_packet(path) < promised - max(1.0, 0.02 * promised):
                 raise VideoError(f"cut short: {duration:.1f} of the {promised:.1f} seconds that its header promises")
         if duration <= 0 or n < MIN_RATE * duration - 1:
             raise VideoError(f"its time stamps are damaged: {n} frames in {duration:.0f} seconds")
     with _open(path) as (container, stream):
-        if next(_decode(container, stream), None) is None:
+        shown = next(_decode(container, stream), None)
+        if shown is None:
             raise VideoError("none of its frames decodes; it is damaged")
+    if shown.pts is not None:  # a stream that was cut out of another begins with frames that need earlier ones
+        n, duration = sum(start >= shown.pts * base for start in starts), float(max(ends) - shown.pts * base)
     return VideoInfo(n, duration, n / duration)
 
 
@@ -204,11 +234,12 @@ def _resampled(path: str | Path, fps: Fraction, short_side: int, n_frames: int, 
 
     with _open(path) as (container, stream):
         base, step = stream.time_base or Fraction(1), 1 / _rate(stream)
+        clock = _Clock(step)
         shown: av.VideoFrame | None = None  # on show from slot `done` on
         first = time = Fraction(0)
         done = decoded = 0
         for frame in _decode(container, stream):
-            time = time + step if frame.pts is None else frame.pts * base
+            time = time + step if frame.pts is None else frame.pts * base + clock.shift(frame.pts * base)
             decoded += 1
             if shown is None:
                 first = time

@@ -25,7 +25,7 @@ def thumbnail(path: str, seconds: float) -> str | None:
         From the video's start; past its end the last frame counts.
     """
     try:
-        with av.open(path) as container:
+        with av.open(f"file:{path}") as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             start = (stream.start_time or 0) * float(stream.time_base or 0)

@@ -164,6 +164,49 @@ def test_truncated_after_the_index(tmp_path, name, options):
         probe(cut(path, 0.5))
 
 
+@pytest.mark.parametrize("name", ["a.flv", "a.mxf"])
+def test_other_headers_promise_a_length_too(tmp_path, name):
+    codec = "flv1" if name == "a.flv" else "mpeg2video"
+    path = write_video(tmp_path / name, scene(150, height=120, width=160), codec=codec)
+    assert probe(path).duration == pytest.approx(6, abs=0.1)
+    with pytest.raises(VideoError, match="cut short: .* of the .* seconds that its header promises"):
+        probe(cut(path, 0.5))
+
+
+@pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
+def test_joined_files_go_on_where_the_first_one_ends(tmp_path, codec):
+    """Recorders restart their clock, and people join parts with cat: the rest of the video would be lost unseen."""
+    part = write_video(tmp_path / "part.ts", scene(40, height=120, width=160), codec=codec)
+    (tmp_path / "whole.ts").write_bytes(2 * part.read_bytes())
+    info = probe(tmp_path / "whole.ts")
+    assert (info.n_frames, info.duration) == (80, pytest.approx(3.2, abs=0.05))
+    once, twice = (
+        np.concatenate(list(read_frames(path, fps=25, short_side=32, pixels="gray")))
+        for path in (part, tmp_path / "whole.ts")
+    )
+    assert len(once) == 40 and np.array_equal(twice, np.concatenate([once, once]))
+
+
+@pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
+def test_a_recording_that_begins_in_mid_stream_starts_at_its_first_whole_frame(tmp_path, codec):
+    """As television is recorded: what needs earlier frames is no damage, and shifts no time."""
+    frames = scene(100, height=120, width=160)
+    path = write_video(tmp_path / "a.ts", frames, codec=codec, gop=40)
+    whole = path.read_bytes()
+    start = len(whole) // 4 // 188 * 188
+    path.write_bytes(whole[start:])
+    info = probe(path)
+    pictures = sum(len(chunk) for chunk in read_frames(path, fps=25, short_side=32, n_frames=info.n_frames))
+    assert 20 <= info.n_frames <= 60 and abs(info.n_frames - pictures) <= 1
+    assert info.duration * 25 == pytest.approx(pictures, abs=1)
+
+
+def test_a_name_is_never_a_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "day1:raw" / "http:a.mp4", grey_frames(12))
+    assert probe("day1:raw/http:a.mp4").n_frames == 12
+
+
 def test_damage_in_the_middle_is_bridged(tmp_path):
     """One bad spot on a disk must not cost the video, nor shift what comes after it."""
     path = write_video(tmp_path / "a.mp4", scene(60), options={"movflags": "faststart"})
