@@ -88,6 +88,27 @@ def _numbers(text: str, option: str) -> list[float]:
         raise InputError(f"{option} {text!r}: expected numbers with commas between them, such as 0.1,0.2,0.3") from None
 
 
+def _range(text: str, option: str) -> tuple[float, float, float]:
+    """Parse ``start,stop,step``."""
+    values = _numbers(text, option)
+    if len(values) != 3:
+        raise InputError(f"{option} {text!r}: expected start,stop,step")
+    return values[0], values[1], values[2]
+
+
+def _settings(text: str, option: str) -> dict[str, Any]:
+    """Parse a JSON object."""
+    import json
+
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{option} {text!r}: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{option} {text!r}: expected a JSON object, {{}}")
+    return values
+
+
 def _aligned(table: Columns, video_ids: np.ndarray, path: Path, other: Path) -> Columns:
     """Rows of a one-row-a-video table in the order of ``video_ids``."""
     place = {video_id: row for row, video_id in enumerate(table["video_id"])}
@@ -144,6 +165,8 @@ def import_(
             path, split=split, parts=parts, min_duration=shortest, on_bad_video=on_bad_video, links=links
         )
     elif layout == "cola":
+        if split:
+            raise InputError("--split is for layout videos; layout cola has its splits in the folder")
         manifest = import_cola(path, fps=fps, window=window, stride=stride, parts=parts, links=links)
     else:
         raise InputError(f"--layout {layout}: expected videos or cola")
@@ -163,7 +186,7 @@ def import_annotations(
     ] = None,
     unreadable: Annotated[Path | None, typer.Option(help="table of videos left out; they may be annotated")] = None,
 ) -> None:
-    """Read ground truth, which evaluation and report alone will see.
+    """Read ground truth, which evaluation, report and studies alone will see.
 
     Example: feel-steps import-annotations --manifest manifest.parquet --annotations gt.json --out annotations.parquet
     """
@@ -231,7 +254,7 @@ def inspect(
 
     Example: feel-steps inspect data/THUMOS14 --videos data/THUMOS14/videos
     """
-    from feel_steps.contract import inspect as step
+    from feel_steps.inspect_features import inspect as step
 
     typer.echo(step(features, fps=fps, window=window, stride=stride, videos=videos))
 
@@ -255,6 +278,38 @@ def index(
     videos, skipped = step(artifacts.read(manifest, "manifest"), artifacts.read(unreadable, "skipped"), parts)
     artifacts.write(out, "videos", videos)
     artifacts.write(out_skipped, "skipped", skipped)
+
+
+@app.command()
+def pool(
+    videos: Videos,
+    features: Features,
+    out: Out,
+    method: Annotated[str, typer.Option(help="mean | actionness | easy-action | adapted")] = "mean",
+    normalize: Annotated[bool, typer.Option(help="scale each vector to length 1")] = False,
+    attention: Annotated[Path | None, typer.Option(help="attention table of the iteration before")] = None,
+    embeddings: Annotated[Path | None, typer.Option(help="embeddings table of the iteration before")] = None,
+) -> None:
+    """Make one vector of each training video from its snippets.
+
+    Example: feel-steps pool --videos videos.parquet --features features --out pooled.parquet
+    """
+    from json import dumps
+
+    from feel_steps import artifacts
+    from feel_steps.pool import COLUMNS
+    from feel_steps.pool import pool as step
+    from feel_steps.snippets import load_snippets
+
+    snippets = load_snippets(artifacts.read(videos, "videos"), features, "train")
+    maps = pooled_before = None
+    if attention and method == "actionness":
+        maps = artifacts.read(attention, "attention", ["video_id", "snippet", "actionness"])
+    if embeddings and method in COLUMNS:
+        pooled_before = artifacts.read(embeddings, "embeddings")
+    vectors = step(snippets, method=method, attention=maps, embeddings=pooled_before, normalize=normalize)
+    settings = {"method": method, "normalize": normalize}
+    artifacts.write(out, "pooled", {"video_id": snippets.video_ids, "feature": vectors}, {"settings": dumps(settings)})
 
 
 @app.command()
@@ -354,38 +409,6 @@ def select(
 
 
 @app.command()
-def pool(
-    videos: Videos,
-    features: Features,
-    out: Out,
-    method: Annotated[str, typer.Option(help="mean | actionness | easy-action | adapted")] = "mean",
-    normalize: Annotated[bool, typer.Option(help="scale each vector to length 1")] = False,
-    attention: Annotated[Path | None, typer.Option(help="attention table of the iteration before")] = None,
-    embeddings: Annotated[Path | None, typer.Option(help="embeddings table of the iteration before")] = None,
-) -> None:
-    """Make one vector of each training video from its snippets.
-
-    Example: feel-steps pool --videos videos.parquet --features features --out pooled.parquet
-    """
-    from json import dumps
-
-    from feel_steps import artifacts
-    from feel_steps.pool import COLUMNS
-    from feel_steps.pool import pool as step
-    from feel_steps.snippets import load_snippets
-
-    snippets = load_snippets(artifacts.read(videos, "videos"), features, "train")
-    maps = pooled_before = None
-    if attention and method == "actionness":
-        maps = artifacts.read(attention, "attention", ["video_id", "snippet", "actionness"])
-    if embeddings and method in COLUMNS:
-        pooled_before = artifacts.read(embeddings, "embeddings")
-    vectors = step(snippets, method=method, attention=maps, embeddings=pooled_before, normalize=normalize)
-    settings = {"method": method, "normalize": normalize}
-    artifacts.write(out, "pooled", {"video_id": snippets.video_ids, "feature": vectors}, {"settings": dumps(settings)})
-
-
-@app.command()
 def train(
     videos: Videos,
     features: Features,
@@ -450,19 +473,6 @@ def train(
         artifacts.write(out_training, "training", table)
         weights.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": steps})
     checkpoint.unlink(missing_ok=True)
-
-
-def _settings(text: str, option: str) -> dict[str, Any]:
-    """Parse a JSON object."""
-    import json
-
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{option} {text!r}: not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{option} {text!r}: expected a JSON object, {{}}")
-    return values
 
 
 @app.command()
@@ -542,14 +552,6 @@ def localize(
     artifacts.write(out, "detections", detections, {"settings": dumps(settings)})
 
 
-def _range(text: str, option: str) -> tuple[float, float, float]:
-    """Parse ``start,stop,step``."""
-    values = _numbers(text, option)
-    if len(values) != 3:
-        raise InputError(f"{option} {text!r}: expected start,stop,step")
-    return values[0], values[1], values[2]
-
-
 @app.command()
 def evaluate(
     videos: Videos,
@@ -620,7 +622,7 @@ def label_classes(
     --out refined.parquet
     """
     from feel_steps import artifacts
-    from feel_steps.studies.tables import true_classes
+    from feel_steps.true_labels import true_classes
 
     video_ids = artifacts.read(pooled, "pooled")["video_id"]
     artifacts.write(out, "refined", true_classes(video_ids, artifacts.read(annotations, "annotations"), clusters))
@@ -697,13 +699,13 @@ def report(
 
     Example: feel-steps report --run results/demo --out results/demo/report.html
     """
-    from feel_steps.names import FILE, read_names
+    from feel_steps.names import find_names, read_names
     from feel_steps.report.page import report as step
     from feel_steps.report.run import find_run
 
     found = find_run(run)
-    given = names or (run / FILE if (run / FILE).is_file() else None)
-    called = read_names(given, found.place(found.iterations)) if given else {}
+    place = found.place(found.iterations)
+    called = read_names(names, place) if names else find_names(run, place)
     step(run, out, config=_settings(settings, "--settings"), names=called)
 
 
@@ -715,13 +717,13 @@ def name(run: Annotated[Path, typer.Argument(help="results folder of the run")])
 
     Example: feel-steps name results/demo
     """
-    from feel_steps.names import FILE, read_names, write_names
+    from feel_steps.names import FILE, find_names, write_names
     from feel_steps.report.clusters import describe
     from feel_steps.report.run import find_run
 
     found, path = find_run(run), run / FILE
     place = found.place(found.iterations)
-    names = read_names(path, place) if path.is_file() else {}
+    names = find_names(run, place)
     typer.echo(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")
     for cluster in describe(found, {}):
         c, moments = cluster["id"], cluster["moments"]
@@ -754,12 +756,12 @@ def predict(
     Example: feel-steps predict results/demo clip.mp4 --out found
     """
     from feel_steps import gpus
-    from feel_steps.names import FILE, read_names
+    from feel_steps.names import find_names
     from feel_steps.predict import choose, table, write
     from feel_steps.predict import predict as step
 
     place, shown = choose(run, variant, seed, iteration)
-    names = read_names(run / FILE, place) if shown and (run / FILE).is_file() else {}
+    names = find_names(run, place) if shown else {}
     own = _settings(settings, "--settings")
     with gpus.claim(device) as where:
         prediction = step(run, files, place, settings=own, device=where, threads=threads)
@@ -868,7 +870,7 @@ def map_(
     """
     from json import dumps
 
-    from feel_steps.detection_map import map_files
+    from feel_steps.activitynet import map_files
 
     result = map_files(predictions, annotations, subset=subset, tiou=_numbers(tiou, "--tiou"))
     if json:

@@ -181,4 +181,9 @@ def _check_dataset(dataset: Mapping[str, Any]) -> None:
             raise InputError(
                 f"config: key 'dataset.{key}': there is no '{dataset[key]}' (relative to where snakemake runs)"
             )
+    if dataset["layout"] == "cola" and dataset["split"]:
+        raise InputError(
+            "config: key 'dataset.split' is for layout 'videos'; layout 'cola' has split_train.txt and split_test.txt "
+            "in its folder, leave the key out"
+        )
     list_inputs(dataset["path"], dataset["links"])  # refuses links that lead out

@@ -103,7 +103,7 @@ def localize(
     found: list[Segments] = []
     named: list[np.ndarray] = []
     present = [index for index, video_id in enumerate(videos["video_id"]) if video_id in rows]
-    for index in track(present, "localizing", len(present), "video"):
+    for index in track(present, "localizing", "video"):
         video_id = videos["video_id"][index]
         start, stop = rows[video_id]
         segments = detect(

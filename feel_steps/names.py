@@ -19,6 +19,12 @@ from feel_steps.errors import InputError
 FILE = "clusters.yaml"
 
 
+def find_names(run: str | Path, place: str | Path) -> dict[int, str]:
+    """Read the names in a run's own file, as :func:`read_names` does; empty where there is none."""
+    path = Path(run) / FILE
+    return read_names(path, place) if path.is_file() else {}
+
+
 def read_names(path: str | Path, place: str | Path) -> dict[int, str]:
     """Read names of clusters.
 

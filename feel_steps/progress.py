@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -83,9 +83,9 @@ class Progress:
         print(line, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[Item], what: str, total: int, unit: str = "it") -> Iterator[Item]:
+def track(items: Collection[Item], what: str, unit: str = "it") -> Iterator[Item]:
     """Yield ``items``, reporting progress after each."""
-    with Progress(what, total, unit) as progress:
+    with Progress(what, len(items), unit) as progress:
         for item in items:
             yield item
             progress.advance()

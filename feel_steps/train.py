@@ -253,7 +253,7 @@ class Checkpoint:
 
 
 def to_targets(labels: np.ndarray, clusters: int, second: np.ndarray | None = None) -> np.ndarray:
-    """Labels as {0, 1} float32 [n, K], from cluster ids [n], and second ones, or from such a matrix; checked.
+    """Labels as {0, 1} float32 [n, K], from cluster ids [n] and second ones; checked.
 
     Raises
     ------
@@ -263,23 +263,20 @@ def to_targets(labels: np.ndarray, clusters: int, second: np.ndarray | None = No
     labels = np.asarray(labels)
     if not len(labels):
         raise InputError("training: no video is selected; raise select.rate, or check the clusters before it")
-    if labels.ndim == 1:
-        second = np.full(len(labels), -1) if second is None else np.asarray(second)
-        beyond = np.concatenate([labels[(labels < 0) | (labels >= clusters)], second[second >= clusters]])
-        if len(beyond):
-            raise InputError(
-                f"training: cluster {beyond[0]} among the selected videos, but there are {clusters} clusters "
-                f"(0 to {clusters - 1}); select again with the same number of clusters"
-            )
-        labels = (labels[:, None] == np.arange(clusters)) | (second[:, None] == np.arange(clusters))
-    if labels.shape[1] != clusters:
-        raise InputError(f"training: labels of {labels.shape[1]} classes, but there are {clusters} clusters")
-    if labels.any(0).sum() < 2:
+    second = np.full(len(labels), -1) if second is None else np.asarray(second)
+    beyond = np.concatenate([labels[(labels < 0) | (labels >= clusters)], second[second >= clusters]])
+    if len(beyond):
+        raise InputError(
+            f"training: cluster {beyond[0]} among the selected videos, but there are {clusters} clusters "
+            f"(0 to {clusters - 1}); select again with the same number of clusters"
+        )
+    targets = (labels[:, None] == np.arange(clusters)) | (second[:, None] == np.arange(clusters))
+    if targets.any(0).sum() < 2:
         raise InputError(
             "training: all selected videos are of one cluster, so there is nothing to tell apart; "
             "use more clusters or a higher select.rate"
         )
-    return labels.astype(np.float32)
+    return targets.astype(np.float32)
 
 
 def train(
@@ -310,8 +307,8 @@ def train(
         Features [S, F] of at least the selected videos.
     rows : int [n]
         Places of the selected videos in ``snippets``.
-    labels : int [n] or bool [n, K]
-        Their clusters, or which classes each has.
+    labels : int [n]
+        Their clusters.
     clusters : int
         K.
     second : int [n], optional

@@ -15,7 +15,7 @@ from feel_steps.artifacts import KINDS
 from feel_steps.errors import InputError
 from feel_steps.names import FILE as NAMES
 from feel_steps.progress import track
-from feel_steps.provenance import DIGEST, Incomplete, fits, read_digests, read_metadata
+from feel_steps.provenance import DIGEST, Incomplete, fits, read_digests, read_provenance
 
 FORMATS = (".parquet", ".safetensors", ".html", ".checkpoint")
 # not results: what was said, what was used, and the demo's videos, which are an input
@@ -80,11 +80,11 @@ def verify(run: Path) -> tuple[int, list[Finding]]:
         raise InputError(f"{run}: no artifact in it; name the results folder of a run, such as results/demo")
     whole: dict[Path, dict[str, str]] = {}  # metadata of each artifact whose digest fits
     findings: list[Finding] = []
-    for file in track(files, "verifying", len(files), "file"):
+    for file in track(files, "verifying", "file"):
         if found := _check_bytes(run, file):
             findings.append(found)
         elif file.suffix in FORMATS:
-            about = read_metadata(run / file)
+            about = read_provenance(run / file)
             if about.get("feel.kind") in (None, *KINDS):
                 whole[file] = about
             else:
@@ -149,7 +149,7 @@ def _check_bytes(run: Path, file: Path) -> Finding | None:
 def _check_origin(run: Path, file: Path) -> Finding:
     """Say what an artifact without a digest is."""
     try:
-        about = read_metadata(run / file)
+        about = read_provenance(run / file)
     except (ValueError, KeyError, OSError):
         return Finding(file, "altered", "its metadata cannot be read", AGAIN, deletes=True)
     if "feel.step" in about or any(key.startswith("feel.dig") for key in about):

@@ -1,4 +1,4 @@
-# The only rules that read ground truth: what each iteration is worth, and the page that shows it.
+# What each iteration is worth, and the page that shows it. With the studies, the only rules that read ground truth.
 
 
 rule evaluate_iteration:

@@ -1,4 +1,4 @@
-# From videos, or CoLA's folders, to snippet features. Ground truth goes its own way, to evaluation and report.
+# From videos, or CoLA's folders, to snippet features. Ground truth goes its own way, to evaluation, report and studies.
 
 DATASET = config["dataset"]
 DEMO = f"{RUN}/demo"
@@ -26,9 +26,7 @@ EXTRACTION = {
 WEIGHTS = []
 if EXTRACTOR == "i3d":
     EXTRACTION["device"] = config["device"]
-    named = [config["features"]["i3d"][f"weights_{stream}"] for stream in ("rgb", "flow")]
-    # the job says what to do where one is missing
-    WEIGHTS = [file for file in named if file and Path(file).is_file()]
+    WEIGHTS = [config["features"]["i3d"][f"weights_{stream}"] for stream in ("rgb", "flow")]
 
 
 rule render_demo:

@@ -1,5 +1,5 @@
-# One iteration: pool, cluster, refine, select, train, attend. The wildcard "iteration" unrolls the loop; its edge is
-# get_previous, which hands the attention of iteration i - 1 to the pooling of iteration i.
+# One iteration: pool, cluster, refine, select, train, attend, localize. The wildcard "iteration" unrolls the loop; its
+# edge is get_previous, which hands attention and embeddings of iteration i - 1 to the pooling of iteration i.
 
 
 rule pool_features:

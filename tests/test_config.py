@@ -44,6 +44,7 @@ def config(**changes):
         ({"variants": {"a": {"train": {"localizer": "x"}}}}, ["variant 'a'", "'x'"]),
         ({"variants": {"../a": {}}}, ["'variants'", "../a"]),
         ({"dataset": {"layout": "cola", "path": "nowhere"}}, ["'dataset.path'", "there is no 'nowhere'"]),
+        ({"dataset": {"layout": "cola", "path": ".", "split": "."}}, ["'dataset.split'", "split_train.txt"]),
         ({"dataset": {"layout": "videos", "path": None}}, ["'dataset.path' is not set", "videos"]),
         (
             {"dataset": {"layout": "videos", "path": "."}, "features": {"extractor": "i3d"}},

@@ -20,7 +20,7 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(monkeypatch, capsys):
     """A line a step would bury the log; control characters would make it unreadable."""
     clock = itertools.count()
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
-    for _ in progress.track(range(40), "training", 40, "step"):
+    for _ in progress.track(range(40), "training", "step"):
         pass
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "training: 10/40 steps, 1 steps/s, 30 s left"
@@ -38,7 +38,7 @@ def test_nothing_done_yet_is_no_division_by_zero(monkeypatch, capsys):
 
 def test_progress_within_progress_is_silent(capsys):
     """A study that refines hundreds of times would bury its own lines."""
-    for _ in progress.track(range(2), "studying", 2):
-        for _ in progress.track(range(3), "refining", 3):
+    for _ in progress.track(range(2), "studying"):
+        for _ in progress.track(range(3), "refining"):
             pass
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["studying"]

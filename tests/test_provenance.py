@@ -178,7 +178,7 @@ def package(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "within", "without"),
     [
-        ("localizers/aicl.py", {"train", "attend"}, {"demo", "pool", "refine", "report", "label-classes"}),  # by a registry
+        ("localizers/aicl.py", {"train", "attend"}, {"demo", "pool", "refine", "report", "label-classes"}),
         ("features/i3d.py", {"extract"}, {"pool", "train", "report"}),
         ("devices.py", {"train", "attend", "refine"}, {"evaluate", "report", "import"}),
         ("snippets.py", {"pool", "train", "attend"}, {"import", "evaluate"}),

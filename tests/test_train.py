@@ -106,13 +106,13 @@ def test_what_else_draws_random_numbers_does_not_matter():
     assert same(run()[0], first)
 
 
-def test_labels_may_be_a_matrix_of_classes():
-    assert same(run()[0], run(labels=np.eye(2)[[0, 1, 0, 1, 0, 1]])[0])
-
-
 def test_a_second_label_counts_as_much_as_the_first():
-    both = np.array([[1, 1], [0, 1], [1, 0], [0, 1], [1, 0], [1, 1]])
-    assert same(run(second=np.array([1, -1, -1, -1, -1, 0]))[0], run(labels=both)[0])
+    first, second = np.array([0, 1, 0, 1, 0, 1]), np.array([1, -1, -1, -1, -1, 0])
+    targets = training.to_targets(first, 2, second)
+    assert targets.tolist() == [[1, 1], [0, 1], [1, 0], [0, 1], [1, 0], [1, 1]]
+    swapped = np.where(second < 0, [first, second], [second, first])
+    assert same(run(labels=first, second=second)[0], run(labels=swapped[0], second=swapped[1])[0])
+    assert not same(run(second=second)[0], run()[0])
     assert same(run(second=np.full(6, -1))[0], run()[0])
     with pytest.raises(InputError, match="cluster 2 among the selected videos, but there are 2 clusters"):
         run(second=np.array([2, -1, -1, -1, -1, -1]))

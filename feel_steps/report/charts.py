@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 WIDTH, HEIGHT = 420, 210
 LEFT, TOP, BOTTOM = 42, 14, 34  # room for tick labels
@@ -25,6 +26,13 @@ class Series:
     y: np.ndarray
     spread: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
+    @classmethod
+    def over(cls, name: str, rows: pd.DataFrame, axis: str) -> Series:
+        """Means of ``rows["value"]`` at each place along a column, with their standard deviations."""
+        groups = rows.groupby(axis)["value"]
+        mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
+        return cls(name, mean.index.to_numpy(float), mean.to_numpy(float), spread.to_numpy(float))
+
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Round numbers (steps of 1, 2 or 5 times a power of ten) that cover low to high."""
@@ -38,15 +46,16 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def spread_labels(wanted: list[float], low: float, high: float) -> list[float]:
-    """Move labels apart to :data:`LABEL_GAP` at least, in their order, inside low to high."""
+    """Move labels apart to :data:`LABEL_GAP`, or as far as there is room for, in their order, inside low to high."""
+    gap = min(LABEL_GAP, (high - low) / max(1, len(wanted) - 1))
     order = np.argsort(wanted, kind="stable")
-    places = np.array(wanted, float)
-    for before, after in zip(order[:-1], order[1:], strict=True):
-        places[after] = max(places[after], places[before] + LABEL_GAP)
-    ceiling = high
+    places, floor, ceiling = np.array(wanted, float), low, high
+    for index in order:
+        places[index] = max(places[index], floor)
+        floor = places[index] + gap
     for index in order[::-1]:
         places[index] = min(places[index], ceiling)
-        ceiling = places[index] - LABEL_GAP
+        ceiling = places[index] - gap
     return places.tolist()
 
 

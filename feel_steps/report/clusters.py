@@ -24,7 +24,7 @@ def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     """Describe each cluster of the last iteration, with pictures of its moments."""
     found = describe(run, names)
     moments = [moment for card in found for moment in card["moments"] if moment["path"]]
-    for moment in track(moments, "decoding typical moments", len(moments), "picture") if moments else ():
+    for moment in track(moments, "decoding typical moments", "picture") if moments else ():
         moment["picture"] = thumbnail(moment["path"], moment["time"])
     return found
 

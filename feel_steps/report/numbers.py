@@ -45,9 +45,7 @@ def charts(run: Run) -> list[dict[str, Any]]:
     metrics = of_variant(run)
 
     def curve(name: str, stages: tuple[str, ...], metric: str) -> Series:
-        groups = pick(metrics, stages, metric).groupby("iteration")["value"]
-        mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
-        return Series(name, mean.index.to_numpy(float), mean.to_numpy(float), spread.to_numpy(float))
+        return Series.over(name, pick(metrics, stages, metric), "iteration")
 
     agreement = [curve(name, (stage,), "nmi") for name, stage in STAGES]
     precision = [curve(name, ("localize",), metric) for name, metric in PRECISIONS]

@@ -71,7 +71,7 @@ def image_clustering(
     pixels = (pixels / 16).astype(np.float32)
     problems = list(product(("CCI", "k-means"), SPEEDS, seeds))
     rows: list[Row] = []
-    for method, speed, seed in track(problems, "clustering images", len(problems), "run"):
+    for method, speed, seed in track(problems, "clustering images", "run"):
         drawn = np.random.default_rng(seed).permutation(len(pixels))[:images]
         x, truth = pixels[drawn], classes[drawn]  # [N, 64]
         features = PCA(dimension, random_state=seed).fit_transform(x).astype(np.float32)
@@ -143,7 +143,7 @@ def anomaly_detection(
     rates["three quarters, always"] = [0.75] * iterations  # selection without growth
     problems = list(product(shares, seeds))
     rows: list[Row] = []
-    for share, seed in track(problems, "detecting anomalies", len(problems), "problem"):
+    for share, seed in track(problems, "detecting anomalies", "problem"):
         scores = np.zeros((len(rates), iterations, 2, len(normal)))  # AUROC and contamination
         for d, digit in enumerate(normal):
             random = np.random.default_rng([seed, digit])

@@ -50,7 +50,7 @@ def parameter(
     option, kind = ("lambda_value", float) if name == "lambda" else (name, int)
     settings = {f"CCI, {value}": {option: kind(value)} for value in values}
     rows: list[Row] = []
-    for (seed, iteration), table in track(pooled.items(), f"CCI's {name}", len(pooled), "clustering"):
+    for (seed, iteration), table in track(pooled.items(), f"CCI's {name}", "clustering"):
         classes = first_classes(table["video_id"], annotations)
         found = compare(table["feature"], classes, clusters, seed, settings)
         for x, (setting, measured) in zip([NONE, *values], found.items(), strict=True):
@@ -83,7 +83,7 @@ def noise(
         See :func:`parameter`.
     """
     rows: list[Row] = []
-    for (seed, iteration), table in track(pooled.items(), "weakening features", len(pooled), "clustering"):
+    for (seed, iteration), table in track(pooled.items(), "weakening features", "clustering"):
         features, classes = table["feature"], first_classes(table["video_id"], annotations)
         labels, _, centres = cluster(features, clusters, seed)
         own = (features - centres[labels]).std(0)  # [D]
@@ -121,7 +121,7 @@ def few_videos(
         See :func:`parameter`.
     """
     rows: list[Row] = []
-    for (seed, iteration), table in track(pooled.items(), "leaving few videos", len(pooled), "clustering"):
+    for (seed, iteration), table in track(pooled.items(), "leaving few videos", "clustering"):
         features, classes = table["feature"], first_classes(table["video_id"], annotations)
         N, random = len(features), np.random.default_rng([seed, iteration])
         for videos in [size * clusters for size in sizes if size * clusters < N] + [N]:

@@ -45,7 +45,7 @@ def classes(
         No video is annotated.
     """
     rows: list[Row] = []
-    for (seed, iteration), table in track(pooled.items(), "subsets of classes", len(pooled), "clustering"):
+    for (seed, iteration), table in track(pooled.items(), "subsets of classes", "clustering"):
         of_video = first_classes(table["video_id"], annotations)
         C, random = of_video.max() + 1, np.random.default_rng(seed)
         for count in [count for count in counts if count < C] + [C]:

@@ -46,7 +46,7 @@ def overhead(pooled: Pooled, annotations: Columns, *, clusters: int, limit: int 
     problems = [(seed, D, N) for seed, D in first.items() for N in sizes]
     cluster(sample("noise", 10, 2, 2), 2, 0)  # imports scikit-learn before the clock runs
     rows: list[Row] = []
-    for seed, D, N in track(problems, "CCI's overhead", len(problems), "problem"):
+    for seed, D, N in track(problems, "CCI's overhead", "problem"):
         features = sample("groups", N, D, clusters, seed)
         plain, plain_memory, (_, _, centres) = peak(lambda: cluster(features, clusters, seed))  # noqa: B023
         refined, refined_memory, _ = peak(lambda: refine(features, centres))  # noqa: B023

@@ -217,7 +217,7 @@ def _figure(table: pd.DataFrame, final: pd.DataFrame, metric: str, about: Mappin
 def _over_iterations(table: pd.DataFrame, metric: str) -> list[Series]:
     """One line a setting."""
     settings = _settings(table)
-    return [_series(_called(setting, settings), _rows(table, setting, metric), "iteration") for setting in settings]
+    return [Series.over(_called(setting, settings), _rows(table, setting, metric), "iteration") for setting in settings]
 
 
 def _over_x(final: pd.DataFrame, metric: str) -> list[Series]:
@@ -226,19 +226,12 @@ def _over_x(final: pd.DataFrame, metric: str) -> list[Series]:
     placed = rows[rows["x"].notna()]
     places = placed[["setting", "x"]].drop_duplicates()
     if places["setting"].is_unique and places["x"].is_unique:
-        return [_series("", placed, "x")]
+        return [Series.over("", placed, "x")]
     series = []
     for setting, own in rows.groupby("setting", sort=False):
         level = pd.concat([own.assign(x=placed["x"].min()), own.assign(x=placed["x"].max())])
-        series.append(_series(str(setting), own if own["x"].notna().any() else level, "x"))
+        series.append(Series.over(str(setting), own if own["x"].notna().any() else level, "x"))
     return series
-
-
-def _series(name: str, rows: pd.DataFrame, axis: str) -> Series:
-    """Means over seeds along an axis, with their standard deviations."""
-    groups = rows.groupby(axis)["value"]
-    mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
-    return Series(name, mean.index.to_numpy(float), mean.to_numpy(float), spread.to_numpy(float))
 
 
 def _heat(final: pd.DataFrame, metric: str, about: Mapping[str, Any]) -> dict | None:

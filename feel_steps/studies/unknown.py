@@ -66,7 +66,7 @@ def unknown_clusters(
         drawn = np.random.default_rng(seed).permutation(len(digit))[:images]
         problems.append((pixels[drawn].astype(np.float32), digit[drawn], seed, 1, ", digits"))
     rows: list[Row] = []
-    for features, classes, seed, iteration, where in track(problems, "estimating K", len(problems), "problem"):
+    for features, classes, seed, iteration, where in track(problems, "estimating K", "problem"):
         C, random = classes.max() + 1, np.random.default_rng(seed)
         for count in [count for count in counts if count < C] + [C]:
             videos = np.flatnonzero(np.isin(classes, random.permutation(C)[:count]))
