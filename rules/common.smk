@@ -18,7 +18,7 @@ from feel_steps.config import check, get_base, list_inputs, resolve, retype
 from feel_steps.errors import InputError
 from feel_steps.gpus import count
 from feel_steps.selection import schedule
-from feel_steps.studies import check_study, choose, get_owners, read_studies
+from feel_steps.studies import PROGRAMS, check_study, choose, get_owners, read_studies
 
 given = {key: value for key, value in workflow.config_settings.config.items() if isinstance(value, (dict, list))}
 update_config(config, retype(given))
@@ -256,7 +256,7 @@ def get_study_settings(wildcards):
 
 def get_study_pooled(wildcards):
     """Pooled tables of the first variant, unless the program needs none."""
-    return get_iterations("pooled.parquet", [BASE]) if STUDIES[wildcards.study].about.get("pooled", True) else []
+    return get_iterations("pooled.parquet", [BASE]) if PROGRAMS[wildcards.study].pooled else []
 
 
 def get_program_options(wildcards):

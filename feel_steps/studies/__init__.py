@@ -15,24 +15,32 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from feel_steps.config import Config, check, explain, get_base, merge, resolve, switches_localizer
 from feel_steps.errors import InputError
 from feel_steps.selection import schedule
 
-# name of a program study: its function
-PROGRAMS: dict[str, str] = {
-    "cci-k1": "feel_steps.studies.cci:parameter",
-    "cci-k2": "feel_steps.studies.cci:parameter",
-    "cci-lambda": "feel_steps.studies.cci:parameter",
-    "noise": "feel_steps.studies.cci:noise",
-    "few-videos": "feel_steps.studies.cci:few_videos",
-    "classes": "feel_steps.studies.classes:classes",
-    "overhead": "feel_steps.studies.overhead:overhead",
-    "image-clustering": "feel_steps.studies.beyond:image_clustering",
-    "anomaly-detection": "feel_steps.studies.beyond:anomaly_detection",
-    "unknown-clusters": "feel_steps.studies.unknown:unknown_clusters",
+
+class Program(NamedTuple):
+    """Where a study's function is, whether it compares with annotations, and whether it reads a run's pooled tables."""
+
+    place: str
+    annotated: bool = True
+    pooled: bool = True
+
+
+PROGRAMS = {
+    "cci-k1": Program("feel_steps.studies.cci:parameter"),
+    "cci-k2": Program("feel_steps.studies.cci:parameter"),
+    "cci-lambda": Program("feel_steps.studies.cci:parameter"),
+    "noise": Program("feel_steps.studies.cci:noise"),
+    "few-videos": Program("feel_steps.studies.cci:few_videos"),
+    "classes": Program("feel_steps.studies.classes:classes"),
+    "overhead": Program("feel_steps.studies.overhead:overhead", annotated=False),
+    "image-clustering": Program("feel_steps.studies.beyond:image_clustering", annotated=False, pooled=False),
+    "anomaly-detection": Program("feel_steps.studies.beyond:anomaly_detection", annotated=False, pooled=False),
+    "unknown-clusters": Program("feel_steps.studies.unknown:unknown_clusters"),
 }
 
 # what a variant may change
@@ -128,7 +136,7 @@ def read_studies(file: str | Path, config: Config, schemas: Path) -> dict[str, S
         if "program" in about:
             if name not in PROGRAMS:
                 raise InputError(f"{where}: no program has that name; there are {', '.join(PROGRAMS)}")
-            if _is_annotated(config) or not about.get("annotations"):
+            if _is_annotated(config) or not PROGRAMS[name].annotated:
                 studies[name] = Study(name, about, reference=about.get("reference"))
             continue
         try:
@@ -190,7 +198,7 @@ def get_program(name: str) -> Callable[..., Any]:
     """
     if name not in PROGRAMS:
         raise InputError(f"study '{name}': no such program; there are {', '.join(PROGRAMS)}")
-    module, _, function = PROGRAMS[name].partition(":")
+    module, _, function = PROGRAMS[name].place.partition(":")
     return getattr(import_module(module), function)
 
 
