@@ -6,7 +6,6 @@ zeros tell a network's last layer, their count against the videos' durations tel
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from feel_steps import artifacts
+from feel_steps.dataset.files import read_json
 from feel_steps.dataset.layouts import STREAMS, open_npy
 from feel_steps.errors import InputError
+from feel_steps.features.contract import COMMON, read_contract
 from feel_steps.features.video import VideoError, probe
 from feel_steps.snippets import runs
 
@@ -144,7 +145,7 @@ def inspect(
 
 def _describe(path: Path, parts: list[Path]) -> list[str]:
     """The contract of our own parts, and what is in them."""
-    contracts = [artifacts.read_metadata(part) for part in parts]
+    contracts = [read_contract(part) for part in parts]
     values, names = Values(), set[str]()
     for part in parts:
         for table in artifacts.stream(part, "features"):
@@ -153,18 +154,16 @@ def _describe(path: Path, parts: list[Path]) -> list[str]:
                 names.add(video_id)
     skipped: dict[str, str] = {}
     seconds = 0.0
+    shown: list[dict[str, str]] = []  # of each part
     for contract in contracts:
-        skipped |= json.loads(contract.pop("skipped", "{}"))
-        seconds += float(contract.pop("seconds", 0))
-        contract.pop("snippets", None)
-        for known in [key for key in contract if key.startswith("feel.") and key != "feel.version"]:
-            contract.pop(known)
+        skipped |= contract.skipped
+        seconds += contract.seconds
+        shown.append(contract.made | ({"feel.version": contract.version} if contract.version else {}))
     lines = [f"{path}: {len(parts)} part{'s' * (len(parts) != 1)}"]
-    if any("extractor" not in contract for contract in contracts):
+    if not all(contract.extractor for contract in contracts):
         lines.append("  no contract in it: these features do not say how they were made")
-    keys = sorted({key for contract in contracts for key in contract}, key=_first)
-    for key in keys:
-        found = sorted({contract[key] for contract in contracts if key in contract})
+    for key in sorted({key for own in shown for key in own}, key=_first):
+        found = sorted({own[key] for own in shown if key in own})
         note = f"  ({WEIGHTS[found[0]]})" if found[0] in WEIGHTS else ""
         note = "  DIFFERS between parts: extract all parts again" if len(found) > 1 else note
         lines.append(f"  {key:<{WIDTH}}{', '.join(found)}{note}")
@@ -179,8 +178,7 @@ def _describe(path: Path, parts: list[Path]) -> list[str]:
 
 def _first(key: str) -> tuple[int, str]:
     """Sort the settings: the common ones first."""
-    common = ("extractor", "fps", "window", "stride", "dimension")
-    return (common.index(key) if key in common else len(common), key)
+    return (COMMON.index(key) if key in COMMON else len(COMMON), key)
 
 
 def _summary(values: Values) -> str:
@@ -219,10 +217,11 @@ def _durations(source: str | Path) -> dict[str, float]:
                 except VideoError:
                     continue  # not a video, or not one that can be measured
         return found
+    content = read_json(source)
     try:
-        database: Mapping[str, Any] = json.loads(source.read_text("utf-8"))["database"]
+        database: Mapping[str, Any] = content["database"]
         return {name: float(entry["duration"]) for name, entry in database.items() if "duration" in entry}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: no ActivityNet-style JSON with a 'database' of videos ({error!r})") from None
 
 

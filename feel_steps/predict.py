@@ -21,6 +21,7 @@ from feel_steps.attend import attend
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
 from feel_steps.export import export
+from feel_steps.features.contract import Contract, read_contract
 from feel_steps.features.extract import Extractor, build
 from feel_steps.features.video import VideoError, probe
 from feel_steps.localize import localize
@@ -32,8 +33,6 @@ from feel_steps.report.run import find_run
 from feel_steps.report.videos import apart
 from feel_steps.snippets import Snippets, part_path, runs
 
-# metadata of feature parts beside the extractor's own settings
-NOT_SETTINGS = {"extractor", "fps", "window", "stride", "dimension", "skipped", "snippets", "seconds"}
 MOMENTS = 10  # of a video in the terminal
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -139,14 +138,14 @@ def predict(
     names = [file.stem for file in files]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"two files are called '{twice[0]}'; rename one, or predict them one after the other")
-    about = _features_about(run)
-    engine = _extractor(about, settings or {}, device, threads)
-    fps, window, stride = float(about["fps"]), int(about["window"]), int(about["stride"])
+    contract = _contract(run)
+    engine = _extractor(contract, settings or {}, device, threads)
+    fps, window, stride = contract.timing
     videos, features = _extract(engine, files, fps, window)
-    if features[0].shape[1] != int(about["dimension"]):
+    if features[0].shape[1] != contract.dimension:
         raise InputError(
-            f"{run / 'features'}: dimension {about['dimension']}, but new videos get {features[0].shape[1]}; "
-            f"give the run's own settings of '{about['extractor']}' by --settings"
+            f"{run / 'features'}: dimension {contract.dimension}, but new videos get {features[0].shape[1]}; "
+            f"give the run's own settings of '{contract.extractor}' by --settings"
         )
     lengths = np.array([len(own) for own in features])
     snippets = Snippets(names, np.concatenate(features), np.concatenate([[0], np.cumsum(lengths)]))
@@ -241,37 +240,37 @@ def _empty(kind: str) -> Columns:
     return {name: np.empty(0, object if type_ == "string" else type_) for name, type_ in kinds}
 
 
-def _features_about(run: Path) -> dict[str, str]:
+def _contract(run: Path) -> Contract:
     """How the run's features were made, by the part that holds its first video."""
     part = artifacts.read(run / "videos.parquet", "videos")["part"][0]
-    about = artifacts.read_metadata(part_path(run / "features", part))
-    if about.get("extractor", "cola") == "cola":
+    contract = read_contract(part_path(run / "features", part))
+    if contract.extractor in ("", "cola"):
         raise InputError(
             f"{run}: made of features that others extracted; only videos of a run that extracted its features itself "
             "can be compared with new ones"
         )
-    if about["feel.version"] != __version__:
-        other = f"{run}: made by feel-steps {about['feel.version']}, this is {__version__}; features may differ"
+    if contract.version != __version__:
+        other = f"{run}: made by feel-steps {contract.version}, this is {__version__}; features may differ"
         warnings.warn(other, stacklevel=2)
-    return about
+    return contract
 
 
-def _extractor(about: Mapping[str, str], settings: Mapping[str, Any], device: str, threads: int) -> Extractor:
+def _extractor(contract: Contract, settings: Mapping[str, Any], device: str, threads: int) -> Extractor:
     """The extractor of the run's features, as its settings were then."""
-    recorded = {key: value for key, value in about.items() if key not in NOT_SETTINGS and not key.startswith("feel.")}
+    recorded = contract.settings
     # a digest stands for a file, of which only the user knows where it is
     files = [key for key, value in recorded.items() if DIGEST.fullmatch(value)]
     if any(key not in settings for key in files):
         example = json.dumps(dict.fromkeys(files, "PATH"))
-        raise InputError(f"extractor '{about['extractor']}' needs the files that the run had: --settings '{example}'")
+        raise InputError(f"extractor '{contract.extractor}' needs the files that the run had: --settings '{example}'")
     own = {key: yaml.safe_load(value) for key, value in recorded.items() if key not in files}
-    timing = {"fps": float(about["fps"]), "window": int(about["window"]), "stride": int(about["stride"])}
-    given = {**timing, "root": None, "device": device, "threads": threads}
-    engine = build(about["extractor"], given, {**own, **settings})
+    fps, window, stride = contract.timing
+    given = {"fps": fps, "window": window, "stride": stride, "root": None, "device": device, "threads": threads}
+    engine = build(contract.extractor, given, {**own, **settings})
     for key, value in recorded.items():
         if str(engine.settings[key]) != value:
             raise InputError(
-                f"extractor '{about['extractor']}': {key} is {engine.settings[key]}, but the run's features were made "
+                f"extractor '{contract.extractor}': {key} is {engine.settings[key]}, but the run's features were made "
                 f"with {value}; give what the run had"
             )
     return engine

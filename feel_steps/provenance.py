@@ -206,8 +206,8 @@ def read_digests(path: str | Path) -> tuple[str, str] | None:
         return file.read(len(BLANK)).decode(), _digest(file, place)
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """Metadata of this package in an artifact of any format; empty for a file that has none."""
+def read_provenance(path: str | Path) -> dict[str, str]:
+    """What begins with ``feel.`` in the metadata of an artifact of any format; empty for a file that has none."""
     with open(path, "rb") as file:
         start, size, form = _window(file)
         file.seek(start)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from feel_steps import evaluate as evaluation
-from feel_steps.detection_map import read_truth
+from feel_steps.activitynet import read_truth
 from feel_steps.evaluate import agreement, clustering_scores, evaluate, map_clusters, relabelled
 
 SHARED = Path(__file__).parents[1] / ".." / "shared"

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from feel_steps.detection_map import read_predictions
+from feel_steps.activitynet import read_predictions
 from feel_steps.errors import InputError
 from feel_steps.export import export
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from feel_steps import artifacts
-from feel_steps.contract import WEIGHTS, inspect
 from feel_steps.errors import InputError
+from feel_steps.inspect_features import WEIGHTS, inspect
 from tests.clips import scene, write_video
 
 SAMPLE = Path(__file__).parents[2] / "shared/data/i3d_sample"
@@ -149,8 +149,15 @@ def test_a_folder_without_features(tmp_path):
     with pytest.raises(InputError, match="a.npy: not a readable .npy file"):
         inspect(tmp_path)
     np.save(tmp_path / "a.npy", i3d_like(5, 8))
-    with pytest.raises(InputError, match="gone.json: no ActivityNet-style JSON"):
+    with pytest.raises(InputError, match="gone.json: no such file; check the path"):
         inspect(tmp_path, videos=tmp_path / "gone.json")
+    (tmp_path / "gt.json").write_text("{")
+    with pytest.raises(InputError, match="gt.json, line 1, column 2: not valid JSON"):
+        inspect(tmp_path)
+    for content in ("{}", "[]", '{"database": {"a": {"duration": "long"}}}'):
+        (tmp_path / "gt.json").write_text(content)
+        with pytest.raises(InputError, match="gt.json: no ActivityNet-style JSON"):
+            inspect(tmp_path)
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample of public features is not here")

@@ -1,11 +1,14 @@
-"""The files of an input folder: where links among them may lead, and what may be a video's id."""
+"""Files that users bring: where links in a folder may lead, what may be a video's id, how text is read."""
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from feel_steps import provenance
 from feel_steps.errors import InputError
 
 LINKS = ("inside", "anywhere")
@@ -82,3 +85,42 @@ def identifier(name: str, where: object) -> str:
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or str(path) != name:
         raise InputError(f"{where}: '{name}' cannot be a video id, which is a plain relative path without '..' or '\\'")
     return unicodedata.normalize("NFC", name)
+
+
+def read_text(path: str | Path) -> str:
+    """Read a text file in UTF-8, with a byte order mark or without, and note it as input.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it cannot be read, or it is not UTF-8.
+    """
+    try:
+        if os.path.isfile(path):  # a pipe gives its text once, and not to a digest
+            provenance.note(path)
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file, as :func:`read_text` does.
+
+    Raises
+    ------
+    InputError
+        As there, or it is not JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}); correct it"
+        ) from None
+    except ValueError as error:  # a number of more digits than Python takes
+        raise InputError(f"{path}: not valid JSON ({error}); correct it") from None

@@ -6,7 +6,6 @@ Everything that can be wrong with a data set is found here, before any work is d
 from __future__ import annotations
 
 import csv
-import json
 import math
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
@@ -15,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from feel_steps import provenance
 from feel_steps.artifacts import Columns
-from feel_steps.dataset.files import identifier, list_files
+from feel_steps.dataset.files import identifier, list_files, read_json, read_text
 from feel_steps.errors import InputError
 from feel_steps.features.video import VideoError, VideoInfo, probe
 from feel_steps.progress import track
@@ -118,7 +116,7 @@ def import_videos(
     files = _video_files(folder, links)
     good: list[tuple[str, Path, VideoInfo]] = []
     bad: list[tuple[str, str, str]] = []
-    for video_id, path in track(files.items(), "reading videos", len(files), "video"):
+    for video_id, path in track(files.items(), "reading videos", "video"):
         try:
             info = probe(path)
             if info.duration < min_duration:
@@ -288,7 +286,7 @@ def _read_cola_splits(root: Path) -> dict[str, str]:
         path = root / f"split_{split}.txt"
         if split == "test" and not path.exists():
             continue
-        for line, name in enumerate(_read_text(path).splitlines(), start=1):
+        for line, name in enumerate(read_text(path).splitlines(), start=1):
             if not name.strip():
                 continue
             video_id = identifier(name.strip(), f"{path}, line {line}")
@@ -328,7 +326,7 @@ def common_length(rgb: int, flow: int, where: str) -> int:
 
 
 def read_annotations(path: str | Path | None, manifest: Columns, skipped: Collection[str] = ()) -> Columns:
-    """Read ground-truth segments. Nothing but evaluation and report may look at them.
+    """Read ground-truth segments. Nothing but evaluation, report and studies may look at them.
 
     A segment may end later than its video by one second or one per cent, whichever is more: features drop the last
     frames, and two programs seldom agree on how long a video is.
@@ -387,11 +385,7 @@ Segments = Iterator[tuple[str, str, Any, Any, Any]]  # where it stands, video, l
 
 def _read_json_segments(path: str | Path) -> Segments:
     try:
-        database = json.loads(_read_text(path))["database"]
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}); correct it"
-        ) from None
+        database = read_json(path)["database"]
     except (KeyError, TypeError):
         raise InputError(f"{path}: the key 'database' is missing; expected ActivityNet's form") from None
     if not isinstance(database, dict):
@@ -439,21 +433,9 @@ def _check_segment(start: float, end: float, duration: float, where: str) -> Non
 # ---------------------------------------------------------------------------------------------------- helpers
 
 
-def _read_text(path: str | Path) -> str:
-    try:
-        provenance.note(path)
-        return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path in the config") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path in the config") from None
-
-
 def _read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Read the rows of a CSV that has these columns, each with the number of its line."""
-    reader = csv.DictReader(_read_text(path).splitlines(), skipinitialspace=True)
+    reader = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
     found = reader.fieldnames or []
     if missing := [name for name in columns if name not in found]:
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from feel_steps import artifacts
 from feel_steps.artifacts import Columns
 from feel_steps.dataset.layouts import require_two_videos
 from feel_steps.errors import InputError
+from feel_steps.features.contract import Contract, read_contract
 from feel_steps.snippets import runs
 
 
@@ -56,19 +55,16 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
         Parts of different extractions or dimensions, a video in none of them or in two, snippets that do not fit a
         video's duration, or fewer than two training videos left.
     """
-    contract: dict[str, str] = {}  # setting -> value, the same in all parts
+    made: dict[str, str] = {}  # how all parts were made; one without a video has no dimension
     found: dict[str, tuple[int, Path]] = {}  # video -> snippets, part
     reasons: dict[str, str] = {}
     for path in map(Path, parts):
-        metadata = artifacts.read_metadata(path)
-        reasons |= json.loads(metadata.pop("skipped", "{}"))
-        for amount in ("snippets", "seconds"):
-            metadata.pop(amount, None)
-        # where a part comes from is its own; one without a video has no dimension
-        for key, value in ((key, value) for key, value in metadata.items() if not key.startswith("feel.")):
-            if contract.setdefault(key, value) != value:
+        contract = read_contract(path)
+        reasons |= contract.skipped
+        for key, value in contract.made.items():
+            if made.setdefault(key, value) != value:
                 raise InputError(
-                    f"{path}: extracted with {key} {value}, other parts with {contract[key]}; extract all parts again"
+                    f"{path}: extracted with {key} {value}, other parts with {made[key]}; extract all parts again"
                 )
         for video_id, n_snippets in _lengths(path):
             if video_id in found:
@@ -81,7 +77,7 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
     if missing := [v for v in manifest["video_id"] if v not in found and v not in reasons]:
         raise InputError(f"manifest: video '{missing[0]}' is in no feature part; extract its part again")
 
-    fps, window, stride = float(contract["fps"]), int(contract["window"]), int(contract["stride"])
+    fps, window, stride = Contract(made).timing
     kept = np.array([video_id in found for video_id in manifest["video_id"]])
     require_two_videos(
         manifest["split"][kept], "features", f", {len(reasons)} skipped in extraction" if reasons else ""

@@ -121,9 +121,9 @@ def extract_part(
 ) -> None:
     """Write the features of one part of the manifest.
 
-    The file's metadata are its contract: how the features were made (extractor, fps, window, stride, dimension, the
-    extractor's settings), of how much (``snippets``, and ``seconds`` of video), and, under ``skipped``, which videos
-    were left out and why, as JSON.
+    The file's metadata are its contract, see :class:`feel_steps.features.contract.Contract`: how the features were made
+    (extractor, fps, window, stride, dimension, the extractor's settings), of how much (``snippets``, and ``seconds`` of
+    video), and, under ``skipped``, which videos were left out and why, as JSON.
 
     Parameters
     ----------

@@ -1,0 +1,69 @@
+"""What a feature part says of itself: how its features were made, and of how much video."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from feel_steps import artifacts
+
+COMMON = ("extractor", "fps", "window", "stride", "dimension")  # what every extractor's features have
+AMOUNTS = ("skipped", "snippets", "seconds")  # what is a part's own
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The metadata that :func:`feel_steps.features.extract.extract_part` writes, read.
+
+    Attributes
+    ----------
+    made : dict of str to str
+        How the features were made, the same in all parts of a run: :data:`COMMON` and the extractor's own settings, as
+        they are written. A part without a video has no dimension; features of unknown origin say nothing.
+    skipped : dict of str to str
+        Videos that were left out, and why.
+    seconds : float
+        Of video.
+    version : str, optional
+        Of the package that wrote them.
+    """
+
+    made: dict[str, str]
+    skipped: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    version: str | None = None
+
+    @property
+    def extractor(self) -> str:
+        """Empty where it is unknown."""
+        return self.made.get("extractor", "")
+
+    @property
+    def timing(self) -> tuple[float, int, int]:
+        """Frames per second, frames of a snippet, and frames from the start of one snippet to the next."""
+        return float(self.made["fps"]), int(self.made["window"]), int(self.made["stride"])
+
+    @property
+    def dimension(self) -> int:
+        return int(self.made["dimension"])
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The extractor's own."""
+        return {key: value for key, value in self.made.items() if key not in COMMON}
+
+
+def read_contract(part: str | Path) -> Contract:
+    """Read the contract of a features table.
+
+    Raises
+    ------
+    InputError
+        The file is missing, truncated or altered.
+    """
+    about = artifacts.read_metadata(part)
+    # where a part comes from, feel.*, is its own too
+    made = {key: value for key, value in about.items() if key not in AMOUNTS and not key.startswith("feel.")}
+    skipped, seconds = json.loads(about.get("skipped", "{}")), float(about.get("seconds", 0))
+    return Contract(made, skipped, seconds, about.get("feel.version"))
