@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -145,8 +145,8 @@ def import_(
         Path | None, typer.Option(help="CSV video_id,split; without it every video is for training")
     ] = None,
     parts: Annotated[int, typer.Option(min=1, help="feature files to spread the videos over")] = 1,
-    on_bad_video: Annotated[str, typer.Option(help="fail | skip")] = "fail",
-    fps: Annotated[float, typer.Option(help="frame rate of the snippets")] = 25.0,
+    on_bad_video: Annotated[Literal["fail", "skip"], typer.Option(help="stop at one, or leave it out")] = "fail",
+    fps: Annotated[float, typer.Option(min=0.01, help="frame rate of the snippets")] = 25.0,
     window: Annotated[int, typer.Option(min=1, help="frames of a snippet; a shorter video is a bad one")] = 16,
     stride: Annotated[int, typer.Option(help="layout cola: frames from one snippet to the next")] = 16,
     links: Annotated[str, typer.Option(help="where links in the folder may lead: inside | anywhere")] = "inside",
@@ -204,10 +204,10 @@ def extract(
     out: Annotated[Path, typer.Option(help="features table")],
     extractor: Annotated[str, typer.Option(help="descriptors | i3d | cola: read CoLA's folders")] = "descriptors",
     root: Annotated[Path | None, typer.Option(help="extractor cola: the folder that holds features/")] = None,
-    fps: Annotated[float, typer.Option(help="frames a second")] = 25.0,
+    fps: Annotated[float, typer.Option(min=0.01, help="frames a second")] = 25.0,
     window: Annotated[int, typer.Option(min=1, help="frames of a snippet")] = 16,
     stride: Annotated[int, typer.Option(min=1, help="frames from one snippet to the next")] = 16,
-    on_bad_video: Annotated[str, typer.Option(help="fail | skip")] = "fail",
+    on_bad_video: Annotated[Literal["fail", "skip"], typer.Option(help="stop at one, or leave it out")] = "fail",
     settings: Annotated[str, typer.Option(help="the extractor's own settings, as JSON")] = "{}",
     cache: Annotated[Path | None, typer.Option(help="folder that keeps features for the next extraction")] = None,
     device: Device = "auto",
@@ -220,9 +220,9 @@ def extract(
     --settings '{"flow": "dis"}' --out features/part-0000.parquet
     """
     from feel_steps import artifacts, gpus
-    from feel_steps.features.extract import extract_part, takes_device
+    from feel_steps.features.extract import extract_part, takes
 
-    with gpus.claim(device if takes_device(extractor) else "cpu", usage) as where:
+    with gpus.claim(device if takes(extractor, "device") else "cpu", usage) as where:
         extract_part(
             artifacts.read(manifest, "manifest"),
             part,
@@ -243,7 +243,7 @@ def extract(
 @app.command()
 def inspect(
     features: Annotated[Path, typer.Argument(help="features table, a folder of them, or CoLA's folders")],
-    fps: Annotated[float, typer.Option(help="CoLA's folders: frame rate they should have")] = 25.0,
+    fps: Annotated[float, typer.Option(min=0.01, help="CoLA's folders: frame rate they should have")] = 25.0,
     window: Annotated[int, typer.Option(min=1, help="CoLA's folders: frames of a snippet")] = 16,
     stride: Annotated[int, typer.Option(min=1, help="CoLA's folders: frames from one snippet to the next")] = 16,
     videos: Annotated[

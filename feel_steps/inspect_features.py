@@ -128,6 +128,10 @@ def inspect(
         There are no features there.
     """
     path = Path(path)
+    if path.is_file() and path.suffix == ".npy":
+        raise InputError(
+            f"{path}: one array; name the folder that holds it, with its other stream and the other videos"
+        )
     parts = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
     if parts:
         return "\n".join(_describe(path, parts))

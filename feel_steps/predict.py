@@ -22,7 +22,7 @@ from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
 from feel_steps.export import export
 from feel_steps.features.contract import Contract, read_contract
-from feel_steps.features.extract import Extractor, build
+from feel_steps.features.extract import Extractor, build, takes
 from feel_steps.features.video import VideoError, probe
 from feel_steps.localize import localize
 from feel_steps.localizers import weights
@@ -258,6 +258,8 @@ def _contract(run: Path) -> Contract:
 def _extractor(contract: Contract, settings: Mapping[str, Any], device: str, threads: int) -> Extractor:
     """The extractor of the run's features, as its settings were then."""
     recorded = contract.settings
+    if takes(contract.extractor, "dimension"):
+        recorded["dimension"] = contract.made["dimension"]
     # a digest stands for a file, of which only the user knows where it is
     files = [key for key, value in recorded.items() if DIGEST.fullmatch(value)]
     if any(key not in settings for key in files):

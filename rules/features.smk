@@ -11,8 +11,9 @@ if DATASET["layout"] == "demo":
     )
     LISTING = None  # rendered here: Snakemake watches the folder itself
 else:
-    SOURCE, SPLIT, TRUTH = DATASET["path"], DATASET["split"], DATASET["annotations"]
-    LISTING = get_listing(SOURCE)
+    # ancient: the listing tells what is new, and the folder's own time changes with every file that a file manager hides
+    SOURCE, SPLIT, TRUTH = ancient(DATASET["path"]), DATASET["split"], DATASET["annotations"]
+    LISTING = get_listing(DATASET["path"])
 
 SNIPPETS = {key: config["features"][key] for key in ("fps", "window", "stride")}
 EXTRACTOR = config["features"]["extractor"] if DATASET["layout"] != "cola" else "cola"

@@ -12,9 +12,12 @@ from typer.testing import CliRunner
 
 from feel_steps import artifacts
 from feel_steps.cli import app
+from feel_steps.dataset.layouts import import_videos
 from feel_steps.errors import InputError
+from feel_steps.features.contract import read_contract
+from feel_steps.features.extract import extract_part
 from feel_steps.names import write_names
-from feel_steps.predict import choose, predict, unlike
+from feel_steps.predict import _extractor, choose, predict, unlike
 from tests.clips import scene, write_video
 
 VIDEOS = {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}  # name, seed
@@ -94,16 +97,16 @@ def test_the_command_writes_every_form(run: Path, tmp_path: Path) -> None:
     """Names reach every form; a clip of noise is said to be unlike; subtitles do not lie over each other."""
     noise = np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), np.uint8)
     write_video(tmp_path / "noise.mp4", list(noise))
-    place, _ = choose(run)
-    write_names(run / "clusters.yaml", {0: "up & down", 1: "swing"}, place)
+    own = Path(shutil.copytree(run, tmp_path / "named"))
+    place, _ = choose(own)
+    write_names(own / "clusters.yaml", {0: "up & down", 1: "swing"}, place)
     with pytest.warns(UserWarning, match="noise: looks unlike"):
         done = CliRunner().invoke(
             app,
-            ["predict", str(run), str(tmp_path / "noise.mp4"), str(run.parent / "videos/a.mp4"), "--device", "cpu"]
+            ["predict", str(own), str(tmp_path / "noise.mp4"), str(run.parent / "videos/a.mp4"), "--device", "cpu"]
             + ["--out", str(tmp_path / "out")],
             catch_exceptions=False,
         )
-    (run / "clusters.yaml").unlink()
     assert "noise: " in done.output and "predicted.html" in done.output
     results = json.loads((tmp_path / "out/detections.json").read_text())["results"]
     assert results["a"] and {row["label"] for row in results["a"]} <= {"up & down", "swing"}
@@ -133,6 +136,17 @@ def test_what_cannot_be_predicted_is_said(run: Path, tmp_path: Path) -> None:
     ]:
         with pytest.raises(InputError, match=message):
             choose(run, **wrong)
+
+
+def test_the_extractor_is_the_one_of_the_run(tmp_path: Path) -> None:
+    """All that decides on features is written with them: nobody has to say again what the run knows."""
+    for name in VIDEOS:
+        write_video(tmp_path / f"videos/{name}.mp4", scene(40))
+    manifest, _ = import_videos(tmp_path / "videos")
+    settings = {"short_side": 48, "grid": 2, "bins": 4, "dimension": 20}
+    extract_part(manifest, 0, tmp_path / "part.parquet", fps=25, window=8, stride=4, **settings)
+    engine = _extractor(read_contract(tmp_path / "part.parquet"), {}, "cpu", 1)
+    assert engine.settings == {**settings, "flow": "dis"} and engine.window == 8
 
 
 def test_an_unlike_video_is_beyond_what_training_videos_are_from_each_other() -> None:

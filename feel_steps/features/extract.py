@@ -70,9 +70,9 @@ def _load(extractor: str) -> Callable[..., Extractor]:
     return getattr(import_module(module), name)
 
 
-def takes_device(extractor: str) -> bool:
-    """Whether an extractor computes on the device that it is given, so that a GPU is of use."""
-    return "device" in signature(_load(extractor)).parameters
+def takes(extractor: str, name: str) -> bool:
+    """Whether an extractor's constructor has a parameter; one with ``device`` computes on the device it is given."""
+    return name in signature(_load(extractor)).parameters
 
 
 def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Extractor:
@@ -93,14 +93,19 @@ def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any])
         There is no such extractor, it has no such setting, or a setting is of no use.
     """
     engine = _load(extractor)
-    takes = signature(engine).parameters
-    own = [name for name in takes if name not in given]
+    known = signature(engine).parameters
+    own = [name for name in known if name not in given]
     for setting in settings:
         if setting not in own:
             close = get_close_matches(setting, own, 1)
             hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(own) or 'none'}"
             raise InputError(f"extractor '{extractor}': it has no setting '{setting}'; {hint}")
-    return engine(**{key: value for key, value in given.items() if key in takes}, **settings)
+    try:
+        return engine(**{key: value for key, value in given.items() if key in known}, **settings)
+    except TypeError as error:
+        raise InputError(
+            f"extractor '{extractor}': a setting of {dict(settings)} is of the wrong type ({error})"
+        ) from None
 
 
 def extract_part(
@@ -165,15 +170,14 @@ def extract_part(
     skipped: dict[str, str] = {}
     videos = videos_of(manifest, part)
     frames = round(sum(video.duration for video in videos) * fps)
-    snippets, seconds = 0, 0.0
+    snippets, seconds, timing = 0, 0.0, (fps, window, stride)
     with (
         artifacts.write_features(out, metadata=metadata) as writer,
         Progress(f"extracting part {part}", frames, "frame") as progress,
     ):
         for video in videos:
             try:
-                features = _extract(engine, video, kept, partial(progress.advance, note=video.video_id), fps)
-                _check(features, video, fps, window, stride)
+                features = _extract(engine, video, kept, partial(progress.advance, note=video.video_id), *timing)
             except VideoError as error:
                 where = f"{video.path or video.video_id}: {error}"
                 if on_bad_video == "fail":
@@ -189,22 +193,28 @@ def extract_part(
 
 
 def _extract(
-    engine: Extractor, video: Video, kept: FeatureCache | None, advance: Callable[[int], None], fps: float
+    engine: Extractor,
+    video: Video,
+    kept: FeatureCache | None,
+    advance: Callable[[int], None],
+    fps: float,
+    window: int,
+    stride: int,
 ) -> np.ndarray:
-    """Features of a video, from the cache if they are there."""
-    if kept is None or video.path is None:
-        return engine.extract(video, advance)
+    """Features of a video, from the cache if they are there; only such as fit are kept: a disk may fail but once."""
     try:
-        place = kept.place(video.path)
+        place = kept.place(video.path) if kept and video.path else None
     except OSError as error:
         raise VideoError(f"cannot be read ({error.strerror})") from None
-    features = kept.get(place)
-    if features is None:
-        features = engine.extract(video, advance)
-        if len(features):
-            kept.put(place, features)
-    else:
+    features = kept.get(place) if kept and place else None
+    if features is not None:
+        _check(features, video, fps, window, stride)
         advance(round(video.duration * fps))
+        return features
+    features = engine.extract(video, advance)
+    _check(features, video, fps, window, stride)
+    if kept and place:
+        kept.put(place, features)
     return features
 
 

@@ -1,7 +1,6 @@
 """Running ahead: if these fail, extraction hangs, loses an error, or mixes up the order of frames."""
 
 import threading
-import time
 
 import pytest
 
@@ -14,15 +13,20 @@ def test_order_is_kept():
 
 
 def test_producer_and_consumer_work_at_the_same_time():
-    def slow():
-        for i in range(8):
-            time.sleep(0.02)
-            yield i
+    """Else a video takes the time of decoding and that of the network, instead of the longer of the two."""
+    making, using = threading.Event(), threading.Event()
 
-    start = time.perf_counter()
-    for _ in ahead(slow()):
-        time.sleep(0.02)
-    assert time.perf_counter() - start < 0.27  # one after the other takes 0.32 s
+    def two():
+        yield 0
+        making.set()
+        assert using.wait(60), "nobody uses the first while the second is made"
+        yield 1
+
+    items = ahead(two())
+    assert next(items) == 0
+    using.set()
+    assert making.wait(60), "nobody makes the second while the first is in use"
+    assert list(items) == [1]
 
 
 def test_an_error_comes_through_after_what_was_made():

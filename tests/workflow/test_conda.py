@@ -38,17 +38,14 @@ def environments(request, monkeypatch) -> Path:
 
 def test_a_run_in_conda_environments_gives_the_same_bytes(workspace, environments):
     """A rule without its environment, an unpinned package, or a package that cannot be imported inside."""
-    conda = ("--use-conda", "--conda-prefix", str(environments))
-    workspace.snakemake(*conda, "--forceall", "--conda-create-envs-only", timeout=1800)
     expected = workspace.digests()
-    output = workspace.snakemake(*conda, "--forceall", timeout=600)
+    (workspace.folder / "where.smk").write_text(WHERE)
+    workspace.configure(custom_rules=["where.smk"])
+    conda = ("--use-conda", "--conda-prefix", str(environments))
+    output = workspace.snakemake(*conda, "--forceall", "--", "all", "where.txt", timeout=2400)
     assert workspace.digests() == expected
     steps = int(re.findall(r"of (\d+) steps", output)[-1])
     assert output.count("Activating conda environment") == steps - 1 > 20  # all but "all"
-
-    (workspace.folder / "where.smk").write_text(WHERE)
-    workspace.configure(custom_rules=["where.smk"])
-    workspace.snakemake(*conda, "where.txt")
     prefix, package = (workspace.folder / "where.txt").read_text().split()
     assert Path(prefix).parent == environments.resolve()
     assert package == str(ROOT / "feel_steps/__init__.py")
