@@ -6,13 +6,12 @@ import copy
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from feel_steps.dataset.files import list_files
-from feel_steps.errors import InputError
+from feel_steps.errors import InputError, hint
 from feel_steps.localizers import check_settings
 
 Config = dict[str, Any]
@@ -75,10 +74,8 @@ def explain(error: Any) -> str:
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", ()))
         extra = next(k for k in error.instance if k not in known)
-        close = get_close_matches(str(extra), known, 1)
         place = f"{key}.{extra}" if key else extra
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
-        return f"unknown key '{place}'; {hint}"
+        return f"unknown key '{place}'; {hint(extra, known)}"
     if error.validator == "required":
         return f"key '{key}.' misses {error.message.split(' ')[0]}" if key else f"missing key {error.message}"
     if "explain" in error.schema:

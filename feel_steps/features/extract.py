@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from inspect import signature
@@ -18,7 +17,7 @@ from feel_steps import artifacts
 from feel_steps.artifacts import Columns
 from feel_steps.dataset.layouts import STREAMS, cola_path, common_length, open_npy
 from feel_steps.dataset.videos import Video, expected_snippets, videos_of
-from feel_steps.errors import InputError
+from feel_steps.errors import InputError, hint
 from feel_steps.features.cache import FeatureCache
 from feel_steps.features.video import VideoError
 from feel_steps.progress import Progress
@@ -65,7 +64,7 @@ class Cola:
 
 def _load(extractor: str) -> Callable[..., Extractor]:
     if extractor not in EXTRACTORS:
-        raise InputError(f"extractor '{extractor}': expected one of {', '.join(EXTRACTORS)}")
+        raise InputError(f"extractor '{extractor}': no such extractor; {hint(extractor, EXTRACTORS)}")
     module, _, name = EXTRACTORS[extractor].partition(":")
     return getattr(import_module(module), name)
 
@@ -97,9 +96,7 @@ def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any])
     own = [name for name in known if name not in given]
     for setting in settings:
         if setting not in own:
-            close = get_close_matches(setting, own, 1)
-            hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(own) or 'none'}"
-            raise InputError(f"extractor '{extractor}': it has no setting '{setting}'; {hint}")
+            raise InputError(f"extractor '{extractor}': it has no setting '{setting}'; {hint(setting, own)}")
     try:
         return engine(**{key: value for key, value in given.items() if key in known}, **settings)
     except TypeError as error:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from feel_steps.errors import InputError
+from feel_steps.errors import InputError, hint
 
 LOCALIZERS = {
     "cola": "feel_steps.localizers.cola:CoLA",
@@ -30,9 +29,7 @@ def place_of(name: str) -> tuple[str, str]:
         No localizer has that name.
     """
     if name not in LOCALIZERS:
-        close = get_close_matches(name, LOCALIZERS, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(sorted(LOCALIZERS))}"
-        raise InputError(f"localizer '{name}': no such localizer; {hint}")
+        raise InputError(f"localizer '{name}': no such localizer; {hint(name, LOCALIZERS)}")
     module, _, attribute = LOCALIZERS[name].partition(":")
     return module, attribute
 
@@ -72,9 +69,8 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     known = {**settings_of(name), **SHARED}
     for setting, value in settings.items():
         if setting not in known:
-            close = get_close_matches(setting, known, 1)
-            hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(known)}"
-            raise InputError(f"localizer '{name}': it has no setting '{setting}'; {hint}{_elsewhere(name, setting)}")
+            own = hint(setting, known)
+            raise InputError(f"localizer '{name}': it has no setting '{setting}'; {own}{_elsewhere(name, setting)}")
         default = known[setting]
         if isinstance(default, float):
             fits, expected = type(value) in (int, float) and value >= 0, "a number of 0 or more"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from feel_steps.config import Config, check, explain, get_base, merge, resolve, switches_localizer
-from feel_steps.errors import InputError
+from feel_steps.errors import InputError, hint
 from feel_steps.selection import schedule
 
 
@@ -135,7 +135,7 @@ def read_studies(file: str | Path, config: Config, schemas: Path) -> dict[str, S
         where = f"{file}: study '{name}'"
         if "program" in about:
             if name not in PROGRAMS:
-                raise InputError(f"{where}: no program has that name; there are {', '.join(PROGRAMS)}")
+                raise InputError(f"{where}: no program has that name; {hint(name, PROGRAMS)}")
             if _is_annotated(config) or not PROGRAMS[name].annotated:
                 studies[name] = Study(name, about, reference=about.get("reference"))
             continue
@@ -197,7 +197,7 @@ def get_program(name: str) -> Callable[..., Any]:
         No program has that name.
     """
     if name not in PROGRAMS:
-        raise InputError(f"study '{name}': no such program; there are {', '.join(PROGRAMS)}")
+        raise InputError(f"study '{name}': no such program; {hint(name, PROGRAMS)}")
     module, _, function = PROGRAMS[name].place.partition(":")
     return getattr(import_module(module), function)
 

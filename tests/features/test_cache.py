@@ -153,7 +153,7 @@ def test_fewer_snippets_than_the_duration_promises(tmp_path, videos, monkeypatch
     ("settings", "message"),
     [
         ({"gird": 3}, "extractor 'descriptors': it has no setting 'gird'; did you mean 'grid'?"),
-        ({"weights": 3}, "it has no setting 'weights'; it has short_side, flow, grid, bins, dimension"),
+        ({"weights": 3}, "it has no setting 'weights'; there are short_side, flow, grid, bins, dimension"),
         ({"flow": "farneback"}, "features.descriptors.flow: 'farneback'; expected one of dis, tvl1"),
         ({"grid": "4"}, "extractor 'descriptors': a setting of {'grid': '4'} is of the wrong type"),
     ],

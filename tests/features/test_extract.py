@@ -107,7 +107,7 @@ def test_a_video_that_breaks_off_in_decoding(tmp_path, capsys):
 
 def test_unknown_extractor(tmp_path):
     manifest, _ = import_videos(folder(tmp_path / "videos", a=20, b=20))
-    with pytest.raises(InputError, match="extractor 'c3d': expected one of descriptors, "):
+    with pytest.raises(InputError, match="extractor 'c3d': no such extractor; did you mean 'i3d'."):
         extract_part(manifest, 0, tmp_path / "out", extractor="c3d", **RATE)
 
 

@@ -35,7 +35,7 @@ def test_reading_settings_does_without_pytorch():
     ("name", "message"),
     [
         ("aicel", "localizer 'aicel': no such localizer; did you mean 'aicl'?"),
-        ("gandalf", "localizer 'gandalf': no such localizer; choose one of aicl, cola"),
+        ("gandalf", "localizer 'gandalf': no such localizer; there are cola, aicl"),
     ],
 )
 def test_an_unknown_name_says_which_there_are(name, message):
@@ -48,7 +48,7 @@ def test_an_unknown_name_says_which_there_are(name, message):
     ("settings", "message"),
     [
         ({"hiden": 8}, "it has no setting 'hiden'; did you mean 'hidden'?"),
-        ({"zzz": 8}, "it has no setting 'zzz'; it has hidden, dropout, r_easy"),
+        ({"zzz": 8}, "it has no setting 'zzz'; there are hidden, dropout, r_easy"),
         ({"hidden": 0}, "setting 'hidden' is 0; expected a whole number of 1 or more, such as 2048"),
         ({"hidden": 8.5}, "setting 'hidden' is 8.5; expected a whole number"),
         ({"hidden": True}, "setting 'hidden' is True; expected a whole number"),
