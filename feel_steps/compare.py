@@ -19,6 +19,7 @@ from feel_steps.artifacts import Columns
 from feel_steps.detection_map import TIOU, DetectionMap, mean_average_precision
 from feel_steps.errors import InputError
 from feel_steps.evaluate import PROTOCOLS, judged, relabelled
+from feel_steps.places import EVERY, iteration_folder, read_place
 
 AT_ONCE = 1 << 22  # weights of draws times predictions, about 100 MB
 
@@ -58,7 +59,7 @@ def compare(
     annotations = artifacts.read(run / "annotations.parquet", "annotations")
     metrics = _metrics(run)
     folders = {
-        variant: [run / variant / f"seed-{one}" / f"iter-{i}" for one, i in seeds.items()]
+        variant: [iteration_folder(run, variant, one, i) for one, i in seeds.items()]
         for variant, seeds in _last(run, metrics, (a, b)).items()
     }
     tiou, tables = _thresholds(metrics) if tiou is None else tiou, []
@@ -252,10 +253,10 @@ def _evaluated(run: Path, metrics: Columns) -> list[tuple[str, int, int]]:
     known = dict.fromkeys(zip(*columns, strict=True))
     names = {name for name, _, _ in known}  # what a lowered number of iterations left behind is not the run's
     studied = []
-    for place in sorted(run.glob("*/seed-*/iter-*/mapping.parquet")):
-        found = re.fullmatch(r"(.+)/seed-(\d+)/iter-(\d+)", place.parent.relative_to(run).as_posix())
-        if found and found[1] not in names:
-            studied.append((found[1], int(found[2]), int(found[3])))
+    for file in sorted(run.glob(f"{EVERY}/mapping.parquet")):
+        place = read_place(file.parent)
+        if place and place[0] not in names:
+            studied.append(place)
     return [*known, *studied]
 
 
@@ -268,6 +269,6 @@ def _thresholds(metrics: Columns) -> list[float]:
 def _metrics(run: Path) -> Columns:
     """The run's metrics; where studies were all that was asked for, so that it has none, those of their iterations."""
     whole = run / "metrics.parquet"
-    places = [] if whole.exists() else sorted(run.glob("*/seed-*/iter-*/metrics.parquet"))
+    places = [] if whole.exists() else sorted(run.glob(f"{EVERY}/metrics.parquet"))
     tables = [artifacts.read(place, "metrics") for place in places or [whole]]
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

@@ -26,6 +26,7 @@ from feel_steps.features.extract import Extractor, build, takes
 from feel_steps.features.video import VideoError, probe
 from feel_steps.localize import localize
 from feel_steps.localizers import weights
+from feel_steps.places import iteration_folder
 from feel_steps.pool import pool
 from feel_steps.progress import Progress
 from feel_steps.report.page import predicted_page
@@ -98,7 +99,7 @@ def choose(
     iteration = last if iteration is None else iteration
     if not 1 <= iteration <= last:
         raise InputError(f"{run}: no iteration {iteration} of '{variant}', seed {seed}; it has 1 to {last}")
-    place = run / variant / f"seed-{seed}" / f"iter-{iteration}"
+    place = iteration_folder(run, variant, seed, iteration)
     return place, place == found.place(found.iterations)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from feel_steps import artifacts
 from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
+from feel_steps.places import iteration_folder
 from feel_steps.report.summary import frame
 from feel_steps.snippets import runs
 
@@ -49,7 +50,7 @@ class Run:
 
     def place(self, iteration: int) -> Path:
         """Folder of an iteration of the variant and seed that are shown."""
-        return self.folder / self.variant / f"seed-{self.seed}" / f"iter-{iteration}"
+        return iteration_folder(self.folder, self.variant, self.seed, iteration)
 
     def table(self, iteration: int, kind: str) -> Columns:
         """A table of one iteration."""

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from feel_steps.config import Config, check, explain, get_base, merge, resolve, switches_localizer
 from feel_steps.errors import InputError, hint
+from feel_steps.places import read_place
 from feel_steps.selection import schedule
 
 
@@ -210,10 +211,10 @@ def get_run(file: Path) -> tuple[int, int]:
     InputError
         It does not lie in ``…/seed-S/iter-I/``.
     """
-    found = re.search(r"seed-(\d+)/iter-(\d+)/[^/]+$", file.absolute().as_posix())
-    if not found:
+    place = read_place(file.parent)
+    if not place:
         raise InputError(f"{file}: expected a table in …/seed-S/iter-I/, whose place tells seed and iteration")
-    return int(found[1]), int(found[2])
+    return place[1:]
 
 
 # ---------------------------------------------------------------------------------------------------- settings
