@@ -26,9 +26,20 @@ def scene(n, height=64, width=96, seed=0):
 
 
 def write_video(
-    path, frames, *, fps=25, ticks=None, codec="mpeg4", rotation=0, options=None, pixels="yuv420p", gop=None
+    path,
+    frames,
+    *,
+    fps=25,
+    ticks=None,
+    codec="mpeg4",
+    rotation=0,
+    options=None,
+    pixels="yuv420p",
+    gop=None,
+    b_frames=None,
+    first=None,
 ):
-    """Encode RGB frames; ``ticks`` are their times in milliseconds instead of a constant rate."""
+    """Encode RGB frames; ``ticks`` are their times in milliseconds, or they have a constant rate, from ``first`` on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=fps)
@@ -38,6 +49,8 @@ def write_video(
             stream.codec_context.options = {"qscale": "2", "flags": "+qscale"}
         if gop is not None:
             stream.codec_context.gop_size = gop
+        if b_frames is not None:
+            stream.codec_context.max_b_frames = b_frames
         if ticks is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:
@@ -46,6 +59,8 @@ def write_video(
             frame = av.VideoFrame.from_ndarray(pixels_of, format="rgb24")
             if ticks is not None:
                 frame.pts, frame.time_base = ticks[i], Fraction(1, 1000)
+            elif first is not None:
+                frame.pts, frame.time_base = first + i, 1 / Fraction(fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

@@ -215,7 +215,7 @@ def test_thumbnails_show_the_moment(tmp_path: Path) -> None:
     """The picture is of its time: the square crosses the frame, so its place tells the second."""
     render_video(tmp_path / "v.mp4", duration=4.0, hue=0)
     for seconds in (0.0, 1.0, 2.5, 99.0):
-        uri = thumbnail(str(tmp_path / "v.mp4"), seconds)
+        uri = thumbnail(str(tmp_path / "v.mp4"), seconds, 4.0)
         assert uri
         image = cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
         columns = np.flatnonzero(image[60, :, 1] > 150)
@@ -225,8 +225,8 @@ def test_thumbnails_show_the_moment(tmp_path: Path) -> None:
 def test_an_unreadable_file_gives_no_thumbnail(tmp_path: Path) -> None:
     """A file that was moved or damaged since costs a picture, not the report."""
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
-    assert thumbnail(str(tmp_path / "broken.mp4"), 0) is None
-    assert thumbnail(str(tmp_path / "gone.mp4"), 0) is None
+    assert thumbnail(str(tmp_path / "broken.mp4"), 0, 4.0) is None
+    assert thumbnail(str(tmp_path / "gone.mp4"), 0, 4.0) is None
 
 
 def test_the_map_does_not_turn_between_iterations() -> None:
@@ -269,7 +269,11 @@ def test_charts_of_little() -> None:
     """One iteration, equal values, nothing at all."""
     one = line_chart("t", "iteration", [Series("a", np.array([1.0]), np.array([0.5]))], unit=True)
     assert one and one["lines"][0]["marks"][0]["text"] == "a, iteration 1: 0.5"
-    assert line_chart("t", "step", [Series("a", np.arange(3.0), np.zeros(3))], dots=False)
+    flat = line_chart("t", "step", [Series("a", np.arange(3.0), np.zeros(3))], dots=False)
+    assert flat and flat["lines"][0]["marks"] == []
+    x, y = zip(*re.findall(r"([\d.]+) ([\d.]+)", flat["lines"][0]["path"]), strict=True)
+    assert [flat["box"]["left"], flat["box"]["right"]] == [float(x[0]), float(x[-1])]
+    assert {float(place) for place in y} == {flat["y_ticks"][0][0]} and flat["y_ticks"][0][1] == "0"
     assert line_chart("t", "step", [Series("a", np.zeros(0), np.zeros(0))]) is None
 
 

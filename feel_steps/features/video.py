@@ -21,7 +21,8 @@ from av.video.stream import VideoStream
 
 MIN_DECODED = 0.5  # share of a video's frames; interlaced video may have two packets (fields) a frame
 MIN_RATE = 0.1  # frames/s; below it, the time stamps are damaged
-BACK = 1.0  # seconds; time stamps that go further back have begun anew
+# time stamps that go back by more seconds and more frames than these have begun anew; H.264 reorders up to 16 frames
+BACK, REORDERED = 1.0, 17
 # besides Matroska, those whose header says how many seconds there are
 TIMED = {"matroska", "webm", "flv", "mxf", "rm"}
 
@@ -64,10 +65,26 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, Video
 
 
 def _packets(container: av.container.InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """Demux packets up to the end, or to where the file is torn off; the last one is empty."""
+    """Demux packets up to the end, or to where the file is torn off; the last one is empty.
+
+    Where time stamps begin anew, in joined files or at a recorder's restart, they are moved to go on.
+    """
+    base, step = _base(stream), _step(stream)
+    back = max(round(BACK / base), REORDERED * step)
+    last: int | None = None
+    moved = 0
     while True:
         try:
-            yield from container.demux(stream)
+            for packet in container.demux(stream):
+                time = packet.pts if packet.dts is None else packet.dts
+                if time is not None:
+                    if last is not None and time < last - back:
+                        moved += last + step - time
+                    last = time
+                    if moved:
+                        packet.pts = None if packet.pts is None else packet.pts + moved
+                        packet.dts = None if packet.dts is None else packet.dts + moved
+                yield packet
             return
         except IndexError:
             continue  # a packet of a stream that begins in mid-file, which PyAV does not know
@@ -86,31 +103,19 @@ def _decode(container: av.container.InputContainer, stream: VideoStream) -> Iter
         yield from frames
 
 
-class _Clock:
-    """How far to move time stamps for them to go on where they begin anew: in joined files, or at a recorder's restart.
-
-    Parameters
-    ----------
-    step : Fraction
-        Seconds from the frame before such a place to the one after it.
-    """
-
-    def __init__(self, step: Fraction) -> None:
-        self._step, self._shift = step, Fraction(0)
-        self._last: Fraction | None = None
-
-    def shift(self, time: Fraction | None) -> Fraction:
-        """Seconds to add to a frame's time; ``time`` tells the order, and None that it does not."""
-        if time is not None:
-            if self._last is not None and time < self._last - BACK:
-                self._shift += self._last + self._step - time
-            self._last = time
-        return self._shift
-
-
 def _rate(stream: VideoStream) -> Fraction:
     """Frames/s as the header says it, for files whose packets carry no time."""
     return stream.average_rate or stream.guessed_rate or Fraction(25)
+
+
+def _base(stream: VideoStream) -> Fraction:
+    """Seconds of a tick, the unit of time stamps."""
+    return stream.time_base or Fraction(1, 90_000)
+
+
+def _step(stream: VideoStream) -> int:
+    """Ticks from a frame to the next."""
+    return max(1, round(1 / (_rate(stream) * _base(stream))))
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -131,26 +136,24 @@ def probe(path: str | Path) -> VideoInfo:
         The file does not open, has no video stream, is cut short, or its first frame does not decode.
     """
     with _open(path) as (container, stream):
-        base, step = stream.time_base or Fraction(1), 1 / _rate(stream)
-        clock = _Clock(step)
-        starts: list[Fraction] = []
-        ends: list[Fraction] = []
+        base, step = _base(stream), _step(stream)
+        starts: list[int] = []
+        ends: list[int] = []
         for packet in _packets(container, stream):
             if not packet.size or packet.is_discard:
                 continue
             ticks = packet.dts if packet.pts is None else packet.pts
-            start = len(starts) * step if ticks is None else ticks * base
-            start += clock.shift(None if packet.dts is None else packet.dts * base)
-            starts.append(start)
-            ends.append(start + (packet.duration * base if packet.duration else step))
+            starts.append(len(starts) * step if ticks is None else ticks)
+            ends.append(starts[-1] + (packet.duration or step))
         if not starts:
             raise VideoError("no video frame in it; it is cut short or was never finished")
-        n, duration = len(starts), float(max(ends) - min(starts))
+        n, duration = len(starts), float((max(ends) - min(starts)) * base)
         # what the header says: the frames of an MP4 or AVI, the seconds of a Matroska file
-        if stream.frames > n and stream.duration and duration < stream.duration * base - 1.5 * step:
+        if stream.frames > n and stream.duration and duration < (stream.duration - 1.5 * step) * base:
             raise VideoError(f"cut short: {n} of the {stream.frames} frames that its header promises")
         if not stream.frames and TIMED & set(container.format.name.split(",")) and container.duration:
-            promised = container.duration / av.time_base
+            promised, start = container.duration / av.time_base, max(0, container.start_time or 0) / av.time_base
+            promised -= start if start < promised else 0  # some count from time 0, not from where they begin
             if _last_packet(path) < promised - max(1.0, 0.02 * promised):
                 raise VideoError(f"cut short: {duration:.1f} of the {promised:.1f} seconds that its header promises")
         if duration <= 0 or n < MIN_RATE * duration - 1:
@@ -160,7 +163,7 @@ def probe(path: str | Path) -> VideoInfo:
         if shown is None:
             raise VideoError("none of its frames decodes; it is damaged")
     if shown.pts is not None:  # a stream that was cut out of another begins with frames that need earlier ones
-        n, duration = sum(start >= shown.pts * base for start in starts), float(max(ends) - shown.pts * base)
+        n, duration = sum(start >= shown.pts for start in starts), float((max(ends) - shown.pts) * base)
     return VideoInfo(n, duration, n / duration)
 
 
@@ -220,6 +223,37 @@ def read_frames(
         yield np.stack(pictures)
 
 
+def frame_at(path: str | Path, seconds: float, duration: float) -> av.VideoFrame:
+    """Decode the frame that is on show at a time.
+
+    Parameters
+    ----------
+    path : path
+        A video file.
+    seconds : float
+        From the first frame that decodes; past the end the last frame counts.
+    duration : float
+        Of the video, as :func:`probe` found it. Where the file says otherwise, its time stamps begin anew somewhere:
+        it is read from the front.
+
+    Raises
+    ------
+    VideoError
+        The file does not open, or nothing decodes.
+    """
+    with _open(path) as (container, stream):
+        frame = next(_decode(container, stream), None)
+        if frame is None:
+            raise VideoError("none of its frames decodes; it is damaged")
+        start = (frame.pts or 0) * _base(stream)
+        if container.duration and abs(container.duration / av.time_base - duration) < BACK:
+            container.seek(int((seconds + start) * av.time_base))
+        for frame in _decode(container, stream):
+            if frame.pts is None or frame.pts * _base(stream) - start >= seconds:
+                break
+        return frame
+
+
 def _resampled(path: str | Path, fps: Fraction, short_side: int, n_frames: int, pixels: str) -> Iterator[np.ndarray]:
     resize = VideoReformatter()  # one for all frames: it keeps its tables
     size: tuple[int, int] | None = None
@@ -233,13 +267,12 @@ def _resampled(path: str | Path, fps: Fraction, short_side: int, n_frames: int, 
         return np.rot90(small.to_ndarray(), frame.rotation // 90)
 
     with _open(path) as (container, stream):
-        base, step = stream.time_base or Fraction(1), 1 / _rate(stream)
-        clock = _Clock(step)
+        base, step = _base(stream), 1 / _rate(stream)
         shown: av.VideoFrame | None = None  # on show from slot `done` on
         first = time = Fraction(0)
         done = decoded = 0
         for frame in _decode(container, stream):
-            time = time + step if frame.pts is None else frame.pts * base + clock.shift(frame.pts * base)
+            time = time + step if frame.pts is None else frame.pts * base
             decoded += 1
             if shown is None:
                 first = time

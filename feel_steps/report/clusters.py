@@ -25,7 +25,7 @@ def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     found = describe(run, names)
     moments = [moment for card in found for moment in card["moments"] if moment["path"]]
     for moment in track(moments, "decoding typical moments", "picture") if moments else ():
-        moment["picture"] = thumbnail(moment["path"], moment["time"])
+        moment["picture"] = thumbnail(moment["path"], moment["time"], run.videos["duration"][moment["row"]])
     return found
 
 

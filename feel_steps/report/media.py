@@ -11,36 +11,23 @@ import av
 import cv2
 import numpy as np
 
+from feel_steps.features.video import VideoError, frame_at
+
 WIDTH, QUALITY = 208, 72
 
 
-def thumbnail(path: str, seconds: float) -> str | None:
+def thumbnail(path: str, seconds: float, duration: float) -> str | None:
     """Picture of a video at a time, as a JPEG data URI; None where the file cannot give it.
 
-    Parameters
-    ----------
-    path : str
-        A video file.
-    seconds : float
-        From the video's start; past its end the last frame counts.
+    Parameters are those of :func:`feel_steps.features.video.frame_at`.
     """
     try:
-        with av.open(f"file:{path}") as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            start = (stream.start_time or 0) * float(stream.time_base or 0)
-            container.seek(int((seconds + start) * av.time_base))
-            frame = None
-            for frame in container.decode(stream):
-                if frame.time is None or frame.time - start >= seconds:
-                    break
-            if frame is None:
-                return None
-            height = max(1, round(WIDTH * frame.height / frame.width))
-            image = frame.reformat(WIDTH, height, format="bgr24").to_ndarray()
-            image = np.rot90(image, round(frame.rotation / 90) % 4)
-    except (OSError, IndexError, av.FFmpegError):
+        frame = frame_at(path, seconds, duration)
+    except (VideoError, av.FFmpegError):
         return None  # moved or unreadable since: the page says so where the player would be
+    height = max(1, round(WIDTH * frame.height / frame.width))
+    image = frame.reformat(WIDTH, height, format="bgr24").to_ndarray()
+    image = np.rot90(image, round(frame.rotation / 90) % 4)
     _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
 

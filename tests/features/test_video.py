@@ -9,7 +9,7 @@ from av.stream import Disposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feel_steps.features.video import VideoError, probe, read_frames
+from feel_steps.features.video import VideoError, frame_at, probe, read_frames
 from tests.clips import grey_frames, scene, write_sound, write_video
 
 REAL = Path(__file__).parents[3] / "shared/data/videos"
@@ -188,17 +188,47 @@ def test_joined_files_go_on_where_the_first_one_ends(tmp_path, codec):
 
 
 @pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
-def test_a_recording_that_begins_in_mid_stream_starts_at_its_first_whole_frame(tmp_path, codec):
-    """As television is recorded: what needs earlier frames is no damage, and shifts no time."""
-    frames = scene(100, height=120, width=160)
-    path = write_video(tmp_path / "a.ts", frames, codec=codec, gop=40)
+def test_a_recording_may_begin_in_mid_stream(tmp_path, codec):
+    """As television is recorded: what needs earlier frames is no damage, and shifts no time; alone or after another."""
+    path = write_video(tmp_path / "a.ts", scene(100, height=120, width=160), codec=codec, gop=40)
     whole = path.read_bytes()
-    start = len(whole) // 4 // 188 * 188
-    path.write_bytes(whole[start:])
-    info = probe(path)
-    pictures = sum(len(chunk) for chunk in read_frames(path, fps=25, short_side=32, n_frames=info.n_frames))
-    assert 20 <= info.n_frames <= 60 and abs(info.n_frames - pictures) <= 1
-    assert info.duration * 25 == pytest.approx(pictures, abs=1)
+    late = whole[len(whole) // 4 // 188 * 188 :]
+    for parts, least, most in [([late], 20, 60), ([whole, late], 120, 200), ([late, late, late], 100, 300)]:
+        path.write_bytes(b"".join(parts))
+        info = probe(path)
+        pictures = sum(len(chunk) for chunk in read_frames(path, fps=25, short_side=32, n_frames=info.n_frames))
+        assert least <= info.n_frames <= most
+        assert info.duration * 25 == pytest.approx(pictures, abs=1)
+
+
+@pytest.mark.parametrize("fps", [1, 2])
+def test_reordered_frames_of_a_slow_video_are_no_restart(tmp_path, fps):
+    """Time lapse: a frame that comes three places early comes seconds early."""
+    path = write_video(tmp_path / "a.avi", scene(40), fps=fps, codec="libx264", b_frames=3)
+    pictures = sum(len(chunk) for chunk in read_frames(path, fps=5, short_side=32))
+    assert probe(path).duration * 5 == 40 / fps * 5 == pytest.approx(pictures, abs=5 / fps)
+
+
+def test_a_live_recording_promises_no_length(tmp_path):
+    """Its clock was running when it began; the header, without a length, makes FFmpeg guess one from the last time."""
+    options = {"flvflags": "no_duration_filesize"}
+    path = write_video(tmp_path / "a.flv", scene(50), codec="flv1", options=options, first=1500)
+    assert probe(path).duration == pytest.approx(2, abs=0.05)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.5])
+def test_a_moment_is_the_one_that_the_features_saw(tmp_path, seconds):
+    """Else the page shows pictures of another action, here of the other part of a joined file."""
+    dark = write_video(
+        tmp_path / "a.ts", [np.full((64, 96, 3), 60 + i, np.uint8) for i in range(40)], codec="mpeg2video"
+    )
+    light = write_video(
+        tmp_path / "b.ts", [np.full((64, 96, 3), 180 + i, np.uint8) for i in range(40)], codec="mpeg2video"
+    )
+    (tmp_path / "c.ts").write_bytes(dark.read_bytes() + light.read_bytes())
+    frame = frame_at(tmp_path / "c.ts", seconds, probe(tmp_path / "c.ts").duration)
+    seen = np.concatenate(list(read_frames(tmp_path / "c.ts", fps=25, short_side=64)))[round(seconds * 25)]
+    assert frame.to_ndarray(format="rgb24").mean() == pytest.approx(seen.mean(), abs=3)
 
 
 def test_a_name_is_never_a_protocol(tmp_path, monkeypatch):
