@@ -71,7 +71,7 @@ def main() -> None:
             for file in out.glob("*"):
                 file.unlink()
             pid = start(folder, out)
-            time.sleep(instants.uniform(0, span))
+            time.sleep(instants.uniform(0.4 * span, span))  # the first part of it is start-up
             os.kill(pid, signal.SIGKILL)
             killed = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
         finish(start(folder, out))

@@ -152,23 +152,28 @@ def test_altered_weights_are_refused(tmp_path):
 # ---------------------------------------------------------------------------------------------------- source
 
 
+COMMANDS = ["demo", "import", "extract", "pool", "refine", "select", "train", "attend", "localize", "evaluate"]
+COMMANDS += ["gather", "report", "label-classes"]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> dict[str, str]:
+    """Digests of the commands as they are."""
+    return {command: source.digest(command) for command in COMMANDS}
+
+
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path, monkeypatch, shipped):
     """A copy of the package to edit."""
     place = shutil.copytree(source.PACKAGE, tmp_path / "feel_steps", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(source, "PACKAGE", place)
 
     def changed(file: str, edit=lambda text: text + "\n# edited\n") -> set[str]:
         """Commands whose source an edit to a file changes."""
-        commands = ["demo", "import", "extract", "pool", "refine", "select", "train", "attend", "localize", "evaluate"]
-        commands += ["gather", "report", "label-classes"]
-        digests = []
-        for _ in range(2):
-            source.digest.cache_clear()
-            source._imported_by.cache_clear()
-            digests.append({command: source.digest(command) for command in commands})
-            (place / file).write_text(edit((place / file).read_text()))
-        return {command for command in commands if digests[0][command] != digests[1][command]}
+        (place / file).write_text(edit((place / file).read_text()))
+        source.digest.cache_clear()
+        source._imported_by.cache_clear()
+        return {command for command in COMMANDS if source.digest(command) != shipped[command]}
 
     yield changed
     source.digest.cache_clear()

@@ -20,6 +20,7 @@ import psutil  # Snakemake needs it, so it is there
 
 from tests.workflow.conftest import Workspace
 
+TIMES = int(os.environ.get("FEEL_FAULTS", "1"))  # so many times the seeds; docs/reliability.md counts one
 PATIENCE = 300.0  # seconds after which something that has to happen counts as never
 LIFE = 2.5  # seconds of CPU time within which a job is hit; most need one to three
 
@@ -303,6 +304,24 @@ def move_time(file: Path, rng: random.Random) -> str:
     os.utime(file, (time_, time_))
     assert abs(file.stat().st_mtime - time_) < 1
     return f"{file.name}: time moved by {shift:.0f} s"
+
+
+def swap(file: Path, rng: random.Random) -> str:
+    """Two iterations' files of one name in each other's place: each is whole, and only where it lies is wrong."""
+    iteration = rng.choice([place for place in sorted(file.parents[1].iterdir()) if place != file.parent])
+    contents = file.read_bytes(), (iteration / file.name).read_bytes()
+    _silently(file, contents[1])
+    _silently(iteration / file.name, contents[0])
+    return f"{file.name} of {file.parent.name} and {iteration.name} swapped"
+
+
+def leave_half(file: Path, rng: random.Random) -> str:
+    """What a job leaves beside its output that was killed while it wrote."""
+    content = file.read_bytes()
+    size = rng.randrange(len(content))
+    with open(file.with_name(f".{file.name}.killed.tmp"), "xb") as leftover:
+        leftover.write(content[:size])
+    return f"{size} bytes of {file.name} in a temporary file beside it"
 
 
 def set_clock_back(folder: Path, rng: random.Random) -> str:

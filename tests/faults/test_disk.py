@@ -56,11 +56,11 @@ class Disk:
         return "disk read-only"
 
 
-FULL = {"the disk full": (Disk.fill, 3)}
-READ_ONLY = {"the disk read-only": (Disk.protect, 3)}
+FULL = {"the disk full": (Disk.fill, 2)}
+READ_ONLY = {"the disk read-only": (Disk.protect, 2)}
 # what lies on the disk, by seed: the results, or all that is written, Snakemake's records too, which it keeps open
-PLACES = ["results", ""]
-PLAN = {0: FULL | READ_ONLY, 1: FULL}
+PLACES = ["results", ""] * disturb.TIMES
+PLAN = dict(enumerate([FULL | READ_ONLY, FULL] * disturb.TIMES))
 
 
 @pytest.fixture
@@ -81,6 +81,7 @@ def disk(campaign, seed, tmp_path) -> Iterator[Disk]:
 
 @pytest.mark.parametrize("seed", PLAN)
 def test_a_run_goes_on_when_the_disk_is_writable_again(campaign, disk, seed):
+    """No file may be half written, nor a record of Snakemake's, when the space ends."""
     lost = ["feel/seed-0/iter-2"]
     campaign.forget(*lost)
     for kind in campaign.shuffle(PLAN[seed]):

@@ -95,12 +95,12 @@ def test_a_failed_job_says_why_and_where_its_log_lies(story):
     assert lines[3].startswith("    slurmstepd") and "CANCELLED" in lines[3]
 
 
-def test_cancelled_killed_and_restarted_the_run_ends_in_the_bytes_of_a_local_one(story, data, tmp_path):
-    local = Workspace(tmp_path)
-    (tmp_path / "data").symlink_to(data)
-    local.configure(seeds=list(SEEDS))
-    local.snakemake(timeout=2 * DEADLINE)
-    assert story.workspace.digests() == local.digests()
+def test_cancelled_killed_and_restarted_the_run_ends_in_the_bytes_of_a_local_one(story, finished):
+    """Else where a run is computed, or what befalls it, decides on its results. The local one has the first seed."""
+    here, there = Workspace(finished).digests(), story.workspace.digests()
+    assert {name.replace("seed-1", "seed-0") for name in there} == set(here)
+    common = set(here) - {"metrics.parquet", "report.html"}  # which tell of all seeds
+    assert {name: there[name] for name in common} == {name: here[name] for name in common}
 
 
 def test_a_gpu_that_the_cluster_does_not_have_is_named_at_once(story, tmp_path):

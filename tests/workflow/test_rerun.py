@@ -34,11 +34,11 @@ def test_deleting_a_table_reruns_what_depends_on_it_and_nothing_else(workspace):
 
 
 def test_deleting_a_feature_part_extracts_that_part_alone(workspace):
-    (workspace.results / "features/part-0001.parquet").unlink()
+    """Else one lost file costs days of extraction; what was made of it stays, since it comes back as it was."""
     before = workspace.digests()
-    output = workspace.snakemake("--quiet", "host")
+    (workspace.results / "features/part-0001.parquet").unlink()
+    output = workspace.snakemake("--quiet", "host", "--", "results/tiny/features/part-0001.parquet")
     assert "part=0001" in output and "part=0000" not in output
-    before["features/part-0001.parquet"] = workspace.digests()["features/part-0001.parquet"]
     assert workspace.digests() == before
     assert workspace.planned() == set()
 
@@ -77,14 +77,3 @@ def test_an_edit_to_a_steps_module_reruns_that_step(workspace, tmp_path):
     with open(copy / "feel_steps/localize.py", "a") as module:
         module.write("\n# edited\n")
     assert workspace.planned(root=copy) == steps(1, "localize_actions") | steps(2, "localize_actions") | END
-
-
-def test_a_killed_job_leaves_no_half_written_table(workspace):
-    """A leftover of a killed job (a temporary file) neither counts as output nor stops the next run."""
-    folder = workspace.results / "feel/seed-0/iter-1"
-    (folder / "refined.parquet").unlink()
-    (folder / ".refined.parquet.abc.tmp").write_bytes(b"PAR1 half")
-    before = workspace.digests()
-    workspace.snakemake()
-    after = workspace.digests()
-    assert after.pop("feel/seed-0/iter-1/refined.parquet") and after == before

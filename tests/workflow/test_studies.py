@@ -6,26 +6,41 @@ import re
 from collections import defaultdict
 
 import numpy as np
-import pytest
 import yaml
 
 from feel_steps import artifacts
 
 from .conftest import JOB, ROOT, Workspace
 
-# What makes each study of studies.yaml tiny; the others' settings are those of the file.
+# What makes each study of studies.yaml tiny; the others' settings are those of the file. Two iterations only where the
+# second one shows what the first cannot: a loop, features that learned, another localizer's vectors clustered.
+WITHOUT_FEEL = {"iterations": 1, "refine": {"method": "none"}, "select": {"speed": "none"}}
 TINY = {
     "ablation": {"grid": {"refine.method": ["none", "cci"]}, "reference": None},
-    "selection": {"grid": {"select.alpha": [0.25], "select.beta": [1, 2]}},
+    "selection": {
+        "base": {"iterations": 1, "select": {"speed": "variable"}},
+        "grid": {"select.alpha": [0.25], "select.beta": [1, 2]},
+    },
     "iterations": {"settings": {"1 iteration": {"x": 1, "iterations": 1}, "2 iterations": {"x": 2}}, "reference": None},
     "clusters": {"settings": {"as configured": {"x": 1}, "twice": {"x": 2, "clusters": "x2"}}},
+    "localizers": {
+        "settings": {
+            "CoLA without FEEL": {**WITHOUT_FEEL, "train": {"localizer": "cola", "settings": {"hidden": "x1"}}},
+            "CoLA with true labels": {
+                "true_labels": True,
+                "train": {"localizer": "cola", "settings": {"hidden": "x1"}},
+            },
+            "AICL with FEEL": {"train": {"localizer": "aicl", "settings": {"hidden": "x1"}}},
+        },
+        "reference": "CoLA without FEEL",
+    },
     "adapter": {
         "settings": {
             "features as they are": {},
             "adapter, its features clustered": {"pool": {"method": "adapted"}, "train": {"settings": {"adapter": 4}}},
         }
     },
-    "two-actions": {"grid": {"select.second": [0, 0.5]}},
+    "two-actions": {"base": {"iterations": 1}, "grid": {"select.second": [0, 0.5]}},
     "cci-k1": {"program": {"name": "k1", "values": [2, 4]}},
     "cci-k2": {"program": {"name": "k2", "values": [1, 2]}},
     "cci-lambda": {"program": {"name": "lambda", "values": [0, 1]}},
@@ -82,6 +97,20 @@ def test_every_study_runs_and_leaves_the_run_as_it_was(workspace):
     logs = workspace.results / "logs"
     assert (logs / "share_work/refine.method-none/seed-0/iter-1/clusters.parquet.log").is_file()
     assert not (logs / "refine.method-none/seed-0/iter-1/cluster_videos.log").exists()
+    # the second iteration clusters what the first one's adapter made of the features
+    adapted = workspace.results / "pool.method-adapted+train.settings.adapter-4/seed-0"
+    embeddings = artifacts.read(adapted / "iter-1/embeddings.parquet", "embeddings")
+    pooled = artifacts.read(adapted / "iter-2/pooled.parquet", "pooled")
+    place = {video_id: row for row, video_id in enumerate(embeddings["video_id"])}
+    rows = [place[video_id] for video_id in pooled["video_id"]]
+    assert pooled["feature"].tolist() == embeddings["adapted"][rows].tolist()
+    # a second label for half of the selected videos, which are the same
+    one, two = (
+        artifacts.read(workspace.results / f"iterations-1{second}/seed-0/iter-1/selected.parquet", "selected")
+        for second in ("", "+select.second-0.5")
+    )
+    assert two["video_id"].tolist() == one["video_id"].tolist() and "second" not in one
+    assert (two["second"] >= 0).sum() == round(len(two["second"]) / 2 + 0.01)
     # the bound learns from true labels
     bound = artifacts.read(workspace.results / "true-labels/seed-0/iter-1/refined.parquet", "refined")
     assert bound["cluster"].tolist() == [int(video_id[-2:]) % 3 for video_id in bound["video_id"]]
@@ -92,10 +121,10 @@ def test_every_study_runs_and_leaves_the_run_as_it_was(workspace):
     assert jobs == {f"{step} 2" for step in LATER} | {"gather_study", "write_studies", "studies"}
 
 
-@pytest.mark.parametrize("target", ["studies", "results/tiny/studies/clusters.parquet"])
-def test_one_study_alone_runs_what_it_needs(workspace, target):
+def test_one_study_alone_runs_what_it_needs(workspace):
+    """Else a question about one setting costs the days of all studies."""
     make_tiny(workspace)
-    output = workspace.snakemake("--dry-run", "--quiet", "host", "--config", "studies=[clusters]", "--", target)
+    output = workspace.snakemake("--dry-run", "--quiet", "host", "--config", "studies=[clusters]", "--", "studies")
     variants = set(re.findall(r"variant=([^,\s]+)", output))
     assert variants == {"clusters-6"}
 
