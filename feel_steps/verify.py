@@ -174,7 +174,7 @@ def _check_places(whole: dict[Path, dict[str, str]]) -> Iterator[Finding]:
             wrong[file] = place
     right = {file.parent for file in whole if file not in wrong}
     for file, place in wrong.items():
-        if file.parent in right:
+        if file.parent in right or Path(place).parent == file.parent:  # two of one folder, both in the other's place
             yield Finding(file, "altered", f"in its place lies {place}", AGAIN, deletes=True)
         else:
             yield Finding(file, "foreign", f"written as {place}", "move the folder elsewhere, or back")

@@ -70,13 +70,20 @@ def test_a_value_edited_with_another_program_is_found(run):
         artifacts.read(path, "clusters")
 
 
-def test_swapped_files_are_found(run):
+@pytest.mark.parametrize(
+    "files",
+    [
+        [f"{place}/refined.parquet" for place in ITERATIONS],
+        ["features/part-0000.parquet", "features/part-0001.parquet"],
+    ],
+)
+def test_swapped_files_are_found(run, files):
     """Each is whole, and so are its inputs; but it is not of this place."""
-    names = [run / place / "refined.parquet" for place in ITERATIONS]
+    names = [run / file for file in files]
     names[0].rename(run / "aside")
     names[1].rename(names[0])
     (run / "aside").rename(names[1])
-    assert states(run) == {f"{place}/refined.parquet": "altered" for place in ITERATIONS}
+    assert states(run) == dict.fromkeys(files, "altered")
 
 
 def test_a_table_that_variants_share_is_in_its_place_in_each(run):
