@@ -162,7 +162,8 @@ def probe(path: str | Path) -> VideoInfo:
         shown = next(_decode(container, stream), None)
         if shown is None:
             raise VideoError("none of its frames decodes; it is damaged")
-    if shown.pts is not None:  # a stream that was cut out of another begins with frames that need earlier ones
+    if shown.pts is not None and any(start >= shown.pts for start in starts):
+        # a stream that was cut out of another begins with frames that need earlier ones
         n, duration = sum(start >= shown.pts for start in starts), float((max(ends) - shown.pts) * base)
     return VideoInfo(n, duration, n / duration)
 
