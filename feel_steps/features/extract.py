@@ -203,14 +203,14 @@ def _extract(
         place = kept.place(video.path) if kept and video.path else None
     except OSError as error:
         raise VideoError(f"cannot be read ({error.strerror})") from None
-    features = kept.get(place) if kept and place else None
-    if features is not None:
-        _check(features, video, fps, window, stride)
+    known = kept.get(place) if kept and place else None
+    if known is None:
+        features = engine.extract(video, advance)
+    else:
+        features = known
         advance(round(video.duration * fps))
-        return features
-    features = engine.extract(video, advance)
     _check(features, video, fps, window, stride)
-    if kept and place:
+    if known is None and kept and place:
         kept.put(place, features)
     return features
 

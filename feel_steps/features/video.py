@@ -23,7 +23,7 @@ MIN_DECODED = 0.5  # share of a video's frames; interlaced video may have two pa
 MIN_RATE = 0.1  # frames/s; below it, the time stamps are damaged
 # time stamps that go back by more seconds and more frames than these have begun anew; H.264 reorders up to 16 frames
 BACK, REORDERED = 1.0, 17
-# besides Matroska, those whose header says how many seconds there are
+# formats whose header may say how many seconds there are
 TIMED = {"matroska", "webm", "flv", "mxf", "rm"}
 
 
@@ -148,7 +148,7 @@ def probe(path: str | Path) -> VideoInfo:
         if not starts:
             raise VideoError("no video frame in it; it is cut short or was never finished")
         n, duration = len(starts), float((max(ends) - min(starts)) * base)
-        # what the header says: the frames of an MP4 or AVI, the seconds of a Matroska file
+        # what the header says: the frames of an MP4 or AVI, the seconds of others
         if stream.frames > n and stream.duration and duration < (stream.duration - 1.5 * step) * base:
             raise VideoError(f"cut short: {n} of the {stream.frames} frames that its header promises")
         if not stream.frames and TIMED & set(container.format.name.split(",")) and container.duration:
@@ -162,9 +162,9 @@ def probe(path: str | Path) -> VideoInfo:
         shown = next(_decode(container, stream), None)
         if shown is None:
             raise VideoError("none of its frames decodes; it is damaged")
-    if shown.pts is not None and any(start >= shown.pts for start in starts):
+    if shown.pts is not None and (later := sum(start >= shown.pts for start in starts)):
         # a stream that was cut out of another begins with frames that need earlier ones
-        n, duration = sum(start >= shown.pts for start in starts), float((max(ends) - shown.pts) * base)
+        n, duration = later, float((max(ends) - shown.pts) * base)
     return VideoInfo(n, duration, n / duration)
 
 
