@@ -29,12 +29,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from feel_steps.dataset.layouts import NOT_VIDEO
+from feel_steps.dataset.folder import NOT_VIDEO
+from feel_steps.dataset.video_file import probe, read_frames
 from feel_steps.dataset.videos import Video
-from feel_steps.devices import describe
 from feel_steps.features.descriptors import Descriptors
 from feel_steps.features.i3d import CHANNELS, I3D, InceptionI3d
-from feel_steps.features.video import probe, read_frames
+from feel_steps.runtime.devices import describe
 
 Times = tuple[float, float]  # wall, cpu seconds
 CORES = len(os.sched_getaffinity(0))

@@ -17,7 +17,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from feel_steps.dataset.layouts import SPLITS, STREAMS, cola_path, common_length
+from feel_steps.dataset.cola import STREAMS, cola_path, common_length
+from feel_steps.dataset.videos import SPLITS
 
 Group = tuple[str, ...]  # names of the videos that are joined, or one that stays alone
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from feel_steps.detection_map import TIOU, mean_average_precision
+from feel_steps.evaluation.detection_map import TIOU, mean_average_precision
 
 
 def make(predictions, seed=0, videos=210, classes=20, segments=3300):

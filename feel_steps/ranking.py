@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from feel_steps.progress import Progress
+from feel_steps.runtime.progress import Progress
 
 SLACK = 8  # candidates of the float32 product beyond those wanted; fewer and more points are ranked twice
 TILE = {"cpu": (512, 8192), "device": (2048, 32768)}  # points by points of one matrix product

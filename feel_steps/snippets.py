@@ -8,9 +8,9 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from feel_steps import artifacts
-from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
+from feel_steps.tables import tables
+from feel_steps.tables.kinds import Columns
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def load_snippets(videos: Columns, folder: str | Path, split: str | None = None)
     filled = np.zeros_like(lengths)
     for part in sorted(set(parts)):
         path = part_path(folder, part)
-        for table in artifacts.stream(path, "features"):
+        for table in tables.stream(path, "features"):
             vectors = table["feature"]
             if features is None:
                 features = np.empty((offsets[-1], vectors.shape[1]), np.float32)

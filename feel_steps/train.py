@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from feel_steps import devices, source
-from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
 from feel_steps.localizers import weights
 from feel_steps.localizers.base import Localizer
-from feel_steps.progress import Progress
+from feel_steps.runtime import devices
+from feel_steps.runtime.progress import Progress
 from feel_steps.snippets import Snippets
+from feel_steps.tables import source
+from feel_steps.tables.kinds import Columns
 
 LOG_STEPS = 10  # steps to a row of the training table
 CHECKPOINT_SECONDS = 180.0
@@ -252,31 +253,48 @@ class Checkpoint:
         return log
 
 
-def to_targets(labels: np.ndarray, clusters: int, second: np.ndarray | None = None) -> np.ndarray:
-    """Labels as {0, 1} float32 [n, K], from cluster ids [n] and second ones; checked.
+def to_targets(rows: np.ndarray, labels: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gather the labels of each video, checked.
+
+    Parameters
+    ----------
+    rows, labels : int [n]
+        A video and one of its clusters; a video with several clusters has several entries.
+    clusters : int
+        K.
+
+    Returns
+    -------
+    rows : int64 [m]
+        Each video once, in the order of its first entry.
+    targets : float32 [m, K]
+        1 for each cluster of the video, else 0.
 
     Raises
     ------
     InputError
         No video, a class beyond K, or fewer than two classes.
     """
-    labels = np.asarray(labels)
+    rows, labels = np.asarray(rows, np.int64), np.asarray(labels)
     if not len(labels):
         raise InputError("training: no video is selected; raise select.rate, or check the clusters before it")
-    second = np.full(len(labels), -1) if second is None else np.asarray(second)
-    beyond = np.concatenate([labels[(labels < 0) | (labels >= clusters)], second[second >= clusters]])
+    beyond = labels[(labels < 0) | (labels >= clusters)]
     if len(beyond):
         raise InputError(
             f"training: cluster {beyond[0]} among the selected videos, but there are {clusters} clusters "
             f"(0 to {clusters - 1}); select again with the same number of clusters"
         )
-    targets = (labels[:, None] == np.arange(clusters)) | (second[:, None] == np.arange(clusters))
+    _, first, entry = np.unique(rows, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    video = np.argsort(order)[entry]  # position of each entry's video among the distinct ones
+    targets = np.zeros((len(first), clusters), np.float32)
+    targets[video, labels] = 1
     if targets.any(0).sum() < 2:
         raise InputError(
             "training: all selected videos are of one cluster, so there is nothing to tell apart; "
             "use more clusters or a higher select.rate"
         )
-    return targets.astype(np.float32)
+    return rows[np.sort(first)], targets
 
 
 def train(
@@ -285,7 +303,6 @@ def train(
     labels: np.ndarray,
     *,
     clusters: int,
-    second: np.ndarray | None = None,
     localizer: str = "cola",
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -306,13 +323,11 @@ def train(
     snippets : Snippets
         Features [S, F] of at least the selected videos.
     rows : int [n]
-        Places of the selected videos in ``snippets``.
+        Positions of the selected videos in ``snippets``; a video with several clusters is listed once for each.
     labels : int [n]
         Their clusters.
     clusters : int
         K.
-    second : int [n], optional
-        A second cluster of some videos, -1 for the others; both weigh the same.
     localizer : str
         Name of the network, see :data:`feel_steps.localizers.LOCALIZERS`.
     settings : mapping, optional
@@ -326,7 +341,7 @@ def train(
     precision : {"auto", "float32", "bfloat16"}
         Of the large matrix products; auto is bfloat16 where the hardware has it.
     device, threads
-        See :func:`feel_steps.devices.pick` and :func:`feel_steps.devices.deterministic`.
+        See :func:`feel_steps.runtime.devices.pick` and :func:`feel_steps.runtime.devices.deterministic`.
     checkpoint : path, optional
         A file for the state every three minutes. Where it exists and fits, training goes on from it. The caller
         removes it once the model is written.
@@ -346,7 +361,7 @@ def train(
     """
     where = devices.pick(device)
     dtype = devices.pick_precision(precision, where)
-    rows, targets = np.asarray(rows, np.int64), to_targets(labels, clusters, second)
+    rows, targets = to_targets(rows, labels, clusters)
     for name, value in [("steps", steps), ("batch", batch), ("length", length)]:
         if value < 1:
             raise InputError(f"train.{name}: {value}; expected 1 or more")

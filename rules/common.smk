@@ -13,10 +13,12 @@ sys.path.insert(0, str(ROOT))
 
 from snakemake.utils import update_config
 
-from feel_steps import source
-from feel_steps.config import check, get_base, list_inputs, resolve, retype
+from feel_steps.tables import source
+from feel_steps.config import check, get_base, resolve, retype
+from feel_steps.dataset.checks import check_dataset, list_inputs
 from feel_steps.errors import InputError
-from feel_steps.gpus import count
+from feel_steps.features.checks import check_extractor
+from feel_steps.runtime.gpus import count
 from feel_steps.selection import schedule
 from feel_steps.studies import PROGRAMS, check_study, choose, get_owners, read_studies
 
@@ -26,6 +28,8 @@ update_config(config, retype(given))
 SCHEMA = ROOT / "schemas/config.schema.yaml"
 try:
     check(config, SCHEMA)
+    check_dataset(config, max(resolve(config, variant)["clusters"] for variant in config["variants"]))
+    check_extractor(config)
     STUDIES_FILE = config["studies_file"] or ROOT / "studies.yaml"
     STUDIES = read_studies(STUDIES_FILE, config, SCHEMA.parent)
     CHOSEN = choose(STUDIES, config["studies"], STUDIES_FILE)
@@ -145,10 +149,8 @@ def get_previous(name):
 
 
 def get_selection(wildcards):
-    """The share of each cluster that this iteration trains on, and of these with two labels."""
-    speed = get_settings(wildcards)["select"]
-    second = speed.pop("second")
-    return flags({"rate": schedule(int(wildcards.iteration), **speed), "second": second})
+    """The share of each cluster that this iteration trains on."""
+    return flags({"rate": schedule(int(wildcards.iteration), **get_settings(wildcards)["select"])})
 
 
 def get_log(rule):
@@ -159,11 +161,6 @@ def get_log(rule):
 def get_benchmark(rule):
     """Snakemake's account of one iteration's job: time, memory, reading and writing."""
     return f"{ITERATION.replace(RUN, BENCHMARKS, 1)}/{rule}.tsv"
-
-
-def get_usage(rule):
-    """Beside it, what the job used of a GPU, if it had one. No output: it holds times, and may not be there."""
-    return get_benchmark(rule).replace(".tsv", ".usage.parquet")
 
 
 def get_attend_options(wildcards):

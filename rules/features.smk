@@ -119,12 +119,11 @@ rule extract_features:
         gpu=GPU * (EXTRACTOR == "i3d"),
     params:
         options=flags(EXTRACTION),
-        usage=f"{BENCHMARKS}/extract_features/part-{{part}}.usage.parquet",
         listing=LISTING,
         source=get_source("extract"),
     shell:
         "python -m feel_steps extract --manifest {input.manifest:q} --part {wildcards.part} --root {input.folder:q}"
-        " {params.options} --usage {params.usage:q} --threads {threads} --out {output.features:q} 2>&1 | tee {log:q}"
+        " {params.options} --threads {threads} --out {output.features:q} 2>&1 | tee {log:q}"
 
 
 rule index_videos:

@@ -119,13 +119,12 @@ rule train_localizer:
         clusters=lambda wildcards: get_settings(wildcards)["clusters"],
         features=get_folder("parts"),
         device=config["device"],
-        usage=get_usage("train_localizer"),
         options=get_options("train"),
         source=get_source("train"),
     shell:
         "python -m feel_steps train --videos {input.videos:q} --features {params.features:q} --selected {input.selected:q}"
         " --clusters {params.clusters} --seed {wildcards.seed} {params.options} --device {params.device:q}"
-        " --usage {params.usage:q} --threads {threads} --out {output.model:q} --out-training {output.training:q} 2>&1 | tee {log:q}"
+        " --threads {threads} --out {output.model:q} --out-training {output.training:q} 2>&1 | tee {log:q}"
 
 
 rule attend_videos:
@@ -150,12 +149,11 @@ rule attend_videos:
     params:
         features=get_folder("parts"),
         device=config["device"],
-        usage=get_usage("attend_videos"),
         options=get_attend_options,
         source=get_source("attend"),
     shell:
         "python -m feel_steps attend --videos {input.videos:q} --features {params.features:q} --model {input.model:q}"
-        " {params.options} --device {params.device:q} --usage {params.usage:q} --threads {threads}"
+        " {params.options} --device {params.device:q} --threads {threads}"
         " --out {output.attention:q} --out-embeddings {output.embeddings:q} 2>&1 | tee {log:q}"
 
 

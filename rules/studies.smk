@@ -35,6 +35,7 @@ rule label_classes:
         annotations=f"{RUN}/annotations.parquet",
     output:
         refined=f"{ITERATION}/refined.parquet",
+        selected=f"{ITERATION}/selected.parquet",
     log:
         get_log("label_classes"),
     wildcard_constraints:
@@ -48,13 +49,13 @@ rule label_classes:
         source=get_source("label-classes"),
     shell:
         "python -m feel_steps label-classes --pooled {input.pooled:q} --annotations {input.annotations:q}"
-        " --clusters {params.clusters} --out {output.refined:q} 2>&1 | tee {log:q}"
+        " --clusters {params.clusters} --out {output.refined:q} --out-selected {output.selected:q} 2>&1 | tee {log:q}"
 
 
 ruleorder: share_work > label_classes > refine_clusters
 ruleorder: share_work > pool_features
 ruleorder: share_work > cluster_videos
-ruleorder: share_work > select_instances
+ruleorder: share_work > label_classes > select_instances
 ruleorder: share_work > train_localizer
 ruleorder: share_work > attend_videos
 ruleorder: share_work > localize_actions

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pandas  # noqa: F401  pyarrow imports it at the first read
 
-from feel_steps import cli, snippets, train  # noqa: F401  all that the children would import
+from feel_steps import snippets, train  # noqa: F401  all that the children would import
+from feel_steps.cli import localizer
 from feel_steps.localizers import cola, weights  # noqa: F401
 
 STEPS = 24
@@ -32,7 +33,7 @@ def start(folder: Path, out: Path) -> int:
     try:
         with open(out / "log", "a") as log:
             os.dup2(log.fileno(), 2)
-        cli.train(
+        localizer.train(
             videos=folder / "videos.parquet",
             features=folder / "features",
             selected=folder / "selected.parquet",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feel_steps import artifacts
+from feel_steps.tables import tables
 
 ACTIONS = ["jumping jack", "punch", "squat", "throw", "wave", "kick", "bow", "clap"]
 # ids a page must survive: markup, quotes, an entity, characters with a meaning in URLs, other scripts
@@ -64,14 +64,14 @@ def build(folder: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
         paths[index] = str(path)
     base = {"video_id": ids, "split": split, "path": paths, "fps": np.full(N, FPS), "duration": durations}
     base["n_frames"] = np.round(durations * FPS)
-    artifacts.write(run / "manifest.parquet", "manifest", base | {"part": np.zeros(N)})
+    tables.write(run / "manifest.parquet", "manifest", base | {"part": np.zeros(N)})
     spacing = {"snippet_stride": np.full(N, STRIDE), "snippet_window": np.full(N, WINDOW)}
-    artifacts.write(
+    tables.write(
         run / "videos.parquet", "videos", base | spacing | {"n_snippets": lengths, "part": ["part-0000.parquet"] * N}
     )
     gone = ["broken.mp4"] if shape.skipped else []
     reasons = ["no video stream (<b>truncated</b> file?)"] * len(gone)
-    artifacts.write(run / "skipped.parquet", "skipped", {"video_id": gone, "path": gone, "reason": reasons})
+    tables.write(run / "skipped.parquet", "skipped", {"video_id": gone, "path": gone, "reason": reasons})
 
     truth = rng.integers(0, K, N)
     segments = [_segments(rng, duration) for duration in durations]
@@ -82,7 +82,7 @@ def build(folder: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
         "t_start": [a for _, a, _ in rows],
         "t_end": [b for _, _, b in rows],
     }
-    artifacts.write(run / "annotations.parquet", "annotations", annotations)
+    tables.write(run / "annotations.parquet", "annotations", annotations)
 
     values: list[tuple[str, int, int, str, str, float]] = []
     for v, variant in enumerate(shape.variants):
@@ -94,7 +94,7 @@ def build(folder: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
                 _iteration(place, rng, shape, ids, lengths, truth, segments, iteration, min(1.0, max(0.1, skill)))
     columns = zip(*values, strict=True)
     names = ("variant", "seed", "iteration", "stage", "metric", "value")
-    artifacts.write(run / "metrics.parquet", "metrics", {n: list(c) for n, c in zip(names, columns, strict=True)})
+    tables.write(run / "metrics.parquet", "metrics", {n: list(c) for n, c in zip(names, columns, strict=True)})
     return run
 
 
@@ -139,13 +139,13 @@ def _iteration(
     wrong = rng.random(train) > skill
     cluster = np.where(wrong, rng.integers(0, K, train), truth[:train]).astype(np.int32)
     distance = np.clip(0.25 + 0.4 * wrong + 0.1 * rng.standard_normal(train), 0.02, 0.98)
-    artifacts.write(place / "pooled.parquet", "pooled", {"video_id": ids[:train], "feature": pooled})
-    artifacts.write(
+    tables.write(place / "pooled.parquet", "pooled", {"video_id": ids[:train], "feature": pooled})
+    tables.write(
         place / "clusters.parquet", "clusters", {"video_id": ids[:train], "cluster": cluster, "distance": distance * 9}
     )
     refined = {"video_id": ids[:train], "cluster": cluster, "distance": distance, "jaccard": distance}
     refined |= {"euclidean": distance, "margin": 1 - distance}
-    artifacts.write(place / "refined.parquet", "refined", refined)
+    tables.write(place / "refined.parquet", "refined", refined)
     chosen, ranks = [], []
     for c in range(K):
         members = np.flatnonzero(cluster == c)
@@ -154,20 +154,18 @@ def _iteration(
         chosen += order[:quota].tolist()
         ranks += list(range(quota))
     selected = {"video_id": [ids[i] for i in chosen], "cluster": cluster[chosen], "distance": distance[chosen]}
-    artifacts.write(place / "selected.parquet", "selected", selected | {"rank": ranks})
+    tables.write(place / "selected.parquet", "selected", selected | {"rank": ranks})
 
     steps = np.arange(1, 301)
     loss = 0.2 + 0.9 * np.exp(-steps / 60) * (1.1 - 0.1 * iteration) + 0.02 * rng.standard_normal(300)
     training = {"step": steps, "loss": loss, "learning_rate": np.full(300, 1e-4)}
-    artifacts.write(place / "training.parquet", "training", training)
+    tables.write(place / "training.parquet", "training", training)
 
     predicted = np.concatenate([cluster, truth[train:]])
     _attention(place, rng, ids, lengths, predicted, segments, K)
     mapped = np.arange(K if shape.annotations else 0)
     mapping = {"protocol": ["published"] * len(mapped), "cluster": mapped, "weight": np.ones(len(mapped))}
-    artifacts.write(
-        place / "mapping.parquet", "mapping", mapping | {"label": [ACTIONS[c % len(ACTIONS)] for c in mapped]}
-    )
+    tables.write(place / "mapping.parquet", "mapping", mapping | {"label": [ACTIONS[c % len(ACTIONS)] for c in mapped]})
 
 
 def _attention(
@@ -193,9 +191,9 @@ def _attention(
     activation[np.arange(len(row)), predicted[video]] += level
     attention = {"video_id": [ids[i] for i in video], "snippet": row, "t_start": start, "t_end": end}
     attention |= {"actionness": activation.sum(1), "activation": activation}
-    artifacts.write(place / "attention.parquet", "attention", attention)
+    tables.write(place / "attention.parquet", "attention", attention)
     score = np.full((N, K), 0.1 / K) + 0.9 * np.eye(K)[predicted]
-    artifacts.write(
+    tables.write(
         place / "embeddings.parquet",
         "embeddings",
         {"video_id": ids, "feature": rng.standard_normal((N, 8)), "score": score},
@@ -209,6 +207,4 @@ def _attention(
         found.append((ids[i], (predicted[i] + 1) % K, rng.uniform(0.05, 0.2), *segments[i][0]))
     names = ("video_id", "cluster", "score", "t_start", "t_end")
     columns = zip(*found, strict=True)
-    artifacts.write(
-        place / "detections.parquet", "detections", {n: list(c) for n, c in zip(names, columns, strict=True)}
-    )
+    tables.write(place / "detections.parquet", "detections", {n: list(c) for n, c in zip(names, columns, strict=True)})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from feel_steps import provenance
 from feel_steps.errors import InputError
+from feel_steps.tables import provenance
 
 LINKS = ("inside", "anywhere")
+AT_MOST = 10  # names listed in a message
 
 
 def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int, int]]:
@@ -124,3 +127,23 @@ def read_json(path: str | Path) -> Any:
         ) from None
     except ValueError as error:  # a number of more digits than Python takes
         raise InputError(f"{path}: not valid JSON ({error}); correct it") from None
+
+
+def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Read the rows of a CSV that has these columns, each with the number of its line."""
+    reader = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
+    found = reader.fieldnames or []
+    if missing := [name for name in columns if name not in found]:
+        raise InputError(
+            f"{path}: column '{missing[0]}' is missing (there are: {', '.join(found)}); expected {','.join(columns)}"
+        )
+    for row in reader:
+        if None in row or None in row.values():
+            raise InputError(f"{path}, row {reader.line_num}: expected {len(found)} values; quote values with a comma")
+        yield reader.line_num, {name: row[name].strip() for name in columns}
+
+
+def list_names(names: list[str]) -> str:
+    """Names for a message, the first ones where there are many."""
+    tail = f" and {len(names) - AT_MOST} more" if len(names) > AT_MOST else ""
+    return ", ".join(f"'{name}'" for name in names[:AT_MOST]) + tail

@@ -16,8 +16,8 @@ import av
 import cv2
 import numpy as np
 
-from feel_steps import artifacts
 from feel_steps.errors import InputError
+from feel_steps.tables import tables
 
 LIBRARIES = (av, cv2, np)  # another version may decode or measure otherwise
 
@@ -47,14 +47,14 @@ class FeatureCache:
     def get(self, place: Path) -> np.ndarray | None:
         """Features [T, D]; None if there are none there, or not what was once written."""
         try:
-            return artifacts.read(place, "features")["feature"]
+            return tables.read(place, "features")["feature"]
         except (InputError, OSError):  # OSError: deleted at this very moment
             return None
 
     def put(self, place: Path, features: np.ndarray) -> None:
         """Keep features [T, D]."""
         columns = {"video_id": [place.stem] * len(features), "snippet": np.arange(len(features)), "feature": features}
-        artifacts.write(place, "features", columns)
+        tables.write(place, "features", columns)
 
 
 @cache

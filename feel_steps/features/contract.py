@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from feel_steps import artifacts
+from feel_steps.tables import tables
 
 COMMON = ("extractor", "fps", "window", "stride", "dimension")  # what every extractor's features have
 AMOUNTS = ("skipped", "snippets", "seconds")  # what is a part's own
@@ -62,7 +62,7 @@ def read_contract(part: str | Path) -> Contract:
     InputError
         The file is missing, truncated or altered.
     """
-    about = artifacts.read_metadata(part)
+    about = tables.read_metadata(part)
     # where a part comes from, feel.*, is its own too
     made = {key: value for key, value in about.items() if key not in AMOUNTS and not key.startswith("feel.")}
     skipped, seconds = json.loads(about.get("skipped", "{}")), float(about.get("seconds", 0))

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from feel_steps.dataset.video_file import read_frames
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
 from feel_steps.features.flow import FLOWS, flow_between
-from feel_steps.features.video import read_frames
 from feel_steps.features.windows import windows
 
 CELL = 8  # pixels of a picture along a cell's side

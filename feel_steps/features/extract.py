@@ -13,14 +13,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feel_steps import artifacts
-from feel_steps.artifacts import Columns
-from feel_steps.dataset.layouts import STREAMS, cola_path, common_length, open_npy
+from feel_steps.dataset.cola import STREAMS, cola_path, common_length, open_npy
+from feel_steps.dataset.video_file import VideoError
 from feel_steps.dataset.videos import Video, expected_snippets, videos_of
 from feel_steps.errors import InputError, hint
 from feel_steps.features.cache import FeatureCache
-from feel_steps.features.video import VideoError
-from feel_steps.progress import Progress
+from feel_steps.runtime.progress import Progress
+from feel_steps.tables import tables
+from feel_steps.tables.kinds import Columns
 
 # where each extractor's class is; it is imported when it is needed
 EXTRACTORS = {
@@ -44,7 +44,7 @@ class Extractor(Protocol):
 
 
 class Cola:
-    """Features that exist already, in CoLA's folders (see :func:`feel_steps.dataset.layouts.import_cola`)."""
+    """Features that exist already, in CoLA's folders (see :func:`feel_steps.dataset.cola.import_cola`)."""
 
     def __init__(self, *, root: str | Path | None, fps: float, window: int, stride: int) -> None:
         if root is None:
@@ -169,7 +169,7 @@ def extract_part(
     frames = round(sum(video.duration for video in videos) * fps)
     snippets, seconds, timing = 0, 0.0, (fps, window, stride)
     with (
-        artifacts.write_features(out, metadata=metadata) as writer,
+        tables.write_features(out, metadata=metadata) as writer,
         Progress(f"extracting part {part}", frames, "frame") as progress,
     ):
         for video in videos:

@@ -26,13 +26,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from feel_steps.dataset.video_file import read_frames
 from feel_steps.dataset.videos import Video
-from feel_steps.devices import deterministic, out_of_memory, pick
 from feel_steps.errors import InputError
 from feel_steps.features.ahead import ahead
 from feel_steps.features.flow import FLOWS, flow_between
-from feel_steps.features.video import read_frames
 from feel_steps.features.windows import windows
+from feel_steps.runtime.devices import deterministic, out_of_memory, pick
 
 DIMENSION = 1024  # of each stream
 BOUND = 20.0  # pixels per frame; longer flow is cut to this, and this is 1 for the network

@@ -13,11 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from feel_steps import __version__, artifacts, provenance
+from feel_steps import __version__
 from feel_steps.errors import InputError
 from feel_steps.localizers import LOCALIZERS, check_settings, place_of
 from feel_steps.localizers.adapter import Adapted
 from feel_steps.localizers.base import Localizer
+from feel_steps.tables import provenance, tables
 
 
 def build(name: str, features: int, clusters: int, *, adapter: int = 0, **settings: Any) -> Localizer:
@@ -56,7 +57,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     """Write tensors and JSON metadata as safetensors, atomically; the same values give the same bytes."""
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = {**metadata, "provenance": {"feel.version": __version__, **provenance.stamp(path)}}
-    with artifacts.atomic(path) as temporary:
+    with tables.atomic(path) as temporary:
         try:
             # one key: safetensors writes several in no fixed order
             save_file(own, temporary, metadata={"feel": json.dumps(about, sort_keys=True)})

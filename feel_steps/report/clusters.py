@@ -11,9 +11,9 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import PCA
 
-from feel_steps.progress import track
 from feel_steps.report.media import thumbnail
-from feel_steps.report.run import Run, locate
+from feel_steps.runtime.progress import track
+from feel_steps.tables.run import Run, locate
 
 MOMENTS = 4  # thumbnails a cluster
 LABELS = 3  # annotated classes a cluster, the most frequent

@@ -11,7 +11,7 @@ import av
 import cv2
 import numpy as np
 
-from feel_steps.features.video import VideoError, frame_at
+from feel_steps.dataset.video_file import VideoError, frame_at
 
 WIDTH, QUALITY = 208, 72
 
@@ -19,7 +19,7 @@ WIDTH, QUALITY = 208, 72
 def thumbnail(path: str, seconds: float, duration: float) -> str | None:
     """Picture of a video at a time, as a JPEG data URI; None where the file cannot give it.
 
-    Parameters are those of :func:`feel_steps.features.video.frame_at`.
+    Parameters are those of :func:`feel_steps.dataset.video_file.frame_at`.
     """
     try:
         frame = frame_at(path, seconds, duration)

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from feel_steps.report.charts import Series, line_chart, thin
-from feel_steps.report.run import Run
 from feel_steps.report.summary import headline, pick, show
+from feel_steps.tables.run import Run
 
 STAGES = [("k-means", "cluster"), ("refined", "refine"), ("selected", "select")]
 PRECISIONS = [("average", "mAP"), ("at tIoU 0.5", "mAP@0.5"), ("one-to-one", "mAP_hungarian")]

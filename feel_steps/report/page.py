@@ -16,13 +16,14 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from feel_steps import __version__, artifacts, provenance
-from feel_steps.progress import clock
+from feel_steps import __version__
 from feel_steps.report import clusters, numbers, videos
-from feel_steps.report.run import Run, find_run
+from feel_steps.runtime.progress import clock
+from feel_steps.tables import provenance, tables
+from feel_steps.tables.run import Run, find_run
 
 if TYPE_CHECKING:
-    from feel_steps.predict import Prediction
+    from feel_steps.explore.predict import Prediction
 
 LOCALIZERS = {"cola": "CoLA", "aicl": "AICL"}  # as their papers write them
 LIBRARIES = ("numpy", "scikit-learn", "pyarrow", "torch", "opencv-contrib-python-headless", "av")
@@ -123,7 +124,7 @@ def write_page(out: Path, template: str, data: Mapping[str, Any], **values: Any)
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         provenance=provenance.stamp(out) | {"feel.version": __version__},
     )
-    with artifacts.atomic(out) as temporary:
+    with tables.atomic(out) as temporary:
         temporary.write_text(html, encoding="utf-8")
         provenance.seal(temporary)
 

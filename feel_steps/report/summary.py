@@ -6,7 +6,8 @@ import io
 
 import pandas as pd
 
-from feel_steps.artifacts import Columns
+from feel_steps.tables.kinds import Columns
+from feel_steps.tables.run import frame
 
 # what is worth a column: heading, stages that may hold it, metric
 AGREEMENT = [
@@ -21,12 +22,6 @@ UNLABELLED = [  # what can be said without annotations
     ("silhouette", ("refine", "cluster"), "silhouette"),
 ]
 SHARE = ("selected", ("select",), "share")
-
-
-def frame(metrics: Columns) -> pd.DataFrame:
-    """Metrics as a frame, rows that are not a number left out."""
-    table = pd.DataFrame({name: metrics[name] for name in metrics})
-    return table[table["value"].notna()]
 
 
 def headline(table: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str]]:

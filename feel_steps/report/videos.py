@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feel_steps.artifacts import Columns
 from feel_steps.localize import suppress
 from feel_steps.report.media import relative_url
-from feel_steps.report.run import locate
+from feel_steps.tables.kinds import Columns
+from feel_steps.tables.run import locate
 
 CLASSES = 3  # activation curves a video
 DETECTIONS = 30  # listed detections a video, the strongest

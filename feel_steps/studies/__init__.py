@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from feel_steps.config import Config, check, explain, get_base, merge, resolve, switches_localizer
 from feel_steps.errors import InputError, hint
-from feel_steps.places import read_place
 from feel_steps.selection import schedule
+from feel_steps.tables.folders import read_place
 
 
 class Program(NamedTuple):
@@ -233,7 +233,7 @@ def _settings(about: Config, config: Config, validator: Any) -> Iterator[Setting
         if error := best_match(validator.iter_errors(given)):
             raise InputError(f"setting '{label}': {explain(error)}")
         if true_labels:
-            given = merge({"iterations": 1, "select": {"speed": "none", "second": 1}}, given)
+            given = merge({"iterations": 1, "select": {"speed": "none"}}, given)
         overrides, known = merge(config["variants"][base_name] or {}, given), base
         if switches_localizer(base, given):
             overrides["train"]["settings"] = given["train"].get("settings", {})

@@ -17,13 +17,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
-from feel_steps.artifacts import Columns
 from feel_steps.cluster import cluster, keep_clusters
-from feel_steps.evaluate import clustering_scores
+from feel_steps.evaluation.evaluate import clustering_scores
 from feel_steps.jaccard import refine
-from feel_steps.progress import track
+from feel_steps.runtime.progress import track
 from feel_steps.selection import schedule, select
 from feel_steps.studies.measures import NONE, Pooled, Row, judge, to_rows, to_table
+from feel_steps.tables.kinds import Columns
 
 SPEEDS = {"all at once": "none", "constant speed": "constant", "variable speed": "variable"}
 BETA = 2.0  # of the variable speed

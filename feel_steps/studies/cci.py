@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from feel_steps.artifacts import Columns
 from feel_steps.cluster import cluster
 from feel_steps.errors import InputError
-from feel_steps.progress import track
+from feel_steps.runtime.progress import track
 from feel_steps.studies.measures import NONE, Pooled, Row, compare, first_classes, mean, to_rows, to_table
+from feel_steps.tables.kinds import Columns
 
 PARAMETERS = ("k1", "k2", "lambda")
 

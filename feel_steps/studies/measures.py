@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
-from feel_steps.artifacts import Columns
 from feel_steps.cluster import cluster
 from feel_steps.errors import InputError
 from feel_steps.jaccard import refine
 from feel_steps.selection import select
+from feel_steps.tables.kinds import Columns
 
 Pooled = Mapping[tuple[int, int], Columns]  # pooled tables by seed and iteration
 Row = tuple[str, float, float, int, int, str, float]  # setting, x, y, seed, iteration, metric, value

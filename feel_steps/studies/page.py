@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from feel_steps.artifacts import Columns
 from feel_steps.report.charts import Series, heat_map, line_chart
 from feel_steps.report.page import write_page
 from feel_steps.studies.tables import PLACE, WITHOUT_TRUTH, Estimate, counterpart, difference, estimate, last
+from feel_steps.tables.kinds import Columns
 
 Setting = tuple[str, float, float]  # label, x, y: one row of a study's numbers
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from feel_steps.artifacts import Columns
 from feel_steps.errors import InputError
 from feel_steps.report.summary import AGREEMENT, SHARE, UNLABELLED
+from feel_steps.tables.kinds import Columns
 
 # what is kept of a metrics table: name in the study's table, stages that may hold it, metric
 METRICS = [*AGREEMENT, ("mAP one-to-one", ("localize",), "mAP_hungarian"), *UNLABELLED, SHARE]

@@ -8,7 +8,7 @@ from .conftest import Workspace, make_cola_folder
 
 
 def test_a_wrong_config_key_is_named_with_its_remedy_and_nothing_is_touched(workspace):
-    """A typing error must not cost results, nor pass unseen; tests/test_config.py has the other keys."""
+    """A typing error must not cost results, nor pass unseen; tests/unit/test_config.py has the other keys."""
     before = workspace.digests()
     workspace.configure(refine={"kk1": 20})
     output = workspace.snakemake(succeeds=False)
@@ -19,7 +19,7 @@ def test_a_wrong_config_key_is_named_with_its_remedy_and_nothing_is_touched(work
 
 
 def test_damaged_data_is_named_in_one_line(tmp_path):
-    """Else a person looks for it in a traceback. This is extraction's; tests/dataset has what the import refuses."""
+    """Else a person looks for it in a traceback. Extraction refuses this one."""
     workspace = Workspace(tmp_path)
     make_cola_folder(tmp_path / "data")
     damaged = tmp_path / "data/features/train/rgb/train_03.npy"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from feel_steps import artifacts
+from feel_steps.tables import tables
 
 from .conftest import Workspace, make_cola_folder
 
@@ -37,7 +37,7 @@ def test_hostile_names_are_names(tmp_path):
     workspace.configure(iterations=1, dataset=dataset, features={"cache": f"{FOLDER}/cache"})
     workspace.snakemake()
     assert not list(tmp_path.rglob("pwned"))
-    videos = artifacts.read(workspace.results / "videos.parquet", "videos")["video_id"].tolist()
+    videos = tables.read(workspace.results / "videos.parquet", "videos")["video_id"].tolist()
     assert set(IDS) <= set(videos) and len(videos) == 16
     page = (workspace.results / "report.html").read_text()
     assert "<script>alert" not in page and not re.search(r"<img[^>]*onerror", page)

@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import yaml
 
-from feel_steps import artifacts
+from feel_steps.tables import tables
 
 from .conftest import JOB, ROOT, Workspace
 
@@ -82,7 +82,7 @@ def test_every_study_runs_and_leaves_the_run_as_it_was(workspace):
     names = make_tiny(workspace)
     workspace.snakemake("--", "studies", timeout=1800)
     for name in names:
-        table = artifacts.read(workspace.results / f"studies/{name}.parquet", "study")
+        table = tables.read(workspace.results / f"studies/{name}.parquet", "study")
         assert len(table["value"]) and np.isfinite(table["value"]).all(), name
     page = (workspace.results / "studies.html").read_text("utf-8")
     assert all(f'id="{name}"' in page for name in names)
@@ -99,20 +99,20 @@ def test_every_study_runs_and_leaves_the_run_as_it_was(workspace):
     assert not (logs / "refine.method-none/seed-0/iter-1/cluster_videos.log").exists()
     # the second iteration clusters what the first one's adapter made of the features
     adapted = workspace.results / "pool.method-adapted+train.settings.adapter-4/seed-0"
-    embeddings = artifacts.read(adapted / "iter-1/embeddings.parquet", "embeddings")
-    pooled = artifacts.read(adapted / "iter-2/pooled.parquet", "pooled")
+    embeddings = tables.read(adapted / "iter-1/embeddings.parquet", "embeddings")
+    pooled = tables.read(adapted / "iter-2/pooled.parquet", "pooled")
     place = {video_id: row for row, video_id in enumerate(embeddings["video_id"])}
     rows = [place[video_id] for video_id in pooled["video_id"]]
     assert pooled["feature"].tolist() == embeddings["adapted"][rows].tolist()
     # a second label for half of the selected videos, which are the same
     one, two = (
-        artifacts.read(workspace.results / f"iterations-1{second}/seed-0/iter-1/selected.parquet", "selected")
+        tables.read(workspace.results / f"iterations-1{second}/seed-0/iter-1/selected.parquet", "selected")
         for second in ("", "+select.second-0.5")
     )
     assert two["video_id"].tolist() == one["video_id"].tolist() and "second" not in one
     assert (two["second"] >= 0).sum() == round(len(two["second"]) / 2 + 0.01)
     # the bound learns from true labels
-    bound = artifacts.read(workspace.results / "true-labels/seed-0/iter-1/refined.parquet", "refined")
+    bound = tables.read(workspace.results / "true-labels/seed-0/iter-1/refined.parquet", "refined")
     assert bound["cluster"].tolist() == [int(video_id[-2:]) % 3 for video_id in bound["video_id"]]
 
     # a deleted table of a variant is made again, and nothing else but what depends on it

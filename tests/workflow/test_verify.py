@@ -1,4 +1,4 @@
-"""What verify says of a run of the real Snakefile; tests/faults/test_damage.py has the documented recovery."""
+"""What verify says of a run of the real Snakefile; tests/system/faults/test_damage.py has the documented recovery."""
 
 from __future__ import annotations
 

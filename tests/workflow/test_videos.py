@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from feel_steps import artifacts
+from feel_steps.tables import tables
 from tests.clips import scene, write_video
 
 from .conftest import Workspace
@@ -48,10 +48,10 @@ def feel_steps(*arguments) -> str:
 
 
 def test_videos_become_a_report_that_says_which_were_left_out(mine):
-    videos = artifacts.read(mine.results / "videos.parquet", "videos")
+    videos = tables.read(mine.results / "videos.parquet", "videos")
     assert videos["video_id"].tolist() == [f"day 1/{index}" for index in range(4)]
     assert videos["split"].tolist() == ["train"] * 3 + ["test"]
-    skipped = artifacts.read(mine.results / "skipped.parquet", "skipped")
+    skipped = tables.read(mine.results / "skipped.parquet", "skipped")
     assert skipped["video_id"].tolist() == ["cut"] and "cut short" in skipped["reason"][0]
     assert "cut short" in (mine.results / "report.html").read_text("utf-8")
 

@@ -1,0 +1,63 @@
+"""The app: commands register themselves here, and ``main`` runs them.
+
+A command reads tables, calls the step's function and writes tables. Steps are imported inside their commands, so that
+``--help`` answers at once and no command loads what it does not need.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import typer
+
+from feel_steps.errors import InputError
+
+
+class Steps(typer.Typer):
+    """An app whose commands record what they are and read, so that artifacts say where they come from."""
+
+    def command(  # type: ignore[override]
+        self, name: str | None = None, **settings: Any
+    ) -> Callable[[Callable], Callable]:
+        """Register a function as a command; called as a function, it records nothing."""
+        register = super().command(name, **settings)
+
+        def record(function: Callable) -> Callable:
+            @wraps(function)
+            def step(**options: Any) -> None:
+                from feel_steps.tables import provenance
+
+                with provenance.recording(name or function.__name__.replace("_", "-"), options):
+                    function(**options)
+
+            register(step)
+            return function
+
+        return record
+
+
+app = Steps(
+    help="Find which actions happen in untrimmed videos, and when, without a label: one command a step.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is said in one line, without a traceback."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated"))  # in good order: no half file stays
+    try:
+        app()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except MemoryError as error:
+        sys.exit(f"error: out of memory ({error or 'no details'}); give the job more and run the same command again")
+    except OSError as error:  # no space, no permission, no such folder
+        sys.exit(f"error: {error.filename or 'file'}: {error.strerror or error}")

@@ -1,0 +1,117 @@
+"""What a person does with a finished run: report, name, predict, export."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from feel_steps.cli.app import app
+from feel_steps.cli.options import Device, Threads, Videos, parse_settings
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Option(help="results folder of the run")],
+    out: Annotated[Path, typer.Option(help="the page, .html")],
+    settings: Annotated[str, typer.Option(help="the run's config as JSON, to show")] = "{}",
+    names: Annotated[Path | None, typer.Option(help="names of clusters; default: clusters.yaml of the run")] = None,
+) -> None:
+    """Write the page that shows what was found.
+
+    Example: feel-steps report --run results/demo --out results/demo/report.html
+    """
+    from feel_steps.explore.names import find_names, read_names
+    from feel_steps.report.page import report as step
+    from feel_steps.tables.run import find_run
+
+    found = find_run(run)
+    place = found.place(found.iterations)
+    called = read_names(names, place) if names else find_names(run, place)
+    step(run, out, config=parse_settings(settings, "--settings"), names=called)
+
+
+@app.command()
+def name(run: Annotated[Path, typer.Argument(help="results folder of the run")]) -> None:
+    """Give the clusters names: shows when and where each is most typical, and asks.
+
+    The names are kept in RUN/clusters.yaml, and appear in the report, in exports and in predictions.
+
+    Example: feel-steps name results/demo
+    """
+    from feel_steps.explore.names import FILE, find_names, write_names
+    from feel_steps.report.clusters import describe
+    from feel_steps.tables.run import find_run
+
+    found, path = find_run(run), run / FILE
+    place = found.place(found.iterations)
+    names = find_names(run, place)
+    typer.echo(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")
+    for cluster in describe(found, {}):
+        c, moments = cluster["id"], cluster["moments"]
+        labels = f"; annotated as {', '.join(cluster['labels'])}" if cluster["labels"] else ""
+        typer.echo(f"\ncluster {c}: {cluster['size']} videos{labels}")
+        for moment in moments:
+            minutes, seconds = divmod(moment["time"], 60)
+            typer.echo(f"  {minutes:.0f}:{seconds:04.1f}  {moment['path'] or moment['video']}")
+        answer = typer.prompt(f"name of cluster {c}", default=names.get(c, ""), show_default=c in names).strip()
+        if answer:
+            names[c] = answer
+            write_names(path, names, place)  # at once, so that an interrupted session keeps its answers
+    typer.echo(f"\nnames: {path}; the next snakemake or feel-steps report writes them into the page")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="results folder of a finished run")],
+    files: Annotated[list[Path], typer.Argument(help="video files")],
+    out: Annotated[Path, typer.Option(help="folder for JSON, CSV, subtitles and a page")] = Path("predicted"),
+    variant: Annotated[str | None, typer.Option(help="default: the run's first")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="default: the variant's first")] = None,
+    iteration: Annotated[int | None, typer.Option(min=1, help="default: the last")] = None,
+    settings: Annotated[str, typer.Option(help="extractor's settings as JSON: where a network's weights are")] = "{}",
+    device: Device = "auto",
+    threads: Threads = 2,
+) -> None:
+    """Find in new videos what a run has learnt to find.
+
+    Example: feel-steps predict results/demo clip.mp4 --out found
+    """
+    from feel_steps.explore.names import find_names
+    from feel_steps.explore.predict import choose, table, write
+    from feel_steps.explore.predict import predict as step
+    from feel_steps.runtime.claim import claim
+
+    place, shown = choose(run, variant, seed, iteration)
+    names = find_names(run, place) if shown else {}
+    own = parse_settings(settings, "--settings")
+    with claim(device) as where:
+        prediction = step(run, files, place, settings=own, device=where, threads=threads)
+    for video_id in prediction.videos["video_id"][prediction.unlike]:
+        strange = f"{video_id}: looks unlike everything the run was trained on; what is found may mean nothing"
+        warnings.warn(strange, stacklevel=1)
+    write(prediction, out, run=run.resolve().name, names=names)
+    typer.echo(table(prediction, names))
+    typer.echo(f"page: {out / 'predicted.html'}")
+
+
+@app.command()
+def export(
+    detections: Annotated[Path, typer.Option(help="detections table")],
+    videos: Videos,
+    out: Annotated[Path, typer.Option(help="a file; a folder for vtt and fiftyone")],
+    form: Annotated[str, typer.Option(help="activitynet | csv | vtt | fiftyone")] = "activitynet",
+    names: Annotated[Path | None, typer.Option(help="clusters.yaml of the run: names of clusters")] = None,
+) -> None:
+    """Write detections for other tools.
+
+    Example: feel-steps export --detections detections.parquet --videos videos.parquet --form csv --out found.csv
+    """
+    from feel_steps.explore.export import export as step
+    from feel_steps.explore.names import read_names
+    from feel_steps.tables import tables
+
+    called = read_names(names, detections.parent) if names else {}
+    step(tables.read(detections, "detections"), tables.read(videos, "videos"), out, form=form, names=called)

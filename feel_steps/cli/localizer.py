@@ -1,0 +1,155 @@
+"""From pseudo-labels to detections: train, attend, localize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from feel_steps.cli.app import app
+from feel_steps.cli.options import Clusters, Device, Features, Seed, Threads, Videos, parse_range, parse_settings
+from feel_steps.errors import InputError
+
+
+@app.command()
+def train(
+    videos: Videos,
+    features: Features,
+    selected: Annotated[Path, typer.Option(help="selected table: the pseudo-labelled training set")],
+    clusters: Clusters,
+    out: Annotated[Path, typer.Option(help="weights, .safetensors")],
+    out_training: Annotated[Path, typer.Option(help="training table: the loss over the steps")],
+    localizer: Annotated[str, typer.Option(help="which network")] = "cola",
+    settings: Annotated[str, typer.Option(help="the network's own settings, as JSON")] = "{}",
+    seed: Seed = 0,
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 6000,
+    batch: Annotated[int, typer.Option(min=1, help="videos a step")] = 16,
+    length: Annotated[int, typer.Option(min=2, help="snippets sampled from each video, with jitter")] = 750,
+    learning_rate: float = 1e-4,
+    weight_decay: float = 5e-4,
+    precision: Annotated[
+        str, typer.Option(help="auto | float32 | bfloat16 (auto: where the hardware has it)")
+    ] = "auto",
+    device: Device = "auto",
+    threads: Threads = 2,
+) -> None:
+    """Train a localizer on the selected videos, their clusters standing for labels.
+
+    A training that was killed goes on from its last checkpoint, and ends with the same bytes.
+
+    Example: feel-steps train --videos videos.parquet --features features --selected selected.parquet --clusters 20
+    --out model.safetensors --out-training training.parquet
+    """
+    from feel_steps.localizers import weights
+    from feel_steps.runtime.claim import claim
+    from feel_steps.snippets import load_snippets
+    from feel_steps.tables import tables
+    from feel_steps.train import train as step
+
+    own = parse_settings(settings, "--settings")
+    snippets = load_snippets(tables.read(videos, "videos"), features, "train")
+    chosen = tables.read(selected, "selected")
+    place = {video_id: row for row, video_id in enumerate(snippets.video_ids)}
+    if unknown := [video_id for video_id in chosen["video_id"] if video_id not in place]:
+        raise InputError(f"{selected}: video '{unknown[0]}' is no training video of {videos}; run pool again")
+    checkpoint = out.with_name(f".{out.name}.checkpoint")
+    with claim(device) as where:
+        model, table = step(
+            snippets,
+            [place[video_id] for video_id in chosen["video_id"]],  # type: ignore[arg-type]
+            chosen["cluster"],
+            clusters=clusters,
+            localizer=localizer,
+            settings=own,
+            seed=seed,
+            steps=steps,
+            batch=batch,
+            length=length,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            precision=precision,
+            device=where,
+            threads=threads,
+            checkpoint=checkpoint,
+        )
+        tables.write(out_training, "training", table)
+        weights.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": steps})
+    checkpoint.unlink(missing_ok=True)
+
+
+@app.command()
+def attend(
+    videos: Videos,
+    features: Features,
+    model: Annotated[Path, typer.Option(help="trained weights, .safetensors")],
+    out: Annotated[Path, typer.Option(help="attention table: actionness and activation of every snippet")],
+    out_embeddings: Annotated[Path, typer.Option(help="embeddings table: one vector a video, and class probabilities")],
+    length: Annotated[int, typer.Option(min=2, help="longer videos are sampled at so many snippets")] = 750,
+    precision: Annotated[str, typer.Option(help="auto | float32 | bfloat16")] = "auto",
+    device: Device = "auto",
+    threads: Threads = 2,
+) -> None:
+    """Look at all videos, of training and test, with a trained localizer.
+
+    Example: feel-steps attend --videos videos.parquet --features features --model model.safetensors
+    --out attention.parquet --out-embeddings embeddings.parquet
+    """
+    from feel_steps.attend import attend as step
+    from feel_steps.localizers import weights
+    from feel_steps.runtime.claim import claim
+    from feel_steps.snippets import load_snippets
+    from feel_steps.tables import tables
+
+    table = tables.read(videos, "videos")
+    snippets = load_snippets(table, features)
+    with claim(device) as where:
+        attention, embeddings = step(
+            weights.load(model),
+            snippets,
+            table,
+            length=length,
+            precision=precision,
+            device=where,
+            threads=threads,
+        )
+    tables.write(out, "attention", attention)
+    tables.write(out_embeddings, "embeddings", embeddings)
+
+
+@app.command()
+def localize(
+    videos: Videos,
+    attention: Annotated[Path, typer.Option(help="attention table")],
+    embeddings: Annotated[Path, typer.Option(help="embeddings table")],
+    out: Annotated[Path, typer.Option(help="detections table")],
+    class_threshold: Annotated[float, typer.Option(help="classes scored below it are not looked for")] = 0.2,
+    cas_thresholds: Annotated[str, typer.Option(help="of activation: start,stop,step")] = "0,0.225,0.025",
+    actionness_thresholds: Annotated[str, typer.Option(help="start,stop,step")] = "0.1,0.9,0.025",
+    nms: Annotated[float, typer.Option(help="tIoU above which the weaker of two detections goes")] = 0.6,
+    soft_nms: Annotated[float | None, typer.Option(help="soft-NMS instead: width of the Gaussian")] = None,
+) -> None:
+    """Turn attention into detections: proposals scored by outer-inner contrast, then NMS.
+
+    Example: feel-steps localize --videos videos.parquet --attention attention.parquet --embeddings embeddings.parquet
+    --out detections.parquet
+    """
+    from json import dumps
+
+    from feel_steps.localize import localize as step
+    from feel_steps.tables import tables
+
+    settings: dict[str, Any] = {
+        "class_threshold": class_threshold,
+        "cas_thresholds": parse_range(cas_thresholds, "--cas-thresholds"),
+        "actionness_thresholds": parse_range(actionness_thresholds, "--actionness-thresholds"),
+        "nms": nms,
+        "soft_nms": soft_nms,
+    }
+    detections = step(
+        tables.read(attention, "attention"),
+        tables.read(embeddings, "embeddings"),
+        tables.read(videos, "videos"),
+        **settings,
+    )
+    tables.write(out, "detections", detections, {"settings": dumps(settings)})

@@ -1,0 +1,1 @@
+"""The built-in demo: rendered videos of figures that perform actions."""

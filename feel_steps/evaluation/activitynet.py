@@ -1,0 +1,148 @@
+"""Segments in JSON as ActivityNet's files have it, checked and read as columns, and the mAP of two such files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feel_steps.dataset.files import read_json
+from feel_steps.errors import InputError
+from feel_steps.evaluation.detection_map import TIOU, mean_average_precision
+from feel_steps.tables.kinds import Columns
+
+Rows = list[tuple[str, int, Any]]  # of a file: video, number in its list, what stands there
+
+
+def map_files(
+    predictions: str | Path, annotations: str | Path, *, subset: str = "test", tiou: Sequence[float] = TIOU
+) -> dict[str, Any]:
+    """Compute the mAP of an ActivityNet-style prediction file against a ground-truth file.
+
+    Parameters
+    ----------
+    predictions : path
+        ``{"results": {video: [{"label", "score", "segment": [start, end]}, …]}}``. As in the kit, videos that are not
+        in the subset give false positives. Labels without ground truth in it are ignored.
+    annotations : path
+        ``{"database": {video: {"subset", "annotations": [{"label", "segment"}, …]}}}``.
+    subset : str
+    tiou : sequence of float
+
+    Returns
+    -------
+    dict
+        ``tiou``, ``mAP`` (one number each), ``average``, ``per_class`` (label to average precision at each tIoU) and
+        ``ignored``, the number of predictions whose label has no ground truth.
+    """
+    truth = read_truth(annotations, subset)
+    found = read_predictions(predictions)
+    try:
+        result = mean_average_precision(found, truth, tiou)
+    except InputError as error:
+        raise InputError(str(error).replace("predictions:", f"{predictions}:", 1)) from None
+    return {
+        "tiou": result.tiou.tolist(),
+        "mAP": result.map.tolist(),
+        "average": result.average,
+        "per_class": dict(zip(result.labels, result.ap.tolist(), strict=True)),
+        "ignored": result.ignored,
+    }
+
+
+def read_truth(path: str | Path, subset: str) -> Columns:
+    """Read the segments of one subset from an ActivityNet-style ground-truth file."""
+    database = _load(path, "database")
+    subsets = {_field(path, f"database.{video}", entry, "subset") for video, entry in database.items()}
+    if subset not in subsets:
+        raise InputError(f"{path}: no video of subset '{subset}'; there are: {', '.join(sorted(map(str, subsets)))}")
+    rows = [
+        (video, i, item)
+        for video, entry in database.items()
+        if entry["subset"] == subset
+        for i, item in enumerate(_list(path, f"database.{video}.annotations", entry.get("annotations")))
+    ]
+    if not rows:
+        raise InputError(f"{path}: no segment in subset '{subset}'; mAP needs ground truth")
+    return _columns(path, "database.{}.annotations[{}]", rows)
+
+
+def read_predictions(path: str | Path) -> Columns:
+    """Read the segments of an ActivityNet-style prediction file."""
+    place = "results.{}[{}]"
+    rows = [
+        (video, i, item)
+        for video, items in _load(path, "results").items()
+        for i, item in enumerate(_list(path, f"results.{video}", items))
+    ]
+    return {**_columns(path, place, rows), "score": _numbers(path, place, rows, _fields(path, place, rows, "score"))}
+
+
+def _load(path: str | Path, key: str) -> dict[str, Any]:
+    content = read_json(path)
+    value = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{path}: key '{key}' is missing; expected {{'{key}': {{video: …}}}} as in ActivityNet's files"
+        )
+    return value
+
+
+def _field(path: str | Path, where: str, item: Any, key: str) -> Any:
+    if not isinstance(item, dict) or key not in item:
+        raise InputError(f"{path}: {where}: '{key}' is missing")
+    return item[key]
+
+
+def _list(path: str | Path, where: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise InputError(f"{path}: {where}: {str(value)[:60]!r} is not a list of segments")
+    return value
+
+
+def _fields(path: str | Path, place: str, rows: Rows, key: str) -> list[Any]:
+    try:
+        return [item[key] for _, _, item in rows]
+    except (KeyError, TypeError):
+        return [_field(path, place.format(video, i), item, key) for video, i, item in rows]  # names the row
+
+
+def _numbers(path: str | Path, place: str, rows: Rows, values: list[Any]) -> np.ndarray:
+    """Finite numbers [P], also where they are written as strings."""
+    try:
+        numbers = np.array(values, np.float64)
+        if numbers.shape == (len(rows),) and np.isfinite(numbers).all():
+            return numbers
+    except (TypeError, ValueError, OverflowError):
+        pass
+    return np.array([_number(path, place.format(*row[:2]), value) for row, value in zip(rows, values, strict=True)])
+
+
+def _number(path: str | Path, where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{path}: {where}: {str(value)[:60]!r} is not a number") from None
+    if not np.isfinite(number):
+        raise InputError(f"{path}: {where}: {value!r} is not finite")
+    return number
+
+
+def _columns(path: str | Path, place: str, rows: Rows) -> Columns:
+    segments = _fields(path, place, rows, "segment")
+    for (video, i, _), segment in zip(rows, segments, strict=True):
+        if not isinstance(segment, list) or len(segment) != 2:
+            raise InputError(f"{path}: {place.format(video, i)}: segment {segment!r}; expected [start, end] in seconds")
+    t_start, t_end = (_numbers(path, place, rows, [segment[side] for segment in segments]) for side in (0, 1))
+    if (wrong := t_end < t_start).any():
+        row = int(np.argmax(wrong))
+        where = place.format(*rows[row][:2])
+        raise InputError(f"{path}: {where}: segment {segments[row]!r} ends before it starts")
+    return {
+        "video_id": np.array([video for video, _, _ in rows], object),
+        "label": np.array([str(label) for label in _fields(path, place, rows, "label")], object),
+        "t_start": t_start,
+        "t_end": t_end,
+    }

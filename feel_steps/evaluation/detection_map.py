@@ -1,0 +1,205 @@
+"""Mean average precision of temporal detections, as the ActivityNet evaluation kit defines it.
+
+P predictions, G ground-truth segments, C classes with ground truth, H tIoU thresholds. In descending order of score,
+each prediction takes, of the segments of its video and class that are still free, the one it overlaps most, if that
+is by the threshold or more. The kit walks through predictions in a loop; here they all propose at once, and a segment
+taken by a better one is given up for the next choice: since every segment prefers the higher score, deferred
+acceptance (Gale & Shapley 1962) ends in the same matching, after a few rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from feel_steps.errors import InputError
+from feel_steps.tables.kinds import Columns
+
+TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+PAIRS_AT_ONCE = 1 << 21  # of prediction and segment, about 200 MB
+
+
+@dataclass(frozen=True)
+class DetectionMap:
+    """Result of :func:`mean_average_precision`.
+
+    Attributes
+    ----------
+    tiou : float64 [H]
+    labels : list of str, [C]
+        Classes with ground truth, sorted.
+    ap : float64 [C, H]
+        Interpolated average precision.
+    matched : int64 [H, P]
+        Ground-truth row that each prediction is a true positive for, -1 where it is none.
+    order : int64 [R]
+        The predictions that count, by class, then by descending score.
+    starts : int64 [C + 1]
+        Where each class starts in ``order``.
+    instances : int64 [C]
+        Ground-truth segments of each class.
+    """
+
+    tiou: np.ndarray
+    labels: list[str]
+    ap: np.ndarray
+    matched: np.ndarray
+    order: np.ndarray
+    starts: np.ndarray
+    instances: np.ndarray
+
+    @property
+    def ignored(self) -> int:
+        """Predictions of classes without ground truth: they do not count, the mean is over classes that have some."""
+        return self.matched.shape[1] - len(self.order)
+
+    @property
+    def map(self) -> np.ndarray:
+        """Mean over classes for each threshold, [H]."""
+        return self.ap.mean(0) if len(self.ap) else np.zeros(len(self.tiou))
+
+    @property
+    def average(self) -> float:
+        """Mean over classes and thresholds."""
+        return float(self.map.mean())
+
+
+def mean_average_precision(predictions: Columns, truth: Columns, tiou: Sequence[float] = TIOU) -> DetectionMap:
+    """Compute the detection mAP of the ActivityNet kit.
+
+    Parameters
+    ----------
+    predictions : columns video_id, label, score, t_start, t_end, [P]
+        A prediction in a video without ground truth of its class is a false positive. Equal scores keep the order of
+        the rows.
+    truth : columns video_id, label, t_start, t_end, [G]
+        Each row is one instance, duplicates too: two equal segments take two predictions. Of segments that a
+        prediction overlaps equally, it takes the first.
+    tiou : sequence of float, [H]
+        Thresholds on temporal intersection over union, each in (0, 1]; reached by equality.
+
+    Raises
+    ------
+    InputError
+        A threshold is out of range, a column is missing, a score or time is not finite, or a segment ends before it
+        starts.
+    """
+    thresholds = _check_tiou(tiou)
+    _check_segments("predictions", predictions, ("video_id", "label", "score", "t_start", "t_end"))
+    _check_segments("ground truth", truth, ("video_id", "label", "t_start", "t_end"))
+    labels, truth_class = np.unique(truth["label"].astype(object), return_inverse=True)
+    videos, truth_video = np.unique(truth["video_id"].astype(object), return_inverse=True)
+    classes = pd.Index(labels).get_indexer(predictions["label"])  # [P], -1: no ground truth
+    # in order of class, then of descending score; those of no class, last, are cut off
+    order = np.lexsort((-predictions["score"], np.where(classes < 0, len(labels), classes)))
+    order = order[: np.count_nonzero(classes >= 0)]
+    ranked = {name: column[order] for name, column in predictions.items()}
+    video = pd.Index(videos).get_indexer(ranked["video_id"])
+    group = np.where(video < 0, -1, classes[order] * len(videos) + video)
+    truth_group = truth_class * len(videos) + truth_video
+    p, g, overlap = overlapping_pairs(ranked, group, truth, truth_group, thresholds.min())
+    matched = np.full((len(thresholds), len(classes)), -1)
+    for h, threshold in enumerate(thresholds):
+        near = overlap >= threshold
+        matched[h, order] = _match(p[near], g[near], len(order), len(truth_class))
+    starts = np.searchsorted(classes[order], np.arange(len(labels) + 1))
+    instances = np.bincount(truth_class, minlength=len(labels))
+    ap = np.zeros((len(labels), len(thresholds)))
+    for c, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+        hit = matched[:, order[a:b]] >= 0
+        ap[c] = (interpolated_precision(hit) * hit).sum(1) / instances[c]
+    return DetectionMap(thresholds, labels.tolist(), ap, matched, order, starts, instances)
+
+
+def temporal_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray) -> np.ndarray:
+    """Intersection over union of segments, elementwise; 0 for two of no length."""
+    inner = np.maximum(0.0, np.minimum(end, other_end) - np.maximum(start, other_start))
+    union = (end - start) + (other_end - other_start) - inner
+    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+
+
+def overlapping_pairs(
+    predictions: Columns, group: np.ndarray, truth: Columns, truth_group: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of a prediction and a ground-truth segment of one group that overlap by ``least`` or more.
+
+    Parameters
+    ----------
+    predictions, truth : columns t_start, t_end, [P] and [G]
+    group, truth_group : int64 [P] and [G]
+        A negative group has no segments.
+    least : float
+        Temporal intersection over union.
+
+    Returns
+    -------
+    (prediction, segment, tIoU)
+        Predictions in their order, for each its segments by descending overlap, equal ones in the order of the truth.
+    """
+    by_group = np.argsort(truth_group, kind="stable")
+    first = np.searchsorted(truth_group[by_group], group)
+    count = np.searchsorted(truth_group[by_group], group, side="right") - first
+    found = []
+    before = np.cumsum(count) - count
+    blocks = np.unique(np.searchsorted(before, np.arange(0, count.sum() + 1, PAIRS_AT_ONCE)))
+    for a, b in zip(blocks, [*blocks[1:], len(count)], strict=True):
+        n = count[a:b]
+        p = np.repeat(np.arange(a, b), n)
+        g = by_group[np.arange(len(p)) + np.repeat(first[a:b] - before[a:b] + before[a], n)] if len(p) else p
+        overlap = temporal_iou(
+            predictions["t_start"][p], predictions["t_end"][p], truth["t_start"][g], truth["t_end"][g]
+        )
+        near = overlap >= least
+        found.append((p[near], g[near], overlap[near]))
+    p, g, overlap = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((g, -overlap, p))
+    return p[order], g[order], overlap[order]
+
+
+def _match(p: np.ndarray, g: np.ndarray, P: int, G: int) -> np.ndarray:
+    """Match predictions (lower = better score) to segments they overlap enough, best choice first; [P], -1 for none."""
+    choice = np.searchsorted(p, np.arange(P))  # where each prediction stands in its list of choices
+    end = np.searchsorted(p, np.arange(P), side="right")
+    holder = np.full(G, P)  # best prediction that has proposed to each segment
+    proposing = np.flatnonzero(choice < end)
+    while len(proposing):
+        wanted = g[choice[proposing]]
+        previous = holder[wanted]
+        np.minimum.at(holder, wanted, proposing)
+        lost = np.concatenate([proposing[holder[wanted] != proposing], previous[(holder[wanted] != previous)]])
+        lost = np.unique(lost[lost < P])
+        choice[lost] += 1
+        proposing = lost[choice[lost] < end[lost]]
+    matched = np.full(P, -1)
+    taken = np.flatnonzero(holder < P)
+    matched[holder[taken]] = taken
+    return matched
+
+
+def interpolated_precision(hit: np.ndarray) -> np.ndarray:
+    """Best precision at the recall of each rank or more, [H, P], of hits [H, P] in descending order of score."""
+    precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
+    return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+
+
+def _check_tiou(tiou: Sequence[float]) -> np.ndarray:
+    thresholds = np.asarray(tiou, np.float64).reshape(-1)
+    if not len(thresholds):
+        raise InputError("tiou: no threshold; give numbers above 0 and up to 1, as 0.1,0.2,0.3")
+    for value in thresholds:
+        if not 0 < value <= 1:
+            raise InputError(f"tiou: {value:g} is not above 0 and up to 1")
+    return thresholds
+
+
+def _check_segments(name: str, columns: Columns, needed: tuple[str, ...]) -> None:
+    if missing := [column for column in needed if column not in columns]:
+        raise InputError(f"{name}: column '{missing[0]}' is missing; expected {', '.join(needed)}")
+    for column in ("score", "t_start", "t_end"):
+        if column in needed and not (finite := np.isfinite(columns[column])).all():
+            raise InputError(f"{name}: row {int(np.argmin(finite))}: {column} is not a finite number")
+    if (wrong := columns["t_end"] < columns["t_start"]).any():
+        raise InputError(f"{name}: row {int(np.argmax(wrong))}: the segment ends before it starts")

@@ -1,0 +1,232 @@
+"""Evaluate: clusterings against class labels, detections against annotated segments.
+
+N training videos, K clusters, C classes. Nothing that is measured here reaches another step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+from sklearn.metrics.cluster import contingency_matrix
+
+from feel_steps.evaluation.anatomy import anatomy
+from feel_steps.evaluation.detection_map import TIOU, mean_average_precision
+from feel_steps.tables.kinds import Columns
+
+Rows = list[tuple[str, str, float]]
+
+SAMPLE = 10_000  # videos whose distances to each other the silhouette takes: beyond, it would outlast the rest
+PROTOCOLS = {"published": "mAP", "hungarian": "mAP_hungarian"}  # name of the mapping: name of its metric
+
+
+def evaluate(
+    annotations: Columns,
+    videos: Columns,
+    clusters: Columns,
+    refined: Columns,
+    selected: Columns,
+    detections: Columns,
+    previous_refined: Columns | None = None,
+    *,
+    tiou: Sequence[float] = TIOU,
+    pooled: Columns | None = None,
+) -> tuple[Columns, Columns]:
+    """Measure one iteration.
+
+    Parameters
+    ----------
+    annotations : columns of an annotations table
+        May be empty, or leave videos out: what is not annotated is not judged.
+    videos : columns of a videos table
+    clusters, refined, selected : columns of these tables
+        Of the training videos (selected: of a share of them).
+    detections : columns of a detections table
+        Judged are those in test videos, or in training videos where there is no test video.
+    previous_refined : columns of a refined table, optional
+        Of the iteration before.
+    tiou : sequence of float
+        Thresholds of mAP.
+    pooled : columns of a pooled table, optional
+        For the silhouette.
+
+    Returns
+    -------
+    metrics : columns stage, metric, value
+        ``cluster``, ``refine`` and ``select``: how well the labels agree with the classes (``nmi``, ``ari``,
+        ``purity``, ``accuracy``), a video's class being the set of its labels; ``…_first`` with its first label,
+        ``…_single`` over the videos with one label. Without annotations: ``clusters`` (not empty), ``silhouette``,
+        ``stability`` (NMI with the iteration before), ``share`` (selected). ``localize``: ``mAP``, ``mAP@0.5`` … by
+        the published mapping, ``mAP_hungarian…`` by the one-to-one mapping, ``videos`` judged, ``detections`` in all.
+        ``class``: each class's average precision by the published mapping. ``anatomy``: see
+        :func:`feel_steps.evaluation.anatomy.anatomy`.
+    mapping : columns of a mapping table
+        The classes that each cluster stands for, by protocol.
+
+    Raises
+    ------
+    InputError
+        A threshold is out of range.
+    """
+    rows: Rows = []
+    for stage, table in (("cluster", clusters), ("refine", refined), ("select", selected)):
+        rows += [(stage, *row) for row in agreement(table["video_id"], table["cluster"], annotations)]
+        rows.append((stage, "clusters", float(len(np.unique(table["cluster"])))))
+        if pooled is not None and stage != "select":
+            rows += [(stage, *row) for row in _silhouette(table, pooled)]
+    if previous_refined is not None:
+        now, before = _common(refined, previous_refined)
+        rows.append(("refine", "stability", float(normalized_mutual_info_score(before, now))))
+    rows.append(("select", "share", len(selected["video_id"]) / max(len(refined["video_id"]), 1)))
+
+    rows.append(("localize", "detections", float(len(detections["video_id"]))))
+    mapping = map_clusters(refined, annotations)
+    if len(mapping["cluster"]):
+        found, truth = judged(detections, annotations, videos)
+        rows.append(("localize", "videos", float(len(np.unique(truth["video_id"])))))
+        rows += _detection_scores(found, truth, mapping, tiou) if len(truth["video_id"]) else []
+    metrics = {
+        "stage": np.array([stage for stage, _, _ in rows], object),
+        "metric": np.array([metric for _, metric, _ in rows], object),
+        "value": np.array([value for _, _, value in rows], np.float64),
+    }
+    return metrics, mapping
+
+
+def judged(detections: Columns, annotations: Columns, videos: Columns) -> tuple[Columns, Columns]:
+    """Keep what detections are judged by: those of annotated test videos (of training videos, if none is for test).
+
+    Returns
+    -------
+    (detections, annotations)
+        A video that nobody annotated is in neither: a detection where nobody looked is no false positive.
+    """
+    split = "test" if (videos["split"] == "test").any() else "train"
+    wanted = videos["video_id"][videos["split"] == split]
+    truth = _of_videos(annotations, wanted)
+    return _of_videos(detections, truth["video_id"]), truth
+
+
+def _of_videos(table: Columns, video_ids: np.ndarray) -> Columns:
+    rows = pd.Index(table["video_id"]).isin(video_ids)
+    return {name: column[rows] for name, column in table.items()}
+
+
+def _detection_scores(found: Columns, truth: Columns, mapping: Columns, tiou: Sequence[float]) -> Rows:
+    """Mean average precision under each protocol; classes and anatomy under the published one."""
+    rows: Rows = []
+    for protocol, metric in PROTOCOLS.items():
+        predictions = relabelled(found, mapping, protocol)
+        result = mean_average_precision(predictions, truth, tiou)
+        rows.append(("localize", metric, result.average))
+        rows += [("localize", f"{metric}@{t:g}", float(v)) for t, v in zip(result.tiou, result.map, strict=True)]
+        if protocol == "published":
+            rows += [("class", label, float(ap)) for label, ap in zip(result.labels, result.ap.mean(1), strict=True)]
+            rows += [("anatomy", *row) for row in anatomy(found, predictions, truth, tiou)]
+    return rows
+
+
+def agreement(video_ids: np.ndarray, labels: np.ndarray, annotations: Columns) -> list[tuple[str, float]]:
+    """Compare cluster labels [N] with the annotated classes, in three readings of videos with several classes.
+
+    Returns
+    -------
+    list of (metric, value)
+        ``nmi``, ``ari``, ``purity``, ``accuracy``, each plain (a video's class is the set of its labels),
+        ``_first`` (its first label) and ``_single`` (only videos of one label). Unannotated videos are left out; a
+        reading without a video yields nothing.
+    """
+    frame = pd.DataFrame({"video_id": annotations["video_id"], "label": annotations["label"]}).drop_duplicates()
+    grouped = frame.groupby("video_id", sort=False)["label"]
+    first = grouped.first().reindex(video_ids)
+    sets = grouped.agg(frozenset).reindex(video_ids)
+    single = (grouped.size().reindex(video_ids) == 1).to_numpy()
+    known = first.notna().to_numpy()
+    readings = {"": (known, sets), "_first": (known, first), "_single": (single, first)}
+    return [
+        (f"{metric}{suffix}", value)
+        for suffix, (rows, truth) in readings.items()
+        if rows.any()
+        for metric, value in clustering_scores(pd.factorize(truth[rows])[0], labels[rows])
+    ]
+
+
+def clustering_scores(truth: np.ndarray, labels: np.ndarray) -> list[tuple[str, float]]:
+    """Scores of cluster labels [N] against class labels [N].
+
+    ``nmi`` (arithmetic mean of the entropies), ``ari``, ``purity`` (share of videos in their cluster's majority
+    class), ``accuracy`` (share that the best one-to-one assignment of clusters to classes gets right).
+    """
+    counts = contingency_matrix(truth, labels)  # [C, K]
+    return [
+        ("nmi", float(normalized_mutual_info_score(truth, labels))),
+        ("ari", float(adjusted_rand_score(truth, labels))),
+        ("purity", float(counts.max(0).sum() / counts.sum())),
+        ("accuracy", float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())),
+    ]
+
+
+def map_clusters(refined: Columns, annotations: Columns) -> Columns:
+    """Map clusters to classes by the annotations of the training videos in them, under both protocols.
+
+    A video counts once for each of its classes. ``published`` (many-to-one): a cluster stands for its majority class
+    at weight 1 (of equal ones the first in alphabetical order), and for every class with at least half of that count
+    at weight 0.5. ``hungarian`` (one-to-one): the assignment with the most videos in common. A cluster without an
+    annotated video stands for nothing.
+
+    Returns
+    -------
+    columns of a mapping table
+    """
+    pairs = pd.DataFrame({"video_id": annotations["video_id"], "label": annotations["label"]}).drop_duplicates()
+    pairs = pairs.merge(pd.DataFrame({"video_id": refined["video_id"], "cluster": refined["cluster"]}), on="video_id")
+    table = pd.crosstab(pairs["cluster"], pairs["label"])  # sorted by cluster and by label
+    counts = table.to_numpy()  # [K, C]
+    protocol, cluster, label, weight = np.empty((4, 0), object)
+    if len(pairs):
+        k, c = np.nonzero(2 * counts >= counts.max(1, keepdims=True))
+        one_k, one_c = linear_sum_assignment(counts, maximize=True)
+        shared = counts[one_k, one_c] > 0
+        protocol = np.repeat(np.array(["published", "hungarian"], object), [len(k), shared.sum()])
+        cluster = table.index.to_numpy()[np.append(k, one_k[shared])]
+        label = table.columns.to_numpy()[np.append(c, one_c[shared])]
+        weight = np.append(np.where(counts.argmax(1)[k] == c, 1.0, 0.5), np.ones(shared.sum()))
+    return {
+        "protocol": protocol,
+        "cluster": cluster.astype(np.int32),
+        "label": label,
+        "weight": weight.astype(np.float64),
+    }
+
+
+def relabelled(detections: Columns, mapping: Columns, protocol: str) -> Columns:
+    """Copy each detection to every class its cluster stands for, its score times the weight.
+
+    Returns columns video_id, label, score, t_start, t_end; detections of unmapped clusters are gone.
+    """
+    rows = mapping["protocol"] == protocol
+    classes = pd.DataFrame({name: mapping[name][rows] for name in ("cluster", "label", "weight")})
+    frame = pd.DataFrame(detections).merge(classes, on="cluster", how="inner")
+    frame["score"] *= frame["weight"]
+    return {name: frame[name].to_numpy() for name in ("video_id", "label", "score", "t_start", "t_end")}
+
+
+def _common(now: Columns, before: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters of the videos that two tables share."""
+    _, i, j = np.intersect1d(now["video_id"].astype(str), before["video_id"].astype(str), return_indices=True)
+    return now["cluster"][i], before["cluster"][j]
+
+
+def _silhouette(table: Columns, pooled: Columns) -> list[tuple[str, float]]:
+    """Mean silhouette of the clusters, of a sample where videos are many: with 2 to N - 1 clusters it is defined."""
+    rows = np.arange(len(table["video_id"]))
+    if len(rows) > SAMPLE:
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
+    place = pd.Index(pooled["video_id"]).get_indexer(pd.Index(table["video_id"][rows]))
+    labels = table["cluster"][rows]
+    if not 2 <= len(np.unique(labels)) < len(rows):
+        return []
+    return [("silhouette", float(silhouette_score(pooled["feature"][place], labels)))]

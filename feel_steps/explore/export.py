@@ -1,0 +1,133 @@
+"""Export detections in forms that other tools read: ActivityNet's JSON, CSV, WebVTT subtitles, and FiftyOne."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from feel_steps import __version__
+from feel_steps.dataset.files import identifier
+from feel_steps.errors import InputError
+from feel_steps.tables import tables
+from feel_steps.tables.kinds import Columns
+
+Frame = pd.DataFrame  # of detections: video_id, label, score, t_start, t_end
+NO_FILE = "no file is known of it, and FiftyOne needs one; export another form"
+
+
+def export(
+    detections: Columns, videos: Columns, out: str | Path, *, form: str, names: Mapping[int, str] | None = None
+) -> None:
+    """Write detections in the form of another tool.
+
+    Parameters
+    ----------
+    detections : columns of a detections table
+    videos : columns of a videos table
+        Every video appears in the export, without detections too (csv has a row a detection and cannot say so).
+    out : path
+        The file to write; for ``vtt`` and ``fiftyone`` the folder.
+    form : {"activitynet", "csv", "vtt", "fiftyone"}
+        ``activitynet``: ``{"results": {video: [{"label", "score", "segment": [start, end]}]}}``, seconds. ``csv``:
+        video_id, label, score, t_start, t_end. ``vtt``: a subtitle file a video, ``{video_id}.vtt``, in order of time.
+        ``fiftyone``: a FiftyOneTemporalDetectionDataset, ``labels.json`` and ``data.json`` (the files' places), to be
+        imported by FiftyOne's ``Dataset.from_dir`` with ``data_path="data.json"``; no video is copied.
+    names : mapping of int to str, optional
+        Names of clusters; one without a name is ``cluster-{number}``.
+
+    Raises
+    ------
+    InputError
+        The form is unknown, a detection's video is not in the videos table, or (fiftyone) a video has no file.
+    """
+    if form not in FORMS:
+        raise InputError(f"form: '{form}' is unknown; expected {', '.join(FORMS)}")
+    unknown = ~pd.Index(detections["video_id"]).isin(videos["video_id"])
+    if unknown.any():
+        raise InputError(
+            f"detections table: video '{detections['video_id'][unknown.argmax()]}' is not in the videos table; "
+            "export the detections of the same run"
+        )
+    names = names or {}
+    frame = pd.DataFrame({name: detections[name] for name in ("video_id", "cluster", "score", "t_start", "t_end")})
+    frame.insert(1, "label", frame.pop("cluster").map(lambda cluster: names.get(cluster, f"cluster-{cluster}")))
+    FORMS[form](frame, videos, Path(out))
+
+
+def _by_video(frame: Frame, videos: Columns) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Each video, in the order of the table, with its detections."""
+    found: dict[str, list[dict[str, Any]]] = {video_id: [] for video_id in videos["video_id"]}
+    for row in frame.to_dict("records"):
+        found[row["video_id"]].append({str(name): value for name, value in row.items()})
+    yield from found.items()
+
+
+def _activitynet(frame: Frame, videos: Columns, out: Path) -> None:
+    results = {
+        video_id: [
+            {"label": row["label"], "score": row["score"], "segment": [row["t_start"], row["t_end"]]} for row in rows
+        ]
+        for video_id, rows in _by_video(frame, videos)
+    }
+    version = f"feel-steps {__version__}"
+    _write(out, json.dumps({"version": version, "results": results, "external_data": {}}, ensure_ascii=False, indent=1))
+
+
+def _csv(frame: Frame, videos: Columns, out: Path) -> None:
+    _write(out, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _vtt(frame: Frame, videos: Columns, out: Path) -> None:
+    for video_id, rows in _by_video(frame.sort_values(["t_start", "t_end"], kind="stable"), videos):
+        cues = [
+            f"{_clock(row['t_start'])} --> {_clock(row['t_end'])}\n{_escaped(row['label'])} {row['score']:.3f}\n"
+            for row in rows
+        ]
+        _write(out / f"{identifier(video_id, 'videos table')}.vtt", "\n".join(["WEBVTT\n", *cues]))
+
+
+def _fiftyone(frame: Frame, videos: Columns, out: Path) -> None:
+    lost = pd.isna(pd.Series(videos["path"], dtype=object)).to_numpy()
+    if lost.any():
+        raise InputError(f"videos table: video '{videos['video_id'][lost.argmax()]}': {NO_FILE}")
+    paths = {video_id: os.path.abspath(path) for video_id, path in zip(videos["video_id"], videos["path"], strict=True)}
+    labels = {
+        video_id: [
+            {"label": row["label"], "timestamps": [row["t_start"], row["t_end"]], "confidence": row["score"]}
+            for row in rows
+        ]
+        or None  # FiftyOne's word for a video without labels
+        for video_id, rows in _by_video(frame, videos)
+    }
+    _write(out / "data.json", json.dumps(paths, ensure_ascii=False, indent=1))
+    _write(out / "labels.json", json.dumps({"labels": labels}, ensure_ascii=False, indent=1))
+
+
+def _write(path: Path, text: str) -> None:
+    with tables.atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _clock(seconds: float) -> str:
+    """Write a time as WebVTT wants it, hours:minutes:seconds.milliseconds."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+def _escaped(text: str) -> str:
+    """Escape what means markup in a cue, and keep it on one line."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+
+
+FORMS: dict[str, Callable[[Frame, Columns, Path], None]] = {
+    "activitynet": _activitynet,
+    "csv": _csv,
+    "vtt": _vtt,
+    "fiftyone": _fiftyone,
+}

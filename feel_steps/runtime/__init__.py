@@ -1,0 +1,1 @@
+"""Devices, GPUs and progress: what the steps run on."""

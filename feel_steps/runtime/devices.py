@@ -1,0 +1,127 @@
+"""Where the networks run: choice of device and precision, what the device holds, and deterministic arithmetic."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pynvml
+import torch
+
+from feel_steps.errors import InputError
+from feel_steps.runtime.gpus import parse
+
+GIB = 2**30
+
+
+def pick(device: str = "auto") -> torch.device:
+    """Turn a device's name into a device.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    InputError
+        The name is of no known form, or names a GPU that is not there.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        device = "cuda" if gpus else "cpu"
+    kind, number = parse(device)
+    if kind == "cpu":
+        return torch.device("cpu")
+    index = number or 0
+    if index >= gpus:
+        raise InputError(f"device '{device}': PyTorch sees {gpus} GPUs here; use auto, cpu or a smaller number")
+    return torch.device("cuda", index)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 matrices faster than float32 (AMX tiles, or a GPU since Ampere).
+
+    Elsewhere bfloat16 runs in software, up to hundreds of times slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def pick_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Turn ``auto``, ``float32`` or ``bfloat16`` into the dtype of the large matrix products."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise InputError(f"precision '{precision}': expected auto, float32 or bfloat16")
+    if precision == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def describe(device: torch.device) -> str:
+    """One phrase for the log: the processor and threads, or the GPU's name and how full its memory is (by NVML)."""
+    if device.type == "cpu":
+        return f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device)
+    try:
+        pynvml.nvmlInit()
+        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"  # NVML does not see CUDA_VISIBLE_DEVICES
+        memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        return f"{name}, {memory.used / GIB:.1f} of {memory.total / GIB:.0f} GiB used"
+    except pynvml.NVMLError:
+        return name
+
+
+@contextmanager
+def deterministic(seed: int, threads: int | None = None) -> Iterator[None]:
+    """Run a block with seeded random numbers and deterministic kernels, and leave the process as it was.
+
+    Parameters
+    ----------
+    seed : int
+        Of PyTorch's generators, on every device.
+    threads : int, optional
+        CPU threads; the bytes of a result depend on their number.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    mode = torch.get_deterministic_debug_mode()
+    filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    cores = torch.get_num_threads()
+    # of the GPUs that this process uses: to look at another's would start CUDA there
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(gpus):
+        try:
+            # as use_deterministic_algorithms(True), which would first load PyTorch's compiler, for 3 s
+            torch.set_deterministic_debug_mode("error")
+            # spare the pass that fills fresh memory with NaN: nothing here reads what it has not written
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            torch.set_num_threads(threads or cores)
+            torch.manual_seed(seed)
+            yield
+        finally:
+            torch.set_deterministic_debug_mode(mode)
+            torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
+            torch.set_num_threads(cores)
+
+
+# what PyTorch, cuBLAS and cuDNN say when an allocation fails; only some are an OutOfMemoryError
+NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
+
+
+@contextmanager
+def out_of_memory(what: str, device: torch.device, advice: str) -> Iterator[None]:
+    """Run a block; where memory runs out, on the device or in RAM, say so in one line, and what to do.
+
+    Raises
+    ------
+    InputError
+        Memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not NO_MEMORY.search(str(error)):
+            raise
+        raise InputError(f"{what}: out of memory on {describe(device)}; {advice}") from None

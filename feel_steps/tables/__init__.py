@@ -1,0 +1,1 @@
+"""Tables on disk: their schemas, reading and writing, where they come from, and whether they are intact."""

@@ -1,0 +1,112 @@
+"""Schemas of all tables that pass between steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+Columns = dict[str, np.ndarray]
+
+TYPES = {
+    "string": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Schema of one kind of table.
+
+    ``columns`` maps a name to one of :data:`TYPES` or to ``vector`` (fixed_size_list<float32>[D], D taken from the
+    data). Columns in ``nullable`` may hold nulls (in memory: None, NaN for floats, -1 for integers). Those in
+    ``optional`` may be absent. ``extra`` tables may carry further float64 columns.
+    """
+
+    columns: dict[str, str]
+    nullable: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+    extra: bool = False
+
+
+_VIDEO = {"video_id": "string", "split": "string", "path": "string", "fps": "float64", "n_frames": "int64"}
+_SEGMENT = {"t_start": "float64", "t_end": "float64"}
+_UNKNOWN = frozenset(["path", "n_frames"])  # CoLA's folders have neither
+
+KINDS: dict[str, Kind] = {
+    # what is to be processed, before anything is decoded; path: the video file; fps: its own
+    "manifest": Kind({**_VIDEO, "duration": "float64", "part": "int32"}, _UNKNOWN),
+    # what has features; fps: the rate that snippets are counted in; window and stride: frames at that rate
+    "videos": Kind(
+        {
+            **_VIDEO,
+            "duration": "float64",
+            "n_snippets": "int32",
+            "snippet_stride": "int32",
+            "snippet_window": "int32",
+            "part": "string",
+        },
+        _UNKNOWN,
+    ),
+    "skipped": Kind({"video_id": "string", "path": "string", "reason": "string"}, frozenset(["path"])),
+    "features": Kind({"video_id": "string", "snippet": "int32", "feature": "vector"}),
+    "annotations": Kind({"video_id": "string", "label": "string", **_SEGMENT}),
+    "pooled": Kind({"video_id": "string", "feature": "vector"}),
+    "clusters": Kind({"video_id": "string", "cluster": "int32", "distance": "float64"}),
+    "centres": Kind({"cluster": "int32", "feature": "vector"}),
+    # no jaccard without CCI; no margin and no second, the runner-up, where K = 1
+    "refined": Kind(
+        {
+            "video_id": "string",
+            "cluster": "int32",
+            "distance": "float64",
+            "jaccard": "float64",
+            "euclidean": "float64",
+            "margin": "float64",
+            "second": "int32",
+        },
+        frozenset(["jaccard", "margin", "second"]),
+        optional=frozenset(["second"]),
+    ),
+    "selected": Kind({"video_id": "string", "cluster": "int32", "distance": "float64", "rank": "int32"}),
+    "training": Kind({"step": "int64", "loss": "float64", "learning_rate": "float64"}, extra=True),
+    "attention": Kind(
+        {"video_id": "string", "snippet": "int32", **_SEGMENT, "actionness": "float32", "activation": "vector"}
+    ),
+    # feature: the localizer's embedding, pooled over the video; score: its class probabilities; adapted: the snippet
+    # features as an adapter makes them, pooled alike
+    "embeddings": Kind(
+        {"video_id": "string", "feature": "vector", "score": "vector", "adapted": "vector"},
+        optional=frozenset(["adapted"]),
+    ),
+    "detections": Kind({"video_id": "string", "cluster": "int32", "score": "float64", **_SEGMENT}),
+    # which classes a cluster stands for (evaluation only), under each protocol
+    "mapping": Kind({"protocol": "string", "cluster": "int32", "label": "string", "weight": "float64"}),
+    "metrics": Kind(
+        {
+            "variant": "string",
+            "seed": "int64",
+            "iteration": "int32",
+            "stage": "string",
+            "metric": "string",
+            "value": "float64",
+        }
+    ),
+    # numbers of one study; x and y: where a setting stands on the axes, if it does
+    "study": Kind(
+        {
+            "setting": "string",
+            "x": "float64",
+            "y": "float64",
+            "seed": "int64",
+            "iteration": "int32",
+            "metric": "string",
+            "value": "float64",
+        },
+        frozenset(["x", "y"]),
+    ),
+}

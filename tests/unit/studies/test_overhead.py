@@ -1,0 +1,19 @@
+"""CCI's overhead: measured at the run's own dimension and K, at sizes that hold K clusters."""
+
+import numpy as np
+
+from feel_steps.studies.overhead import overhead, sample
+from tests.unit.studies.few import make_pooled
+
+
+def test_each_size_is_measured_once_a_seed():
+    pooled, annotations = make_pooled(seeds=(0, 1), iterations=(1, 2))
+    table = overhead(pooled, annotations, clusters=3, limit=1000)
+    assert set(table["x"]) == {500, 1000} and set(table["setting"]) == {"k-means", "CCI"}
+    seconds = table["value"][table["metric"] == "seconds"]
+    assert len(seconds) == 2 * 2 * 2 and (seconds > 0).all()
+
+
+def test_synthetic_videos_are_seeded():
+    assert np.array_equal(sample("groups", 20, 5, 3, 1), sample("groups", 20, 5, 3, 1))
+    assert not np.array_equal(sample("groups", 20, 5, 3, 1), sample("groups", 20, 5, 3, 2))

@@ -1,0 +1,129 @@
+"""A config that cannot work is refused before anything runs, with the key's name and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from feel_steps.config import check, merge, resolve, retype
+from feel_steps.dataset.checks import check_dataset
+from feel_steps.errors import InputError
+from feel_steps.features.checks import check_extractor
+from tests.paths import ROOT
+
+SCHEMA = ROOT / "schemas/config.schema.yaml"
+
+
+def config(**changes):
+    """The default config with changes, section by section."""
+    return merge(yaml.safe_load((ROOT / "config.yaml").read_text()), changes)
+
+
+def check_all(changed):
+    """What is checked before a run starts, as in rules/common.smk."""
+    check(changed, SCHEMA)
+    check_dataset(changed, max(resolve(changed, variant)["clusters"] for variant in changed["variants"]))
+    check_extractor(changed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"refine": {"kk1": 20}}, ["unknown key 'refine.kk1'", "did you mean 'k1'?"]),
+        ({"itterations": 3}, ["unknown key 'itterations'", "did you mean 'iterations'?"]),
+        ({"select": {"alpha": "fast"}}, ["'select.alpha'", "'fast'", "a number above 0, up to 1"]),
+        ({"refine": {"lambda": 1.5}}, ["'refine.lambda'", "1.5", "from 0 to 1"]),
+        ({"name": "../up"}, ["'name'", "../up", "folder name"]),
+        ({"seeds": []}, ["'seeds'", "list of different whole numbers"]),
+        ({"seeds": [0, 0]}, ["'seeds'", "list of different whole numbers"]),
+        ({"clusters": 0}, ["'clusters'", "whole number from 2"]),
+        ({"clusters": True}, ["'clusters'", "True"]),
+        ({"evaluate": {"tiou": [0]}}, ["'evaluate.tiou.0'", "above 0"]),
+        ({"train": {"localizer": "colla"}}, ["colla", "did you mean 'cola'?"]),
+        ({"pool": {"method": "adapted"}}, ["'pool.method' is 'adapted'", "set train.settings.adapter"]),
+        (
+            {"variants": {"a": {"train": {"localizer": "aicl"}, "pool": {"method": "adapted"}}}},
+            ["variant 'a'", "set train.settings.adapter"],
+        ),
+        ({"train": {"settings": {"hiden": 8}}}, ["hiden", "did you mean 'hidden'?"]),
+        ({"variants": {"a": {"refine": {"methd": "none"}}}}, ["unknown key", "methd", "did you mean 'method'?"]),
+        ({"variants": {"a": {"train": {"localizer": "x"}}}}, ["variant 'a'", "'x'"]),
+        ({"variants": {"../a": {}}}, ["'variants'", "../a"]),
+        ({"dataset": {"layout": "cola", "path": "nowhere"}}, ["'dataset.path'", "there is no 'nowhere'"]),
+        ({"dataset": {"layout": "cola", "path": ".", "split": "."}}, ["'dataset.split'", "split_train.txt"]),
+        ({"dataset": {"layout": "videos", "path": None}}, ["'dataset.path' is not set", "videos"]),
+        (
+            {"dataset": {"layout": "videos", "path": "."}, "features": {"extractor": "i3d"}},
+            ["'features.i3d.weights_rgb'", "rgb_imagenet.pt", "pytorch-i3d"],
+        ),
+        ({"train": {"settings": {"hidden": 0}}}, ["'hidden' is 0", "whole number of 1 or more"]),
+        ({"train": {"settings": {"r_class": 8}}}, ["no setting 'r_class'", "'aicl' has it", "under 'variants'"]),
+        ({"localize": {"nms": 0}}, ["'localize.nms'", "above 0, up to 1"]),
+        ({"localize": {"cas_thresholds": [0.5, 0.1, 0.1]}}, ["'localize.cas_thresholds'", "stop not below start"]),
+        (
+            {"variants": {"a": {"localize": {"actionness_thresholds": [0.1, 0.9, 0]}}}},
+            ["variant 'a'", "'localize.actionness_thresholds'", "step above 0"],
+        ),
+        ({"device": "gpu"}, ["'device'", "'gpu'", "cuda:N"]),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_remedy(changes, words):
+    with pytest.raises(InputError) as error:
+        check_all(config(**changes))
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_presets_are_valid(preset, tmp_path, monkeypatch):
+    """A preset that its own schema refuses would be the first thing a user sees."""
+    changes = yaml.safe_load(preset.read_text())
+    monkeypatch.chdir(tmp_path)
+    dataset = changes.get("dataset", {})  # a preset may go on top of another
+    for key in ("path", "annotations"):
+        if place := dataset.get(key):
+            Path(place).mkdir(parents=True, exist_ok=True)
+    for number in range(changes["clusters"] if dataset else 0):
+        Path(dataset["path"], f"{number}.mp4").touch()
+    check_all(config(**changes))
+
+
+def test_a_variant_changes_only_what_it_names():
+    base = config(variants={"slow": {"select": {"speed": "variable"}, "iterations": 6}})
+    slow = resolve(base, "slow")
+    assert slow["select"] == base["select"] | {"speed": "variable"} and slow["iterations"] == 6
+    assert {k: v for k, v in slow.items() if k not in ("select", "iterations")} == {
+        k: v for k, v in base.items() if k not in ("select", "iterations")
+    }
+    assert base["select"]["speed"] == "constant"
+
+
+@pytest.mark.parametrize("localizer", ["cola", "aicl"])
+def test_an_adapter_stands_before_either_localizer(localizer):
+    changes = {"pool": {"method": "adapted"}, "train": {"localizer": localizer, "settings": {"adapter": 64}}}
+    check(config(variants={"adapted": changes}), SCHEMA)
+
+
+def test_numbers_in_braces_on_the_command_line_are_numbers():
+    """--config 'seeds=[0, 1]' 'train={learning_rate: 1e-4}' 'dataset={path: a/2, split: null}'"""
+    given = {
+        "seeds": ["0", "1"],
+        "train": {"learning_rate": "1e-4", "localizer": "cola"},
+        "pool": {"normalize": "true"},
+    }
+    numbers = {"seeds": [0, 1], "train": {"learning_rate": 1e-4, "localizer": "cola"}, "pool": {"normalize": True}}
+    assert retype(given) == numbers and retype(numbers) == numbers
+    check(config(**retype(given)), SCHEMA)
+    assert retype({"path": "a/2", "split": "null"}) == {"path": "a/2", "split": None}
+
+
+def test_a_variant_with_another_localizer_leaves_the_settings_of_the_first():
+    """CoLA's own settings would be unknown to AICL, and the run refused."""
+    base = config(
+        train={"settings": {"hidden": 64, "r_easy": 3}},
+        variants={"aicl": {"train": {"localizer": "aicl", "settings": {"hidden": 32}}}},
+    )
+    check(base, SCHEMA)
+    assert resolve(base, "aicl")["train"]["settings"] == {"hidden": 32}

@@ -1,0 +1,102 @@
+"""Names of devices and precisions, and that a seeded block leaves no trace."""
+
+import subprocess
+import sys
+
+import pynvml
+import pytest
+import torch
+
+from feel_steps.errors import InputError
+from feel_steps.runtime import devices
+from tests.paths import ROOT
+
+CPU = torch.device("cpu")
+
+
+def test_auto_takes_the_processor_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.pick("auto") == CPU
+    assert devices.pick("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gpu", "device 'gpu': expected auto, cpu, cuda or cuda:N"),
+        ("cuda:x", "device 'cuda:x': expected auto, cpu, cuda or cuda:N"),
+        ("cuda:7", "device 'cuda:7': PyTorch sees 0 GPUs here; use auto, cpu or a smaller number"),
+    ],
+)
+def test_a_wrong_name_says_what_is_right(monkeypatch, name, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError) as error:
+        devices.pick(name)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_bfloat16_only_where_the_hardware_has_it(monkeypatch, fast):
+    """On a processor without AMX bfloat16 is hundreds of times slower than float32."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": fast})
+    assert devices.pick_precision("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
+    assert devices.pick_precision("bfloat16", CPU) == torch.bfloat16
+    with pytest.raises(InputError, match="precision 'half'"):
+        devices.pick_precision("half", CPU)
+
+
+def test_a_gpu_without_nvml_is_still_described(monkeypatch):
+    def fail():
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+    monkeypatch.setattr(pynvml, "nvmlInit", fail)
+    assert devices.describe(torch.device("cuda", 0)) == "Some GPU"
+
+
+def test_a_deterministic_block_repeats_and_leaves_the_process_as_it_was():
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    draws = []
+    for _ in range(2):
+        with devices.deterministic(3, threads=1):
+            assert torch.are_deterministic_algorithms_enabled()
+            assert torch.get_num_threads() == 1
+            draws.append(torch.rand(3))
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7 TiB"),  # numpy
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+    ],
+)
+def test_memory_that_runs_out_is_said_in_one_line_with_what_to_do(error):
+    with (
+        pytest.raises(InputError, match=r"^training: out of memory on CPU, \d+ threads; lower it$"),
+        devices.out_of_memory("training", CPU, "lower it"),
+    ):
+        raise error
+
+
+def test_other_faults_are_not_taken_for_a_lack_of_memory():
+    """Else a bug would send people to buy memory."""
+    with pytest.raises(RuntimeError, match="illegal"), devices.out_of_memory("training", CPU, "lower it"):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_determinism_does_not_load_the_compiler():
+    """It takes 3 s that every training and every look at the videos would pay."""
+    program = (
+        "import sys\nimport numpy as np\nfrom tests.tiny import make_snippets\nfrom feel_steps.train import train\n"
+        "train(make_snippets(), np.arange(6), np.arange(6) % 2, clusters=2, settings={'hidden': 4}, steps=1, length=9,"
+        " device='cpu')\nassert not {'torch._dynamo', 'torch._inductor'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

@@ -1,0 +1,110 @@
+"""What breaks if this fails: other tools refuse an exported file, or read other detections than were found."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+from feel_steps.errors import InputError
+from feel_steps.evaluation.activitynet import read_predictions
+from feel_steps.explore.export import export
+
+VIDEOS = {
+    "video_id": np.array(["b/été & <1>", "a", "silent"], object),
+    "path": np.array(["clips/b.mp4", "clips/a.mp4", "clips/silent.mp4"], object),
+}
+DETECTIONS = {
+    "video_id": np.array(["b/été & <1>"] * 3 + ["a"], object),
+    "cluster": np.array([0, 0, 12, 0], np.int32),
+    "score": np.array([0.9, 1 / 3, 0.8, -0.25]),
+    "t_start": np.array([61.0, 0.1 + 0.2, 3599.9996, 1e-7]),
+    "t_end": np.array([62.5, 2.0, 3600.5, 0.5]),
+}
+NAMES = {0: 'jump, "high" & <far>\nagain'}
+LABELS = [NAMES[0], NAMES[0], "cluster-12", NAMES[0]]
+EMPTY = {name: column[:0] for name, column in DETECTIONS.items()}
+
+
+def test_activitynet_json_comes_back_exactly(tmp_path):
+    """Times and scores survive to the last bit, and ``feel-steps map`` reads the file."""
+    export(DETECTIONS, VIDEOS, tmp_path / "out.json", form="activitynet", names=NAMES)
+    read = read_predictions(tmp_path / "out.json")
+    assert read["label"].tolist() == LABELS
+    for name in ("video_id", "score", "t_start", "t_end"):
+        assert read[name].tolist() == DETECTIONS[name].tolist()
+    assert json.loads((tmp_path / "out.json").read_text())["results"]["silent"] == []
+
+
+def test_csv_comes_back_exactly(tmp_path):
+    export(DETECTIONS, VIDEOS, tmp_path / "out.csv", form="csv", names=NAMES)
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == LABELS
+    assert [row["video_id"] for row in rows] == DETECTIONS["video_id"].tolist()
+    for name in ("score", "t_start", "t_end"):
+        assert [float(row[name]) for row in rows] == DETECTIONS[name].tolist()
+
+
+def read_vtt(path):
+    """Cues as a player reads them: (start, end, text)."""
+    header, *blocks = path.read_text(encoding="utf-8").split("\n\n")
+    assert header.strip() == "WEBVTT"
+    cues = []
+    for block in filter(str.strip, blocks):
+        times, *text = block.strip().split("\n")
+        assert re.fullmatch(r"\d\d:[0-5]\d:[0-5]\d\.\d{3} --> \d\d:[0-5]\d:[0-5]\d\.\d{3}", times)
+        start, end = (sum(float(x) * 60**i for i, x in enumerate(reversed(t.split(":")))) for t in times.split(" --> "))
+        cues.append((start, end, *text))
+    return cues
+
+
+def test_subtitles_are_valid_in_order_of_time_and_one_file_a_video(tmp_path):
+    """A player stops at a cue of two lines, raw markup or 60 seconds of a minute."""
+    export(DETECTIONS, VIDEOS, tmp_path, form="vtt", names=NAMES)
+    name = 'jump, "high" &amp; &lt;far&gt; again'
+    assert read_vtt(tmp_path / "b/été & <1>.vtt") == [
+        (pytest.approx(0.3), 2.0, f"{name} 0.333"), (61.0, 62.5, f"{name} 0.900"), (3600.0, 3600.5, "cluster-12 0.800")
+    ]  # fmt: skip
+    assert read_vtt(tmp_path / "a.vtt") == [(0.0, 0.5, f"{name} -0.250")]
+    assert read_vtt(tmp_path / "silent.vtt") == []
+
+
+def test_fiftyone_labels_and_paths(tmp_path):
+    export(DETECTIONS, VIDEOS, tmp_path, form="fiftyone")
+    labels = json.loads((tmp_path / "labels.json").read_text())["labels"]
+    paths = json.loads((tmp_path / "data.json").read_text())
+    assert set(labels) == set(paths) == set(VIDEOS["video_id"])
+    assert labels["a"] == [{"label": "cluster-0", "timestamps": [1e-7, 0.5], "confidence": -0.25}]
+    assert labels["silent"] is None
+    assert paths["a"].endswith("clips/a.mp4") and paths["a"].startswith("/")
+
+
+def test_no_detections_make_a_file_that_says_so(tmp_path):
+    """A run that found nothing must not look like a damaged file to the tool that reads it."""
+    for form in ("activitynet", "csv", "vtt", "fiftyone"):
+        export(EMPTY, VIDEOS, tmp_path / form, form=form)
+    nothing = dict.fromkeys(VIDEOS["video_id"])
+    assert json.loads((tmp_path / "activitynet").read_text())["results"] == {video_id: [] for video_id in nothing}
+    assert (tmp_path / "csv").read_text() == "video_id,label,score,t_start,t_end\n"
+    assert [read_vtt(tmp_path / f"vtt/{video_id}.vtt") for video_id in nothing] == [[], [], []]
+    assert json.loads((tmp_path / "fiftyone/labels.json").read_text())["labels"] == nothing
+
+
+def test_the_same_detections_give_the_same_bytes(tmp_path):
+    for name in ("one.json", "two.json"):
+        export(DETECTIONS, VIDEOS, tmp_path / name, form="activitynet")
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def test_what_cannot_be_exported_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match="form: 'srt' is unknown; expected activitynet, csv, vtt, fiftyone"):
+        export(DETECTIONS, VIDEOS, tmp_path, form="srt")
+    one = {name: column[1:] for name, column in VIDEOS.items()}
+    with pytest.raises(InputError, match="video 'b/été & <1>' is not in the videos table"):
+        export(DETECTIONS, one, tmp_path, form="csv")
+    features_only = {**VIDEOS, "path": np.array(["clips/b.mp4", None, None], object)}
+    with pytest.raises(InputError, match="video 'a': no file is known"):
+        export(DETECTIONS, features_only, tmp_path, form="fiftyone")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,156 @@
+"""New videos through a finished run: a tiny one, made of tiny videos by the commands themselves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from feel_steps.cli import app
+from feel_steps.dataset.folder import import_videos
+from feel_steps.errors import InputError
+from feel_steps.explore.names import write_names
+from feel_steps.explore.predict import _extractor, choose, predict, unlike
+from feel_steps.features.contract import read_contract
+from feel_steps.features.extract import extract_part
+from feel_steps.tables import tables
+from tests.clips import scene, write_video
+
+VIDEOS = {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}  # name, seed
+
+
+def call(command: str, **options: object) -> str:
+    words = [command]
+    for key, value in options.items():
+        words += [f"--{key.replace('_', '-')}", str(value)] if key else []
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one iteration on five videos; they lie beside it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    for name, seed in VIDEOS.items():
+        write_video(folder / f"videos/{name}.mp4", scene(40 + 4 * seed, seed=seed))
+    run, place = folder / "run", folder / "run/feel/seed-0/iter-1"
+    table = {name: run / f"{name}.parquet" for name in ("manifest", "unreadable", "videos", "skipped", "annotations")}
+    step = {
+        name: place / f"{name}.parquet"
+        for name in ("pooled", "clusters", "centres", "refined", "selected", "training", "attention", "embeddings")
+        + ("detections", "metrics", "mapping")
+    }
+    part, model = run / "features/part-0000.parquet", place / "model.safetensors"
+    snippets = {"fps": 25, "window": 8, "stride": 4}
+    where = {"videos": table["videos"], "features": part.parent}
+    (folder / "split.csv").write_text("video_id,split\na,train\nb,train\nc,train\nd,train\ne,test\n")
+    call("import", layout="videos", path=folder / "videos", split=folder / "split.csv", **snippets,
+         out=table["manifest"], out_unreadable=table["unreadable"])  # fmt: skip
+    call("import-annotations", manifest=table["manifest"], out=table["annotations"])
+    call("extract", manifest=table["manifest"], part=0, out=part, settings='{"short_side": 48, "grid": 2}', **snippets)
+    CliRunner().invoke(app, [
+        "index", str(part), "--manifest", str(table["manifest"]), "--unreadable", str(table["unreadable"]),
+        "--out", str(table["videos"]), "--out-skipped", str(table["skipped"]),
+    ], catch_exceptions=False)  # fmt: skip
+    call("pool", **where, out=step["pooled"])
+    call(
+        "cluster", pooled=step["pooled"], clusters=2, seed=0, out_clusters=step["clusters"], out_centres=step["centres"]
+    )
+    known = {"pooled": step["pooled"], "clusters": step["clusters"]}
+    call("refine", **known, centres=step["centres"], k1=2, k2=1, out=step["refined"])
+    call("select", refined=step["refined"], rate=1.0, out=step["selected"])
+    call("train", **where, selected=step["selected"], clusters=2, steps=20, batch=2, length=6, device="cpu", threads=1,
+         settings='{"hidden": 8}', out=model, out_training=step["training"])  # fmt: skip
+    call("attend", **where, model=model, length=6, device="cpu", threads=1,
+         out=step["attention"], out_embeddings=step["embeddings"])  # fmt: skip
+    seen = {name: step[name] for name in ("attention", "embeddings")}
+    call("localize", videos=table["videos"], **seen, class_threshold=0.0, nms=0.9, out=step["detections"])
+    results = {name: step[name] for name in ("refined", "selected", "detections")}
+    call("evaluate", videos=table["videos"], annotations=table["annotations"], **known, **results,
+         out=step["metrics"], out_mapping=step["mapping"])  # fmt: skip
+    shutil.copy(step["metrics"], run / "metrics.parquet")
+    return run
+
+
+def test_videos_of_the_run_get_its_own_detections(run: Path) -> None:
+    """Otherwise predictions would not mean what the report says of the run; videos longer than T, of both splits."""
+    place, shown = choose(run)
+    assert shown
+    files = [run.parent / f"videos/{name}.mp4" for name in ("e", "b")]
+    found = predict(run, files, place, device="cpu", threads=1)
+    for kind in ("attention", "embeddings", "detections"):
+        table, new = tables.read(place / f"{kind}.parquet", kind), getattr(found, kind)
+        for video_id in ("e", "b"):
+            own, other = table["video_id"] == video_id, new["video_id"] == video_id
+            assert own.sum() == other.sum() > 0
+            for name in table.keys() - {"video_id"}:
+                np.testing.assert_allclose(new[name][other], table[name][own], rtol=1e-5, atol=1e-6)
+    assert not found.unlike[1]  # b was trained on
+
+
+def test_the_command_writes_every_form(run: Path, tmp_path: Path) -> None:
+    """Names reach every form; a clip of noise is said to be unlike; subtitles do not lie over each other."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), np.uint8)
+    write_video(tmp_path / "noise.mp4", list(noise))
+    own = Path(shutil.copytree(run, tmp_path / "named"))
+    place, _ = choose(own)
+    write_names(own / "clusters.yaml", {0: "up & down", 1: "swing"}, place)
+    with pytest.warns(UserWarning, match="noise: looks unlike"):
+        done = CliRunner().invoke(
+            app,
+            ["predict", str(own), str(tmp_path / "noise.mp4"), str(run.parent / "videos/a.mp4"), "--device", "cpu"]
+            + ["--out", str(tmp_path / "out")],
+            catch_exceptions=False,
+        )
+    assert "noise: " in done.output and "predicted.html" in done.output
+    results = json.loads((tmp_path / "out/detections.json").read_text())["results"]
+    assert results["a"] and {row["label"] for row in results["a"]} <= {"up & down", "swing"}
+    assert len((tmp_path / "out/detections.csv").read_text().splitlines()) == 1 + sum(map(len, results.values()))
+    assert len((tmp_path / "out/a.vtt").read_text().split("-->")) - 1 <= len(results["a"])
+    page = (tmp_path / "out/predicted.html").read_text(encoding="utf-8")
+    assert '"note":"unlike all training videos"' in page and page.count('"note":""') == 1
+    assert '"names":["up \\u0026 down","swing"]' in page
+
+
+def test_what_cannot_be_predicted_is_said(run: Path, tmp_path: Path) -> None:
+    place, _ = choose(run)
+    (tmp_path / "a.mp4").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"a\.mp4: .*; mend it or leave it out"):
+        predict(run, [tmp_path / "a.mp4"], place)
+    short = write_video(tmp_path / "short.mp4", scene(4))
+    with pytest.raises(InputError, match=r"short\.mp4: 0\.16 s long; the run looks at 0\.32 s at a time"):
+        predict(run, [short], place)
+    with pytest.raises(InputError, match="two files are called 'a'"):
+        predict(run, [tmp_path / "a.mp4", run.parent / "videos/a.mp4"], place)
+    with pytest.raises(InputError, match="grid is 3, but the run's features were made with 2"):
+        predict(run, [run.parent / "videos/a.mp4"], place, settings={"grid": 3})
+    for wrong, message in [
+        ({"variant": "x"}, "no variant 'x'; it has feel"),
+        ({"seed": 5}, "no seed 5 of 'feel'; it has 0"),
+        ({"iteration": 2}, "no iteration 2 of 'feel', seed 0; it has 1 to 1"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            choose(run, **wrong)
+
+
+def test_the_extractor_is_the_one_of_the_run(tmp_path: Path) -> None:
+    """All that decides on features is written with them: nobody has to say again what the run knows."""
+    for name in VIDEOS:
+        write_video(tmp_path / f"videos/{name}.mp4", scene(40))
+    manifest, _ = import_videos(tmp_path / "videos")
+    settings = {"short_side": 48, "grid": 2, "bins": 4, "dimension": 20}
+    extract_part(manifest, 0, tmp_path / "part.parquet", fps=25, window=8, stride=4, **settings)
+    engine = _extractor(read_contract(tmp_path / "part.parquet"), {}, "cpu", 1)
+    assert engine.settings == {**settings, "flow": "dis"} and engine.window == 8
+
+
+def test_an_unlike_video_is_beyond_what_training_videos_are_from_each_other() -> None:
+    """Duplicates and the video itself do not count as neighbours of a training video."""
+    training = np.array([[0, 0], [1, 0], [3, 0]], np.float32)  # nearest neighbours at 1, 1 and 2
+    new = np.array([[5, 0], [5.1, 0], [0, -2], [1, 2.1]], np.float32)
+    assert unlike(new, training).tolist() == [False, True, False, True]
