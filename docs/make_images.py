@@ -1,8 +1,8 @@
-"""Make the pictures of README and docs from real pages, in headless Chromium.
+"""Make the pictures of the README and the docs from real pages, in headless Chromium.
 
-From the repository's root, after ``make demo``:  python -m docs.make_images
-The figures of docs/results.md:  python -m docs.make_images results/msrc12/studies.html --studies ablation localizers
-It needs chromium and chromedriver (Debian: chromium, chromium-driver), selenium, and for the report the run's videos.
+Run it in the repository's root, after ``make demo``:  python -m docs.make_images
+For the figures of docs/results:  python -m docs.make_images results/msrc12/studies.html --studies ablation localizers
+It needs chromium and chromedriver (Debian packages chromium and chromium-driver), selenium, and the run's videos.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ from tests.browser.chromium import browser, missing, show
 
 IMAGES = Path(__file__).parent / "images"
 WIDTH, MARGIN, GAP = 1120, 24, 40  # pixels
-AT_MOST = 300_000  # bytes
+AT_MOST = 400_000  # bytes
 INDEX = """
 const {videos} = JSON.parse(document.getElementById('data').textContent);
 return videos.findIndex((video) => arguments[0] ? video.id === arguments[0] : video.split === 'test');
+"""
+SEEK = """
+const card = document.getElementById(`card-${arguments[0]}`);
+card.blur();
+const best = JSON.parse(document.getElementById('data').textContent).videos[arguments[0]].found[0] ?? [0, 0, 0];
+card.seek((best[1] + best[2]) / 2);
 """
 
 
@@ -32,7 +38,7 @@ def rectangle(driver: Any, first: str, last: str) -> np.ndarray:
     """What the page shows from the top of one element to the bottom of another, uint8 [H, WIDTH, 3]."""
     top, bottom = driver.execute_script(
         "const box = (name) => document.querySelector(name).getBoundingClientRect();"
-        "return [box(arguments[0]).top + scrollY, box(arguments[1]).bottom + scrollY + 6]",
+        "return [box(arguments[0]).top + scrollY - 12, box(arguments[1]).bottom + scrollY + 6]",
         first,
         last,
     )
@@ -47,27 +53,23 @@ def decode(png: bytes) -> np.ndarray:
 
 
 def picture_report(driver: Any, page: Path, video: str | None) -> None:
-    """The progress over the iterations, and one video with what was found in it."""
+    """The clusters with their typical moments, and one video in its player with what was found in it."""
     show(driver, page, width=WIDTH, height=2400)
     index = driver.execute_script(INDEX, video)
     if index < 0:
         sys.exit(f"error: {page}: there is no {video or 'test video'} in it")
-    top = rectangle(driver, "header", ".charts .chart:nth-child(2)")
+    time.sleep(2)  # the pictures of the moments load
+    clusters = rectangle(driver, "#clusters", ".clusters")
     driver.execute_script("location.hash = `#video-${arguments[0]}`", index)
     time.sleep(2)  # the player loads its file
-    moment = f"const card = document.getElementById('card-{index}'); card.blur(); "
-    driver.execute_script(
-        moment + "const d = JSON.parse(document.getElementById('data').textContent).videos[arguments[0]];"
-        " const best = d.found[0] ?? [0, 0, 0]; card.seek((best[1] + best[2]) / 2)",
-        index,
-    )
+    driver.execute_script(SEEK, index)
     time.sleep(2)
-    # not by rectangle: a shot beyond the window lays out cards above anew, and this one moves
+    # Not by rectangle: a screenshot beyond the window lays out the cards above again, and this card moves.
     card = decode(driver.find_element("id", f"card-{index}").screenshot_as_png)
     left = (WIDTH - card.shape[1]) // 2
     card = np.pad(card, ((0, 0), (left, WIDTH - card.shape[1] - left), (0, 0)), constant_values=255)
     edge = [np.full((height, WIDTH, 3), 255, np.uint8) for height in (GAP, MARGIN)]
-    write("report", np.concatenate([top, edge[0], card, edge[1]]))
+    write("report", np.concatenate([clusters, edge[0], card, edge[1]]))
 
 
 def picture_studies(driver: Any, page: Path, names: list[str]) -> None:
@@ -95,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, nargs="?", default=Path("results/demo/report.html"))
     parser.add_argument("--video", help="video to show; default: the first of the test videos")
-    parser.add_argument("--studies", nargs="+", help="the page is one of studies: which of them to show")
+    parser.add_argument("--studies", nargs="+", help="the page shows studies: names of those to picture")
     arguments = parser.parse_args()
     if reason := missing():
         sys.exit(f"error: {reason}")
