@@ -18,7 +18,7 @@ demo: setup
 	@snakemake --cores $(CORES)
 	@feel-steps summary results/demo
 
-# After anything that broke a run, when nothing of it is alive: see docs/reliability.md.
+# After anything that broke a run, when nothing of it is alive: see docs/explanation/reliability.md.
 resume: RUN ?= results/demo
 resume: setup
 	@snakemake --unlock --cores $(CORES) $(ARGS)

@@ -1,10 +1,10 @@
 """What a run of 10³ to 10⁷ videos takes: bytes, operations, jobs, time; and what planning it takes, measured.
 
-    python benchmarks/scale.py                          # the tables of docs/scale.md, from formulas
+    python benchmarks/scale.py                          # the tables of docs/explanation/scale.md, from formulas
     python benchmarks/scale.py --plan 10000,100000      # snakemake --dry-run on so many (empty) video files, measured
 
-The formulas stand in the functions below. Rates of cores are measured (docs/extraction.md,
-docs/training.md, docs/cci.md); a GPU's are its maker's peak times a share that is assumed. No GPU was at hand.
+The formulas stand in the functions below. Rates of cores are measured (docs/explanation/features.md,
+docs/explanation/training.md, docs/explanation/cci.md); a GPU's are its maker's peak times a share that is assumed. No GPU was at hand.
 """
 
 from __future__ import annotations

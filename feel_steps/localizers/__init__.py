@@ -1,4 +1,4 @@
-"""Weakly supervised localizers that can stand in the loop, by name; see ``docs/localizers.md``.
+"""Weakly supervised localizers that can stand in the loop, by name; see ``docs/howto/add-a-localizer.md``.
 
 Nothing here needs PyTorch, so that the workflow can check its config without it.
 """

@@ -1,4 +1,4 @@
-"""The example in docs/localizers.md is what people start from: it must run as it stands there."""
+"""The example in docs/howto/add-a-localizer.md is what people start from: it must run as it stands there."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from feel_steps.train import train
 from tests.paths import ROOT
 from tests.tiny import make_snippets, make_videos
 
-PAGE = ROOT / "docs" / "localizers.md"
+PAGE = ROOT / "docs" / "howto" / "add-a-localizer.md"
 
 
 def test_the_worked_example_trains_and_attends(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ import psutil  # Snakemake needs it, so it is there
 
 from tests.workflow.conftest import Workspace
 
-TIMES = int(os.environ.get("FEEL_FAULTS", "1"))  # so many times the seeds; docs/reliability.md counts one
+TIMES = int(os.environ.get("FEEL_FAULTS", "1"))  # so many times the seeds; docs/explanation/reliability.md counts one
 PATIENCE = 300.0  # seconds after which something that has to happen counts as never
 LIFE = 2.5  # seconds of CPU time within which a job is hit; most need one to three
 

@@ -20,7 +20,7 @@ def test_the_page_counts_what_is_tested():
             for name, (_, count) in kinds.items():
                 counts[name] += count
     counts["together"] = counts.total()
-    rows = ROW.findall((ROOT / "docs/reliability.md").read_text("utf-8"))
+    rows = ROW.findall((ROOT / "docs/explanation/reliability.md").read_text("utf-8"))
     assert len(rows) == len(counts)
     assert {(name, int(tried) * disturb.TIMES, int(ended) * disturb.TIMES) for name, tried, ended in rows} == {
         (name, count, count) for name, count in counts.items()
