@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tests.browser.chromium import browser, missing, show
+from tests.system.browser.chromium import browser, missing, show
 
 IMAGES = Path(__file__).parent / "images"
 WIDTH, MARGIN, GAP = 1120, 24, 40  # pixels

@@ -1,8 +1,8 @@
 """Write the pages of docs/reference that are made from the project itself.
 
 ``config.md`` comes from config.yaml (values and comments) and its schema, ``tables.md`` from the table kinds and
-docs/reference/columns.yaml, ``commands.md`` from the command line. Run it in the repository's root after a change to any
-of these: ``python docs/make_reference.py`` or ``make docs``. A test fails while a page is out of date.
+docs/reference/columns.yaml, ``commands.md`` from the command line. Run it after a change to any of these:
+``python docs/make_reference.py`` or ``make docs``. A test fails while a page is out of date.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from feel_steps.artifacts import KINDS, Kind  # noqa: E402
 from feel_steps.cli import app  # noqa: E402
 from feel_steps.localizers import LOCALIZERS, settings_of  # noqa: E402
+from feel_steps.tables.kinds import KINDS, Kind  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
 NOTE = "<!-- Written by docs/make_reference.py: edit {source}, then run `make docs`. -->\n"
@@ -161,21 +161,18 @@ def write_table(table: dict[str, Any], shared: dict[str, str]) -> list[str]:
     """One table: what it is, and its columns."""
     kind, own = table["kind"], table.get("columns", {})
     spec: Kind = KINDS[kind]
+    if unknown := sorted(set(own) - set(spec.columns)):
+        sys.exit(f"error: docs/reference/columns.yaml: table kind '{kind}' has no column '{unknown[0]}'; remove it")
     lines = [f"### `{table['file']}`\n", f"{table['about'].strip()}\n", "| column | type | meaning |", "|---|---|---|"]
     for name, type_ in spec.columns.items():
         meaning = own.get(name) or shared.get(name)
         if not meaning:
-            sys.exit(
-                f"error: docs/reference/columns.yaml: column '{name}' of table kind '{kind}' has no meaning; add it"
-            )
-        notes = [
-            note for note, names in (("may be empty", spec.nullable), ("optional", spec.optional)) if name in names
-        ]
+            sys.exit(f"error: docs/reference/columns.yaml: column '{name}' of table kind '{kind}' is missing; add it")
+        marks = {"may be empty": spec.nullable, "optional": spec.optional}
+        notes = [note for note, names in marks.items() if name in names]
         lines.append(row(f"`{name}`", ", ".join([type_, *notes]), meaning))
     if spec.extra:
         lines.append(row("others", "float64", table["extra"]))
-    if unknown := sorted(set(own) - set(spec.columns)):
-        sys.exit(f"error: docs/reference/columns.yaml: table kind '{kind}' has no column '{unknown[0]}'; remove it")
     return [*lines, ""]
 
 

@@ -1,4 +1,4 @@
-"""Group the pooled videos by k-means, Euclidean (METHOD.md, the loop: cluster)."""
+"""Group the pooled videos by k-means, Euclidean (docs/explanation/method.md, The loop)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """CCI, clustering confidence improvement: k-reciprocal Jaccard distances between videos and cluster centres.
 
-The definition is METHOD.md's: for ONE centre c and N videos, over these N + 1 points, never the other centres,
+The definition is in docs/explanation/method.md. It takes ONE centre c and N videos, and never the other centres,
 
     N(i, k)   i itself and its k nearest
     R(i)      k1-reciprocal neighbours, H(j) the same for k1/2; X(i) = R(i) and each H(j), j in R(i), mostly inside R(i)

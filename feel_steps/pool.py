@@ -1,4 +1,4 @@
-"""Pool the snippets of each video into one vector, the thing that is clustered (METHOD.md, pooling)."""
+"""Pool the snippets of each video into one vector, the thing that is clustered (docs/explanation/method.md, Pooling)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IIS, incremental instance selection: easy videos first (METHOD.md, IIS).
+"""IIS, incremental instance selection: easy videos first (docs/explanation/method.md, IIS).
 
 The schedule needs nothing but Python, since Snakemake asks for it, whose own environment may have no numpy.
 """

@@ -1,4 +1,4 @@
-"""The refined distance against METHOD.md's definition, set by set: a wrong neighbour silently relabels videos."""
+"""The refined distance against docs/explanation/method.md, set by set: a wrong neighbour silently relabels videos."""
 
 import math
 
@@ -16,7 +16,7 @@ GOLDENS = SHARED / "goldens"
 
 
 def definition(points: np.ndarray, k1: int, k2: int) -> tuple[np.ndarray, np.ndarray]:
-    """d_J [P, P] and D^ [P, P] of P points, in float64, as METHOD.md writes them; a centre is point 0."""
+    """d_J [P, P] and D^ [P, P] of P points, in float64, by docs/explanation/method.md; a centre is point 0."""
     x = points.astype(np.float64)
     P = len(x)
     D = ((x[:, None] - x[None]) ** 2).sum(-1)
