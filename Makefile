@@ -1,10 +1,10 @@
-# make demo: set up and run the built-in demo to a report.   make test: all tests.
+# make demo: set up and run the built-in demo to a report.   make test: all tests.   make docs: the site, in site/.
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo resume test lint bench audit lock clean
+.PHONY: setup demo resume test lint docs bench audit lock clean
 
 setup: .venv/ready
 
@@ -36,6 +36,10 @@ lint: setup
 	mypy
 	snakemake --lint
 
+docs: setup
+	python docs/make_reference.py
+	mkdocs build --quiet
+
 bench: setup
 	for benchmark in benchmarks/*.py; do python $$benchmark || exit 1; done
 
@@ -51,4 +55,4 @@ lock:
 	rm -rf .lock
 
 clean:
-	rm -rf results .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build ./*.egg-info
+	rm -rf results .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build site ./*.egg-info
