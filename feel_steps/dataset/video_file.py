@@ -35,7 +35,7 @@ MOST_RATE = 300  # frames/s; a raw stream's header that says more counts ticks, 
 LONGEST_GAP = 86_400.0  # s without a frame; longer, and the time stamps are damaged
 # formats whose header may say how many seconds there are
 TIMED = {"matroska", "webm", "flv", "mxf", "rm"}
-# formats that store when a frame is decoded, not when it is shown
+# formats that store one time a frame, in decoding order; the other is FFmpeg's guess
 DECODING_ORDER = {"avi", "asf"}
 TORN = 20  # packets after a seek that may be torn
 BEFORE = (0, 2, 10, 60)  # s; how much earlier a seek is tried again that landed behind its frame
@@ -128,6 +128,8 @@ def _scan_once(path: str, size: int, modified: int) -> _Scan:
         if not any(row[4] for row in rows):
             raise VideoError("no video frame in it; it is cut short or was never finished")
         pts, dts, duration, key, shown = np.array(rows, np.int64).T
+        if DECODING_ORDER & set(container.format.name.split(",")) and not (dts == UNKNOWN).any():
+            pts = dts
         stamps = Stamps(pts, dts, duration, stream.time_base or Fraction(1, 90_000))
         clock = _clock(container, stream, stamps)
         return _Scan(stamps, key.astype(bool), shown.astype(bool), clock)
@@ -368,7 +370,10 @@ def _seek(
     number = dict(zip(values[count == 1].tolist(), first[count == 1].tolist(), strict=True))
     stamp = min(int(s[start]) for s in (scan.stamps.pts, scan.stamps.dts) if s[start] != UNKNOWN)
     for seconds in BEFORE:
-        container.seek(stamp - round(seconds / scan.stamps.base), stream=stream)
+        try:
+            container.seek(stamp - round(seconds / scan.stamps.base), stream=stream)
+        except av.FFmpegError:
+            return None  # a container in which FFmpeg cannot seek
         packets = _packets(container, stream)
         for packet in islice(packets, TORN):
             landed = number.get(packet.dts if by_dts else packet.pts)
