@@ -1,11 +1,13 @@
 """Small videos whose pictures tell their number, in any codec and container; made with PyAV alone."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 
-from feel_steps.features.video import read_frames
+from feel_steps.dataset.video_file import read_frames
 
 BLOCK, ROWS, COLUMNS = 16, 2, 4  # a bit is a black or white block: compression does not change it
 SIZE = ROWS * BLOCK, COLUMNS * BLOCK
@@ -64,8 +66,11 @@ def remux(source, path, offset=0.0, muxer=None, container=None):
         av.open(str(path), "w", format=muxer, options=container or {}) as target,
     ):
         stream = target.add_stream_from_template(read.streams.video[0])
-        for packet in read.demux(read.streams.video[0]):
-            if packet.size:
+        annex_b = None
+        if Path(path).suffix == ".avi" and Path(source).suffix == ".mp4":
+            annex_b = BitStreamFilterContext("h264_mp4toannexb", read.streams.video[0], stream)
+        for whole in read.demux(read.streams.video[0]):
+            for packet in annex_b.filter(whole) if annex_b and whole.size else [whole] * bool(whole.size):
                 shift = round(offset / packet.time_base)
                 packet.pts += shift
                 packet.dts = None if packet.dts is None else packet.dts + shift

@@ -1,7 +1,7 @@
 """Reading video files with PyAV: what a file holds, and its frames at a fixed rate and size.
 
 Time 0 is the first frame that decodes. A file is read two times from front to end: its packets, for the clock (see
-:mod:`feel_steps.features.video_clock`), then its frames, in one thread (parts of a data set run beside each other). No
+:mod:`feel_steps.dataset.video_clock`), then its frames, in one thread (parts of a data set run beside each other). No
 more of it is in memory than one chunk of small frames.
 """
 
@@ -24,10 +24,10 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from feel_steps.features.video_clock import REORDERED, UNKNOWN, Clock, Playhead, Stamps, counting_clock, make_clock
+from feel_steps.dataset.video_clock import REORDERED, UNKNOWN, Clock, Playhead, Stamps, counting_clock, make_clock
 
-# flags of FFmpeg: the format stores no time stamps; it is often joined; the codec may reorder frames
-NO_TIMESTAMPS, JOINED = int(Flags.no_timestamps.value), int(Flags.ts_discont.value)  # type: ignore[call-overload]
+# flags of FFmpeg: the format stores no time stamps; the codec may reorder frames
+NO_TIMESTAMPS = int(Flags.no_timestamps.value)  # type: ignore[call-overload]
 REORDERS = int(Properties.REORDER.value)  # type: ignore[call-overload]
 
 MIN_DECODED = 0.5  # share of a video's frames; interlaced video may have two packets (fields) a frame
@@ -35,9 +35,11 @@ MOST_RATE = 300  # frames/s; a raw stream's header that says more counts ticks, 
 LONGEST_GAP = 86_400.0  # s without a frame; longer, and the time stamps are damaged
 # formats whose header may say how many seconds there are
 TIMED = {"matroska", "webm", "flv", "mxf", "rm"}
+# formats that are often joined from several recordings
+JOINED = {"mpegts", "mpeg"}
 # formats that store one time a frame, in decoding order; the other is FFmpeg's guess
 DECODING_ORDER = {"avi", "asf"}
-TORN = 20  # packets after a seek that may be torn
+AFTER_SEEK = 1000  # packets in which a key frame must come
 BEFORE = (0, 2, 10, 60)  # s; how much earlier a seek is tried again that landed behind its frame
 
 
@@ -64,7 +66,7 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, Video
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise VideoError(f"not a video file that FFmpeg can open ({reason})") from None
     with container:
-        if container.format.name in ("tty", "image2") or container.format.name.endswith("_pipe"):
+        if container.format.name in ("tty", "image2"):
             raise VideoError("a still picture or a text, not a video")
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
@@ -75,6 +77,10 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, Video
             raise VideoError("its video codec is unknown to FFmpeg")
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
+        if container.format.name.endswith("_pipe"):  # pictures, one after the other
+            if len(list(islice(_packets(container, stream), 2))) == 2:
+                raise VideoError(_asks_rate(stream))
+            raise VideoError("a still picture, not a video")
         yield container, stream
 
 
@@ -95,6 +101,7 @@ class _Scan:
     """What a pass over a file's packets tells."""
 
     stamps: Stamps
+    size: np.ndarray  # bytes [N]
     key: np.ndarray  # bool [N]; a decoder can start here
     shown: np.ndarray  # bool [N]; False: an edit list leaves it out
     clock: Clock
@@ -120,19 +127,20 @@ def _scan_once(path: str, size: int, modified: int) -> _Scan:
                 UNKNOWN if packet.pts is None else packet.pts,
                 UNKNOWN if packet.dts is None else packet.dts,
                 packet.duration or 0,
+                packet.size,
                 packet.is_keyframe,
                 not packet.is_discard,
             )
             for packet in _packets(container, stream)
         ]
-        if not any(row[4] for row in rows):
+        if not any(row[5] for row in rows):
             raise VideoError("no video frame in it; it is cut short or was never finished")
-        pts, dts, duration, key, shown = np.array(rows, np.int64).T
+        pts, dts, duration, size, key, shown = np.array(rows, np.int64).T
         if DECODING_ORDER & set(container.format.name.split(",")) and not (dts == UNKNOWN).any():
             pts = dts
         stamps = Stamps(pts, dts, duration, stream.time_base or Fraction(1, 90_000))
         clock = _clock(container, stream, stamps)
-        return _Scan(stamps, key.astype(bool), shown.astype(bool), clock)
+        return _Scan(stamps, size, key.astype(bool), shown.astype(bool), clock)
 
 
 def _clock(container: av.container.InputContainer, stream: VideoStream, stamps: Stamps) -> Clock:
@@ -142,20 +150,22 @@ def _clock(container: av.container.InputContainer, stream: VideoStream, stamps: 
     codec = stream.codec_context
     reorders = codec.codec.properties & REORDERS and (codec.has_b_frames or names & DECODING_ORDER)
     rates = (stream.guessed_rate, stream.average_rate, stream.base_rate, codec.framerate)
-    return make_clock(stamps, rates, reorders=bool(reorders), joined=bool(flags & JOINED))
+    return make_clock(stamps, rates, reorders=bool(reorders), joined=bool(names & JOINED))
 
 
 def _raw_rate(stream: VideoStream, stamps: Stamps) -> Fraction:
     """Frames/s of a stream without a container, as its own header (H.264's and HEVC's VUI, for example) says it."""
     rate = stream.codec_context.framerate
     if not rate:
-        raise VideoError(
-            f"a raw {stream.codec_context.codec.canonical_name} stream that does not say its frame rate; put it into "
-            "a container: ffmpeg -r RATE -i FILE NEW.mp4"
-        )
+        raise VideoError(_asks_rate(stream))
     if rate > MOST_RATE and not (stamps.pts == UNKNOWN).any() and len(stamps.pts) > 1:
         rate = 1 / (int(np.median(np.diff(np.unique(stamps.pts)))) * stamps.base)
     return rate
+
+
+def _asks_rate(stream: VideoStream) -> str:
+    codec = stream.codec_context.codec.canonical_name
+    return f"a raw {codec} stream without a frame rate; convert it with: ffmpeg -r RATE -i FILE NEW.mp4"
 
 
 def _frames(
@@ -202,53 +212,58 @@ def probe(path: str | Path) -> VideoInfo:
     """
     scan = _scan(path)
     clock, times = scan.clock, scan.times()
-    _require_whole(path, scan)
     with _open(path) as (container, stream):
+        _require_whole(path, container, stream, scan)
         first, _ = next(_from_front(container, stream, clock), (None, None))
     if first is None:
         raise VideoError("none of its frames decodes; it is damaged")
     # a stream that was cut out of another begins with frames that need earlier ones
     n = max(1, int((times >= first).sum()))
     duration = float(clock.end - first * clock.unit)
-    gaps = np.diff(times) * float(clock.unit)
-    if duration <= 0 or len(gaps) and gaps.max() > LONGEST_GAP:
-        raise VideoError(f"its time stamps are damaged: {n} frames in {duration:.0f} seconds")
+    gap = float(np.diff(times).max(initial=0) * clock.unit)
+    if duration <= 0 or gap > LONGEST_GAP:
+        raise VideoError(f"its time stamps are damaged: {n} frames in {duration:.0f} s, {gap:.0f} s without one")
     return VideoInfo(n, duration, n / duration)
 
 
-def _require_whole(path: str | Path, scan: _Scan) -> None:
+def _require_whole(path: str | Path, container: av.container.InputContainer, stream: VideoStream, scan: _Scan) -> None:
     """Hold the packets against what the header promises: the frames of an MP4 or AVI, the seconds of others."""
-    n = int(scan.shown.sum())
-    clock = scan.clock
-    step = clock.step * clock.unit
+    names, stamps, clock = set(container.format.name.split(",")), scan.stamps, scan.clock
     length = clock.end - int(scan.times()[0]) * clock.unit
-    with _open(path) as (container, stream):
-        stamps = scan.stamps
-        if stream.frames > len(stamps.pts) and stream.duration:
-            # AVI counts from zero, wherever its first frame is
-            reached = np.maximum(stamps.pts, stamps.dts).max() + int(stamps.duration[-1])
-            missing = min(
-                stream.duration * stamps.base - length,
-                ((stream.start_time or 0) + stream.duration - int(reached)) * stamps.base,
+    if stream.frames > len(stamps.pts) and stream.duration:
+        promised = stream.duration * stamps.base
+        # AVI counts from zero, wherever its first frame is, and counts repeated frames, which it does not store
+        reached = (int(np.maximum(stamps.pts, stamps.dts).max()) + int(stamps.duration[-1])) * stamps.base
+        missing = min(promised - length, promised + (stream.start_time or 0) * stamps.base - reached)
+        if missing > 1.5 * clock.step * clock.unit and not ("avi" in names and _ends_as_avi(path)):
+            raise VideoError(
+                f"cut short: {len(stamps.pts)} of the {stream.frames} frames that its header promises, "
+                f"{float(length):.1f} of {float(promised):.1f} seconds"
             )
-            if missing > 1.5 * step:
-                raise VideoError(
-                    f"cut short: {len(stamps.pts)} of the {stream.frames} frames that its header promises, "
-                    f"{float(length):.1f} of {float(stream.duration * stamps.base):.1f} seconds"
-                )
-        if not stream.frames and TIMED & set(container.format.name.split(",")) and container.duration:
-            promised, start = container.duration / av.time_base, max(0, container.start_time or 0) / av.time_base
-            promised -= start if start < promised else 0  # some count from time 0, not from where they begin
-            least = promised - max(1.0, 0.02 * promised)
-            if length < least and _last_packet(path) < least:
-                raise VideoError(
-                    f"cut short: {float(length):.1f} of the {promised:.1f} seconds that its header promises"
-                )
-            if length > 2 * promised + 10 and n < 0.1 * length:
-                raise VideoError(
-                    f"its time stamps are damaged: {n} frames in {float(length):.0f} seconds, and its header says "
-                    f"{promised:.1f} seconds"
-                )
+    if not stream.frames and TIMED & names and container.duration:
+        seconds, start = container.duration / av.time_base, max(0, container.start_time or 0) / av.time_base
+        seconds -= start if start < seconds else 0  # some count from time 0, not from where they begin
+        least = seconds - max(1.0, 0.02 * seconds)
+        if length < least and _last_packet(path) < least:
+            raise VideoError(f"cut short: {float(length):.1f} of the {seconds:.1f} seconds that its header promises")
+        if length > 2 * seconds + 10 and len(stamps.pts) < 0.1 * length:
+            raise VideoError(
+                f"its time stamps are damaged: {len(stamps.pts)} frames in {float(length):.1f} seconds, of which its "
+                f"header promises {seconds:.1f}"
+            )
+
+
+def _ends_as_avi(path: str | Path) -> bool:
+    """Whether the RIFF chunks of an AVI are all there; repeated frames, which it does not store, may be its last."""
+    size, end = os.path.getsize(path), 0
+    with open(path, "rb") as file:
+        while end < size:
+            file.seek(end)
+            head = file.read(8)
+            if head[:4] != b"RIFF":
+                break
+            end += 8 + int.from_bytes(head[4:], "little")
+    return 8 < end <= size
 
 
 def _last_packet(path: str | Path) -> float:
@@ -359,25 +374,26 @@ def _seek(
 ) -> tuple[int, Iterator[tuple[int, av.Packet]]] | None:
     """Go to a packet, or to one before it; the number of the packet there, and the packets from it on.
 
-    Where a container without an index lands is checked, by the time stamps of the packets there.
+    A container without an index may land behind it, or guess time stamps after a seek: a key frame is known by its time
+    stamp and its bytes.
     """
     if start == 0:
         return 0, enumerate(_packets(container, stream))
     by_dts = scan.clock.in_decoding_order
-    values, first, count = np.unique(
-        scan.stamps.dts if by_dts else scan.stamps.pts, return_index=True, return_counts=True
-    )
-    number = dict(zip(values[count == 1].tolist(), first[count == 1].tolist(), strict=True))
-    stamp = min(int(s[start]) for s in (scan.stamps.pts, scan.stamps.dts) if s[start] != UNKNOWN)
+    stamps = scan.stamps.dts if by_dts else scan.stamps.pts
+    numbers = {(int(stamps[i]), int(scan.size[i])): int(i) for i in np.flatnonzero(scan.key)}
+    if len(numbers) < scan.key.sum():
+        return None  # parts of a joined file are alike
+    target = min(int(s[start]) for s in (scan.stamps.pts, scan.stamps.dts) if s[start] != UNKNOWN)
     for seconds in BEFORE:
         try:
-            container.seek(stamp - round(seconds / scan.stamps.base), stream=stream)
+            container.seek(target - round(seconds / scan.stamps.base), stream=stream)
         except av.FFmpegError:
             return None  # a container in which FFmpeg cannot seek
         packets = _packets(container, stream)
-        for packet in islice(packets, TORN):
-            landed = number.get(packet.dts if by_dts else packet.pts)
-            if landed is not None:
+        for packet in islice(packets, AFTER_SEEK):
+            if packet.is_keyframe:
+                landed = numbers.get((packet.dts if by_dts else packet.pts, packet.size), start + 1)
                 if landed <= start:
                     return landed, enumerate(chain([packet], packets), landed)
                 break

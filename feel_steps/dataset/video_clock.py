@@ -77,14 +77,17 @@ class Playhead:
 
     def time(self, packet: int | None, key: bool) -> int:
         """Time of a frame that comes out, of the packet that holds it; a key frame overtakes none before it."""
-        if packet is None or self.clock.in_decoding_order:
+        if self.clock.in_decoding_order:
             time = self._running(packet, key)
         else:
-            time = int(self.clock.times[packet])
+            time = self._next() if packet is None else int(self.clock.times[packet])
         if self._last is not None and time <= self._last:  # no frame is shown before the last one
-            time = self._last + self.clock.step
+            time = self._next()
         self._last = time
         return time
+
+    def _next(self) -> int:
+        return 0 if self._last is None else self._last + self.clock.step
 
     def _running(self, packet: int | None, key: bool) -> int:
         """Count frames; those that were damaged count when a frame shows that they will not come any more."""
