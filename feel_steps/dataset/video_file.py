@@ -1,30 +1,46 @@
 """Reading video files with PyAV: what a file holds, and its frames at a fixed rate and size.
 
-Time 0 is the first frame that decodes. A file is read once, from front to end, in one thread (parts of a data set run
-beside each other), and no more of it is in memory than one chunk of small frames.
+Time 0 is the first frame that decodes. A file is read two times from front to end: its packets, for the clock (see
+:mod:`feel_steps.dataset.video_clock`), then its frames, in one thread (parts of a data set run beside each other). No
+more of it is in memory than one chunk of small frames.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import repeat
+from functools import lru_cache
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.codec import Properties
+from av.format import Flags
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from feel_steps.dataset.video_clock import REORDERED, UNKNOWN, Clock, Playhead, Stamps, counting_clock, make_clock
+
+# flags of FFmpeg: the format stores no time stamps; the codec may reorder frames
+NO_TIMESTAMPS = int(Flags.no_timestamps.value)  # type: ignore[call-overload]
+REORDERS = int(Properties.REORDER.value)  # type: ignore[call-overload]
+
 MIN_DECODED = 0.5  # share of a video's frames; interlaced video may have two packets (fields) a frame
-MIN_RATE = 0.1  # frames/s; below it, the time stamps are damaged
-# time stamps that go back by more seconds and more frames than these have begun anew; H.264 reorders up to 16 frames
-BACK, REORDERED = 1.0, 17
+MOST_RATE = 300  # frames/s; a raw stream's header that says more counts ticks, not frames
+LONGEST_GAP = 86_400.0  # s without a frame; longer, and the time stamps are damaged
 # formats whose header may say how many seconds there are
 TIMED = {"matroska", "webm", "flv", "mxf", "rm"}
+# formats that are often joined from several recordings
+JOINED = {"mpegts", "mpeg"}
+# formats that store one time a frame, in decoding order; the other is FFmpeg's guess
+DECODING_ORDER = {"avi", "asf"}
+AFTER_SEEK = 1000  # packets in which a key frame must come
+BEFORE = (0, 2, 10, 60)  # s; how much earlier a seek is tried again that landed behind its frame
 
 
 class VideoError(Exception):
@@ -50,7 +66,7 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, Video
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise VideoError(f"not a video file that FFmpeg can open ({reason})") from None
     with container:
-        if container.format.name in ("tty", "image2") or container.format.name.endswith("_pipe"):
+        if container.format.name in ("tty", "image2"):
             raise VideoError("a still picture or a text, not a video")
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
@@ -61,61 +77,119 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, Video
             raise VideoError("its video codec is unknown to FFmpeg")
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
+        if container.format.name.endswith("_pipe"):  # pictures, one after the other
+            if len(list(islice(_packets(container, stream), 2))) == 2:
+                raise VideoError(_asks_rate(stream))
+            raise VideoError("a still picture, not a video")
         yield container, stream
 
 
 def _packets(container: av.container.InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """Demux packets up to the end, or to where the file is torn off; the last one is empty.
-
-    Where time stamps begin anew, in joined files or at a recorder's restart, they are moved to go on.
-    """
-    base, step = _base(stream), _step(stream)
-    back = max(round(BACK / base), REORDERED * step)
-    last: int | None = None
-    moved = 0
+    """Demux the packets that hold something, up to the end, or to where the file is torn off."""
     while True:
         try:
-            for packet in container.demux(stream):
-                time = packet.pts if packet.dts is None else packet.dts
-                if time is not None:
-                    if last is not None and time < last - back:
-                        moved += last + step - time
-                    last = time
-                    if moved:
-                        packet.pts = None if packet.pts is None else packet.pts + moved
-                        packet.dts = None if packet.dts is None else packet.dts + moved
-                yield packet
+            yield from (packet for packet in container.demux(stream) if packet.size)
             return
         except IndexError:
             continue  # a packet of a stream that begins in mid-file, which PyAV does not know
         except av.FFmpegError:
-            yield av.Packet()
             return
 
 
-def _decode(container: av.container.InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """Decode what can be decoded, in presentation order."""
-    for packet in _packets(container, stream):
+@dataclass(frozen=True)
+class _Scan:
+    """What a pass over a file's packets tells."""
+
+    stamps: Stamps
+    size: np.ndarray  # bytes [N]
+    key: np.ndarray  # bool [N]; a decoder can start here
+    shown: np.ndarray  # bool [N]; False: an edit list leaves it out
+    clock: Clock
+
+    def times(self) -> np.ndarray:
+        """Times of the frames that are shown, in their order."""
+        return np.sort(self.clock.times[self.shown])
+
+
+def _scan(path: str | Path) -> _Scan:
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise VideoError(f"not a video file that FFmpeg can open ({error.strerror})") from None
+    return _scan_once(str(path), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)  # the page asks for several pictures of a video
+def _scan_once(path: str, size: int, modified: int) -> _Scan:
+    with _open(path) as (container, stream):
+        rows = [
+            (
+                UNKNOWN if packet.pts is None else packet.pts,
+                UNKNOWN if packet.dts is None else packet.dts,
+                packet.duration or 0,
+                packet.size,
+                packet.is_keyframe,
+                not packet.is_discard,
+            )
+            for packet in _packets(container, stream)
+        ]
+        if not any(row[5] for row in rows):
+            raise VideoError("no video frame in it; it is cut short or was never finished")
+        pts, dts, duration, size, key, shown = np.array(rows, np.int64).T
+        if DECODING_ORDER & set(container.format.name.split(",")) and not (dts == UNKNOWN).any():
+            pts = dts
+        stamps = Stamps(pts, dts, duration, stream.time_base or Fraction(1, 90_000))
+        clock = _clock(container, stream, stamps)
+        return _Scan(stamps, size, key.astype(bool), shown.astype(bool), clock)
+
+
+def _clock(container: av.container.InputContainer, stream: VideoStream, stamps: Stamps) -> Clock:
+    flags, names = container.format.flags, set(container.format.name.split(","))
+    if flags & NO_TIMESTAMPS:
+        return counting_clock(len(stamps.pts), _raw_rate(stream, stamps))
+    codec = stream.codec_context
+    reorders = codec.codec.properties & REORDERS and (codec.has_b_frames or names & DECODING_ORDER)
+    rates = (stream.guessed_rate, stream.average_rate, stream.base_rate, codec.framerate)
+    return make_clock(stamps, rates, reorders=bool(reorders), joined=bool(names & JOINED))
+
+
+def _raw_rate(stream: VideoStream, stamps: Stamps) -> Fraction:
+    """Frames/s of a stream without a container, as its own header (H.264's and HEVC's VUI, for example) says it."""
+    rate = stream.codec_context.framerate
+    if not rate:
+        raise VideoError(_asks_rate(stream))
+    if rate > MOST_RATE and not (stamps.pts == UNKNOWN).any() and len(stamps.pts) > 1:
+        rate = 1 / (int(np.median(np.diff(np.unique(stamps.pts)))) * stamps.base)
+    return rate
+
+
+def _asks_rate(stream: VideoStream) -> str:
+    codec = stream.codec_context.codec.canonical_name
+    return f"a raw {codec} stream without a frame rate; convert it with: ffmpeg -r RATE -i FILE NEW.mp4"
+
+
+def _frames(
+    stream: VideoStream, packets: Iterator[tuple[int, av.Packet]], clock: Clock, start: int = 0
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode what can be decoded, in presentation order, with the time of each frame by the clock.
+
+    A packet's index takes the place of its time stamp, so that the decoder tells which packet a frame is of.
+    """
+    playhead = Playhead(clock, start)
+    for index, packet in chain(packets, [(-1, None)]):
+        if packet is not None:
+            packet.pts = index
+            playhead.feed(index)
         try:
-            frames = stream.codec_context.decode(packet if packet.size else None)
+            frames = stream.codec_context.decode(packet)
         except av.FFmpegError:
             continue  # a damaged packet; the frames after it may be whole
-        yield from frames
+        for frame in frames:
+            yield playhead.time(frame.pts, frame.key_frame), frame
 
 
-def _rate(stream: VideoStream) -> Fraction:
-    """Frames/s as the header says it, for files whose packets carry no time."""
-    return stream.average_rate or stream.guessed_rate or Fraction(25)
-
-
-def _base(stream: VideoStream) -> Fraction:
-    """Seconds of a tick, the unit of time stamps."""
-    return stream.time_base or Fraction(1, 90_000)
-
-
-def _step(stream: VideoStream) -> int:
-    """Ticks from a frame to the next."""
-    return max(1, round(1 / (_rate(stream) * _base(stream))))
+def _from_front(container: av.container.InputContainer, stream: VideoStream, clock: Clock) -> Iterator:
+    return _frames(stream, enumerate(_packets(container, stream)), clock)
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -133,39 +207,63 @@ def probe(path: str | Path) -> VideoInfo:
     Raises
     ------
     VideoError
-        The file does not open, has no video stream, is cut short, or its first frame does not decode.
+        The file does not open, has no video stream, is cut short, is a raw stream that does not say its frame rate, or
+        its first frame does not decode.
     """
+    scan = _scan(path)
+    clock, times = scan.clock, scan.times()
     with _open(path) as (container, stream):
-        base, step = _base(stream), _step(stream)
-        starts: list[int] = []
-        ends: list[int] = []
-        for packet in _packets(container, stream):
-            if not packet.size or packet.is_discard:
-                continue
-            ticks = packet.dts if packet.pts is None else packet.pts
-            starts.append(len(starts) * step if ticks is None else ticks)
-            ends.append(starts[-1] + (packet.duration or step))
-        if not starts:
-            raise VideoError("no video frame in it; it is cut short or was never finished")
-        n, duration = len(starts), float((max(ends) - min(starts)) * base)
-        # what the header says: the frames of an MP4 or AVI, the seconds of others
-        if stream.frames > n and stream.duration and duration < (stream.duration - 1.5 * step) * base:
-            raise VideoError(f"cut short: {n} of the {stream.frames} frames that its header promises")
-        if not stream.frames and TIMED & set(container.format.name.split(",")) and container.duration:
-            promised, start = container.duration / av.time_base, max(0, container.start_time or 0) / av.time_base
-            promised -= start if start < promised else 0  # some count from time 0, not from where they begin
-            if _last_packet(path) < promised - max(1.0, 0.02 * promised):
-                raise VideoError(f"cut short: {duration:.1f} of the {promised:.1f} seconds that its header promises")
-        if duration <= 0 or n < MIN_RATE * duration - 1:
-            raise VideoError(f"its time stamps are damaged: {n} frames in {duration:.0f} seconds")
-    with _open(path) as (container, stream):
-        shown = next(_decode(container, stream), None)
-        if shown is None:
-            raise VideoError("none of its frames decodes; it is damaged")
-    if shown.pts is not None and (later := sum(start >= shown.pts for start in starts)):
-        # a stream that was cut out of another begins with frames that need earlier ones
-        n, duration = later, float((max(ends) - shown.pts) * base)
+        _require_whole(path, container, stream, scan)
+        first, _ = next(_from_front(container, stream, clock), (None, None))
+    if first is None:
+        raise VideoError("none of its frames decodes; it is damaged")
+    # a stream that was cut out of another begins with frames that need earlier ones
+    n = max(1, int((times >= first).sum()))
+    duration = float(clock.end - first * clock.unit)
+    gap = float(np.diff(times).max(initial=0) * clock.unit)
+    if duration <= 0 or gap > LONGEST_GAP:
+        raise VideoError(f"its time stamps are damaged: {n} frames in {duration:.0f} s, {gap:.0f} s without one")
     return VideoInfo(n, duration, n / duration)
+
+
+def _require_whole(path: str | Path, container: av.container.InputContainer, stream: VideoStream, scan: _Scan) -> None:
+    """Hold the packets against what the header promises: the frames of an MP4 or AVI, the seconds of others."""
+    names, stamps, clock = set(container.format.name.split(",")), scan.stamps, scan.clock
+    length = clock.end - int(scan.times()[0]) * clock.unit
+    if stream.frames > len(stamps.pts) and stream.duration:
+        promised = stream.duration * stamps.base
+        # AVI counts from zero, wherever its first frame is, and counts repeated frames, which it does not store
+        reached = (int(np.maximum(stamps.pts, stamps.dts).max()) + int(stamps.duration[-1])) * stamps.base
+        missing = min(promised - length, promised + (stream.start_time or 0) * stamps.base - reached)
+        if missing > 1.5 * clock.step * clock.unit and not ("avi" in names and _ends_as_avi(path)):
+            raise VideoError(
+                f"cut short: {len(stamps.pts)} of the {stream.frames} frames that its header promises, "
+                f"{float(length):.1f} of {float(promised):.1f} seconds"
+            )
+    if not stream.frames and TIMED & names and container.duration:
+        seconds, start = container.duration / av.time_base, max(0, container.start_time or 0) / av.time_base
+        seconds -= start if start < seconds else 0  # some count from time 0, not from where they begin
+        least = seconds - max(1.0, 0.02 * seconds)
+        if length < least and _last_packet(path) < least:
+            raise VideoError(f"cut short: {float(length):.1f} of the {seconds:.1f} seconds that its header promises")
+        if length > 2 * seconds + 10 and len(stamps.pts) < 0.1 * length:
+            raise VideoError(
+                f"its time stamps are damaged: {len(stamps.pts)} frames in {float(length):.1f} seconds, of which its "
+                f"header promises {seconds:.1f}"
+            )
+
+
+def _ends_as_avi(path: str | Path) -> bool:
+    """Whether the RIFF chunks of an AVI are all there; repeated frames, which it does not store, may be its last."""
+    size, end = os.path.getsize(path), 0
+    with open(path, "rb") as file:
+        while end < size:
+            file.seek(end)
+            head = file.read(8)
+            if head[:4] != b"RIFF":
+                break
+            end += 8 + int.from_bytes(head[4:], "little")
+    return 8 < end <= size
 
 
 def _last_packet(path: str | Path) -> float:
@@ -234,25 +332,82 @@ def frame_at(path: str | Path, seconds: float, duration: float) -> av.VideoFrame
     seconds : float
         From the first frame that decodes; past the end the last frame counts.
     duration : float
-        Of the video, as :func:`probe` found it. Where the file says otherwise, its time stamps begin anew somewhere:
-        it is read from the front.
+        Of the video, as :func:`probe` found it.
 
     Raises
     ------
     VideoError
-        The file does not open, or nothing decodes.
+        The file does not open, nothing decodes, or it is another file than the one that was probed.
     """
+    scan = _scan(path)
+    clock = scan.clock
     with _open(path) as (container, stream):
-        frame = next(_decode(container, stream), None)
+        first, frame = next(_from_front(container, stream, clock), (0, None))
         if frame is None:
             raise VideoError("none of its frames decodes; it is damaged")
-        start = (frame.pts or 0) * _base(stream)
-        if container.duration and abs(container.duration / av.time_base - duration) < BACK:
-            container.seek(int((seconds + start) * av.time_base))
-        for frame in _decode(container, stream):
-            if frame.pts is None or frame.pts * _base(stream) - start >= seconds:
+        length = float(clock.end - first * clock.unit)
+        if abs(length - duration) > 1:
+            raise VideoError(f"{length:.1f} s long, but {duration:.1f} s when it was read; it was replaced since")
+    wanted = int((first * clock.unit + Fraction(seconds) + clock.slack) // clock.unit)
+    for start in _starts(scan, max(first, wanted)):
+        with _open(path) as (container, stream):
+            landed = _seek(container, stream, scan, start)
+            if landed and (frame := _on_show(_frames(stream, landed[1], clock, landed[0]), max(first, wanted))):
+                return frame
+    raise VideoError("none of its frames decodes; it is damaged")
+
+
+def _starts(scan: _Scan, wanted: int) -> list[int]:
+    """Packets to start at for the frame of a time: a key frame before it, then the first packet."""
+    clock, keys = scan.clock, np.flatnonzero(scan.key)
+    if clock.in_decoding_order:  # frames are counted exactly from the second key frame on
+        packet = int(np.searchsorted(np.sort(clock.times), wanted, "right")) - 1
+        before = keys[keys <= packet - REORDERED][:-1]
+    else:
+        times = np.where(scan.shown & (clock.times <= wanted), clock.times, clock.times.min() - 1)
+        before = keys[(keys <= times.argmax()) & (clock.times[keys] <= wanted)]
+    return [int(before[-1]), 0] if len(before) and before[-1] else [0]
+
+
+def _seek(
+    container: av.container.InputContainer, stream: VideoStream, scan: _Scan, start: int
+) -> tuple[int, Iterator[tuple[int, av.Packet]]] | None:
+    """Go to a packet, or to one before it; the number of the packet there, and the packets from it on.
+
+    A container without an index may land behind it, or guess time stamps after a seek: a key frame is known by its time
+    stamp and its bytes.
+    """
+    if start == 0:
+        return 0, enumerate(_packets(container, stream))
+    by_dts = scan.clock.in_decoding_order
+    stamps = scan.stamps.dts if by_dts else scan.stamps.pts
+    numbers = {(int(stamps[i]), int(scan.size[i])): int(i) for i in np.flatnonzero(scan.key)}
+    if len(numbers) < scan.key.sum():
+        return None  # parts of a joined file are alike
+    target = min(int(s[start]) for s in (scan.stamps.pts, scan.stamps.dts) if s[start] != UNKNOWN)
+    for seconds in BEFORE:
+        try:
+            container.seek(target - round(seconds / scan.stamps.base), stream=stream)
+        except av.FFmpegError:
+            return None  # a container in which FFmpeg cannot seek
+        packets = _packets(container, stream)
+        for packet in islice(packets, AFTER_SEEK):
+            if packet.is_keyframe:
+                landed = numbers.get((packet.dts if by_dts else packet.pts, packet.size), start + 1)
+                if landed <= start:
+                    return landed, enumerate(chain([packet], packets), landed)
                 break
-        return frame
+    return None
+
+
+def _on_show(frames: Iterator[tuple[int, av.VideoFrame]], wanted: int) -> av.VideoFrame | None:
+    """Last frame that is not after a time."""
+    shown = None
+    for time, frame in frames:
+        if time > wanted:
+            break
+        shown = frame
+    return shown
 
 
 def _resampled(path: str | Path, fps: Fraction, short_side: int, n_frames: int, pixels: str) -> Iterator[np.ndarray]:
@@ -267,25 +422,24 @@ def _resampled(path: str | Path, fps: Fraction, short_side: int, n_frames: int, 
         small = resize.reformat(frame, *size, format=pixels, interpolation="AREA", threads=1)
         return np.rot90(small.to_ndarray(), frame.rotation // 90)
 
+    clock = _scan(path).clock
     with _open(path) as (container, stream):
-        base, step = _base(stream), 1 / _rate(stream)
         shown: av.VideoFrame | None = None  # on show from slot `done` on
-        first = time = Fraction(0)
-        done = decoded = 0
-        for frame in _decode(container, stream):
-            time = time + step if frame.pts is None else frame.pts * base
+        first = done = decoded = 0
+        end = 1
+        for time, frame in _from_front(container, stream, clock):
             decoded += 1
             if shown is None:
                 first = time
-            elif (slot := _slot((time - first) * fps)) > done:
+                end = max(1, _slot((clock.end - first * clock.unit + clock.slack) * fps))
+            elif (slot := min(end, _slot(((time - first) * clock.unit + clock.slack) * fps))) > done:
                 yield from repeat(picture(shown), slot - done)
                 done = slot
             shown = frame
         if shown is None or decoded < MIN_DECODED * n_frames:
             raise VideoError(f"damaged: {decoded} of {n_frames} frames decode" if n_frames > 0 else "no frame decodes")
-        last = shown.duration * base if shown.duration else step
-        if (slot := max(1, _slot((time + last - first) * fps))) > done:
-            yield from repeat(picture(shown), slot - done)
+        if end > done:
+            yield from repeat(picture(shown), end - done)
 
 
 def _slot(position: Fraction) -> int:
