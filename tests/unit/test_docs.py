@@ -21,13 +21,13 @@ from tests.unit.test_evaluate import FOUND, LABELS, TRUTH, VIDEOS
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"\]\(([^)\s]+)\)|\bsrc=\"([^\"]+)\"")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
 def links(page: Path) -> list[tuple[str, str]]:
     """Relative links of a page: file and anchor, both as they are written."""
-    found = LINK.findall(CODE.sub("", page.read_text("utf-8")))
+    found = ["".join(groups) for groups in LINK.findall(CODE.sub("", page.read_text("utf-8")))]
     return [(link.partition("#")[0], link.partition("#")[2]) for link in found if "://" not in link]
 
 
