@@ -123,26 +123,39 @@ def localize(
     attention: Annotated[Path, typer.Option(help="attention table")],
     embeddings: Annotated[Path, typer.Option(help="embeddings table")],
     out: Annotated[Path, typer.Option(help="detections table")],
+    time: Annotated[
+        str, typer.Option(help="moment of a snippet: centre of its window | start of its stride (published)")
+    ] = "centre",
+    signal: Annotated[
+        str, typer.Option(help="what segments are cut from: both, activation and actionness | activation (published)")
+    ] = "both",
     class_threshold: Annotated[float, typer.Option(help="classes scored below it are not looked for")] = 0.2,
-    cas_thresholds: Annotated[str, typer.Option(help="of activation: start,stop,step")] = "0,0.225,0.025",
+    cas_thresholds: Annotated[str, typer.Option(help="of the signal: start,stop,step")] = "0,0.225,0.025",
     actionness_thresholds: Annotated[str, typer.Option(help="start,stop,step")] = "0.1,0.9,0.025",
-    nms: Annotated[float, typer.Option(help="tIoU above which the weaker of two detections goes")] = 0.6,
-    soft_nms: Annotated[float | None, typer.Option(help="soft-NMS instead: width of the Gaussian")] = None,
+    class_weight: Annotated[
+        float, typer.Option(min=0, help="weight of the video's class score in a detection's (published: 0.2)")
+    ] = 0.5,
+    nms: Annotated[float, typer.Option(help="without soft-NMS: tIoU above which the weaker detection goes")] = 0.6,
+    soft_nms: Annotated[float, typer.Option(min=0, help="width of soft-NMS; 0: plain NMS (published)")] = 0.3,
 ) -> None:
-    """Turn attention into detections: proposals scored by outer-inner contrast, then NMS.
+    """Turn attention into detections: proposals scored by outer-inner contrast, then (soft) NMS.
 
     Example: feel-steps localize --videos videos.parquet --attention attention.parquet --embeddings embeddings.parquet
     --out detections.parquet
     """
     from json import dumps
 
+    from feel_steps.localize import Settings
     from feel_steps.localize import localize as step
     from feel_steps.tables import tables
 
     settings: dict[str, Any] = {
+        "time": time,
+        "signal": signal,
         "class_threshold": class_threshold,
         "cas_thresholds": parse_range(cas_thresholds, "--cas-thresholds"),
         "actionness_thresholds": parse_range(actionness_thresholds, "--actionness-thresholds"),
+        "class_weight": class_weight,
         "nms": nms,
         "soft_nms": soft_nms,
     }
@@ -150,6 +163,6 @@ def localize(
         tables.read(attention, "attention"),
         tables.read(embeddings, "embeddings"),
         tables.read(videos, "videos"),
-        **settings,
+        Settings(**settings),
     )
     tables.write(out, "detections", detections, {"settings": dumps(settings)})
