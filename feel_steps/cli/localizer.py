@@ -23,7 +23,12 @@ def train(
     localizer: Annotated[str, typer.Option(help="which network")] = "cola",
     settings: Annotated[str, typer.Option(help="the network's own settings, as JSON")] = "{}",
     seed: Seed = 0,
-    steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 6000,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="optimizer steps; not given: as many as --epochs take")
+    ] = None,
+    epochs: Annotated[float, typer.Option(min=0, help="passes over the selected videos")] = 24.0,
+    least_steps: Annotated[int, typer.Option(min=1, help="however few videos there are")] = 300,
+    most_steps: Annotated[int, typer.Option(min=1, help="however many videos there are")] = 3000,
     batch: Annotated[int, typer.Option(min=1, help="videos a step")] = 16,
     length: Annotated[int, typer.Option(min=2, help="snippets sampled from each video, with jitter")] = 750,
     learning_rate: float = 1e-4,
@@ -64,6 +69,9 @@ def train(
             settings=own,
             seed=seed,
             steps=steps,
+            epochs=epochs,
+            least_steps=least_steps,
+            most_steps=most_steps,
             batch=batch,
             length=length,
             learning_rate=learning_rate,
@@ -74,7 +82,8 @@ def train(
             checkpoint=checkpoint,
         )
         tables.write(out_training, "training", table)
-        weights.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": steps})
+        taken = int(table["step"][-1])
+        weights.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": taken})
     checkpoint.unlink(missing_ok=True)
 
 
