@@ -14,7 +14,7 @@ import time
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from feel_steps.localize import localize
+from feel_steps.localize import Settings, localize
 
 
 def make(videos, snippets, width, clusters=20, seed=0):
@@ -39,6 +39,7 @@ def make(videos, snippets, width, clusters=20, seed=0):
         "fps": np.full(videos, 25.0),
         "n_snippets": np.full(videos, snippets),
         "snippet_stride": np.full(videos, 16),
+        "snippet_window": np.full(videos, 16),
     }
     return attention, {"video_id": names, "score": scores}, table
 
@@ -54,7 +55,7 @@ def main():
     for name, width in (("smooth", 5), ("noise", 0)):
         tables = make(videos, options.snippets, width)
         wall, cpu = time.perf_counter(), time.process_time()
-        found = localize(*tables)
+        found = localize(*tables, Settings())
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
         size = f"{videos:>6}  {options.snippets:>8}  {len(found['score']):>10}"

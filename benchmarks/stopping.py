@@ -25,7 +25,7 @@ from feel_steps.attend import attend
 from feel_steps.cluster import cluster
 from feel_steps.evaluation.detection_map import mean_average_precision
 from feel_steps.evaluation.evaluate import judged, map_clusters, relabelled
-from feel_steps.localize import localize
+from feel_steps.localize import Settings, localize
 from feel_steps.localizers import weights
 from feel_steps.pool import pool
 from feel_steps.runtime import devices
@@ -78,7 +78,7 @@ def measure(run, folder, seed, steps):
     with devices.deterministic(seed, 1):
         for model in train(run, rows, labels, options, seed, steps):
             attention, embeddings = look(run, model, options)
-            kept, truth = judged(localize(attention, embeddings, run.videos), run.annotations, run.videos)
+            kept, truth = judged(localize(attention, embeddings, run.videos, Settings()), run.annotations, run.videos)
             found["mAP"].append(mean_average_precision(relabelled(kept, mapping, "published"), truth).average)
             predicted = embeddings["score"][run.is_training].argmax(1)
             found["agreement"].append((predicted[rest] == refined["cluster"][rest]).mean() if len(rest) else 0)

@@ -86,6 +86,12 @@ def _check_ranges(config: Mapping[str, Any], where: str) -> None:
                 f"config: {where}key 'localize.{key}' is {[start, stop, step]}; expected [start, stop, step] with "
                 "stop not below start and step above 0"
             )
+    train = config["train"]
+    if train["least_steps"] > train["most_steps"]:
+        raise InputError(
+            f"config: {where}key 'train.least_steps' is {train['least_steps']}, above train.most_steps "
+            f"({train['most_steps']}); lower it, or raise train.most_steps"
+        )
 
 
 def _check_localizer(config: Mapping[str, Any], where: str) -> None:

@@ -1,13 +1,15 @@
 """Localize: from attention to detections, by thresholds, outer-inner contrast and non-maximum suppression.
 
-The post-processing of CoLA (Zhang et al., CVPR 2021), vectorised over thresholds: T snippets, K clusters, H
-thresholds, U = 24 T up-sampled positions, P proposals. Every predicted cluster's detections survive.
+The post-processing of CoLA (Zhang et al., CVPR 2021), vectorised over thresholds, and what this project changes about
+it (:class:`Settings`): T snippets, K clusters, H thresholds, U = 24 T up-sampled positions, P proposals. Every
+predicted cluster's detections survive.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,8 +19,78 @@ from feel_steps.snippets import runs
 from feel_steps.tables.kinds import Columns
 
 Range = tuple[float, float, float]
+UPSAMPLE = 24  # positions of a snippet: the boundaries of segments lie between snippets, by linear interpolation
+MARGIN = 0.25  # length of the outer region at either side of a proposal, in lengths of the proposal
 LEAST_SOFT = 0.001  # soft-NMS drops segments whose score falls below
 Before = Callable[[np.ndarray, np.ndarray], np.ndarray]  # sum of a row's signal before a place, of rows and places
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How attention becomes detections.
+
+    The defaults are this project's; :data:`PUBLISHED` holds what differs in the published program.
+
+    Parameters
+    ----------
+    time : {"centre", "start"}
+        The moment of a snippet: the centre of its window, or, as published, where its stride begins. The published
+        formula puts every segment half a window too early.
+    signal : {"both", "activation"}
+        What proposals of a cluster are cut from and judged by: ½ class activation + ½ actionness, each scaled to
+        [0, 1] in its video, or, as published, the class activation alone. The cuts through actionness alone come
+        on top either way.
+    class_threshold : float
+        A cluster is predicted where its video score reaches this; the best one where none does.
+    cas_thresholds, actionness_thresholds : (start, stop, step)
+        Levels at which the signal and the actionness, scaled to [0, 1], are cut; ``stop`` included.
+    class_weight : float
+        Share of the video's score for the cluster in a detection's score.
+    nms : float
+        Of two detections of a cluster that overlap by this or more, the better one stays.
+    soft_nms : float
+        Width σ of soft-NMS, which takes the place of NMS: see :func:`soften`. 0: plain NMS.
+
+    Raises
+    ------
+    InputError
+        A setting is out of range.
+    """
+
+    time: Literal["centre", "start"] = "centre"
+    signal: Literal["both", "activation"] = "both"
+    class_threshold: float = 0.2
+    cas_thresholds: Range = (0.0, 0.225, 0.025)
+    actionness_thresholds: Range = (0.1, 0.9, 0.025)
+    class_weight: float = 0.5
+    nms: float = 0.6
+    soft_nms: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.time not in ("centre", "start"):
+            raise InputError(f"time '{self.time}': expected centre or start")
+        if self.signal not in ("both", "activation"):
+            raise InputError(f"signal '{self.signal}': expected both or activation")
+        if not 0 < self.nms <= 1:
+            raise InputError(f"nms: {self.nms} is not an overlap; give a number above 0 and up to 1")
+        if not (np.isfinite(self.soft_nms) and self.soft_nms >= 0):
+            raise InputError(f"soft_nms: {self.soft_nms} is not a width; give a number such as 0.3, or 0 for plain NMS")
+        if not 0 <= self.class_threshold <= 1:
+            raise InputError(f"class_threshold: {self.class_threshold} is not a probability; give a number from 0 to 1")
+        if not (np.isfinite(self.class_weight) and self.class_weight >= 0):
+            raise InputError(f"class_weight: {self.class_weight} is not a finite number from 0 up")
+        self.levels()
+
+    def levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Thresholds of the signal and of actionness, spelt out, float64 [H]."""
+        return (
+            _levels("cas_thresholds", self.cas_thresholds),
+            _levels("actionness_thresholds", self.actionness_thresholds),
+        )
+
+
+# what differs in the published program
+PUBLISHED: dict[str, Any] = {"time": "start", "signal": "activation", "class_weight": 0.2, "soft_nms": 0.0}
 
 
 class Runs(NamedTuple):
@@ -38,20 +110,15 @@ class Segments(NamedTuple):
     t_end: np.ndarray
 
 
-def localize(
-    attention: Columns,
-    embeddings: Columns,
-    videos: Columns,
-    *,
-    class_threshold: float = 0.2,
-    cas_thresholds: Range = (0.0, 0.225, 0.025),
-    actionness_thresholds: Range = (0.1, 0.9, 0.025),
-    nms: float = 0.6,
-    soft_nms: float | None = None,
-    upsample: int = 24,
-    margin: float = 0.25,
-    class_weight: float = 0.2,
-) -> Columns:
+class Timing(NamedTuple):
+    """When a video's snippets are: frames a second, and frames of a stride and of a window."""
+
+    fps: float
+    stride: int
+    window: int
+
+
+def localize(attention: Columns, embeddings: Columns, videos: Columns, settings: Settings) -> Columns:
     """Detect segments in every video that has attention.
 
     Parameters
@@ -61,20 +128,7 @@ def localize(
     embeddings : columns of an embeddings table
         ``score`` [N, K] decides which clusters a video shows.
     videos : columns of a videos table
-    class_threshold : float
-        A cluster is predicted where its video score reaches this; the best one where none does.
-    cas_thresholds, actionness_thresholds : (start, stop, step)
-        Levels at which the class activation and the actionness, both scaled to [0, 1], are cut; ``stop`` included.
-    nms : float
-        Of two detections of a cluster that overlap by this or more, the better one stays.
-    soft_nms : float, optional
-        Width σ of soft-NMS, which takes the place of NMS: see :func:`soften`.
-    upsample : int
-        Positions a snippet.
-    margin : float
-        Length of the outer region at either side, in lengths of the proposal.
-    class_weight : float
-        Share of the video's score for the cluster in a detection's score.
+    settings : Settings
 
     Returns
     -------
@@ -84,10 +138,8 @@ def localize(
     Raises
     ------
     InputError
-        A setting is out of range, or a video with attention has no embedding or is not in the videos table.
+        A video with attention has no embedding or is not in the videos table.
     """
-    _check(class_threshold, nms, soft_nms, upsample, margin, class_weight)
-    levels = _levels("cas_thresholds", cas_thresholds), _levels("actionness_thresholds", actionness_thresholds)
     rows = {video_id: (start, stop) for video_id, start, stop in runs(attention["video_id"])}
     scored = {video_id: index for index, video_id in enumerate(embeddings["video_id"])}
     if unknown := sorted(rows.keys() - set(videos["video_id"])):
@@ -110,14 +162,8 @@ def localize(
             attention["activation"][start:stop],
             attention["actionness"][start:stop],
             embeddings["score"][scored[video_id]],
-            duration=videos["n_snippets"][index] * videos["snippet_stride"][index] / videos["fps"][index],
-            levels=levels,
-            class_threshold=class_threshold,
-            nms=nms,
-            soft_nms=soft_nms,
-            upsample=upsample,
-            margin=margin,
-            class_weight=class_weight,
+            Timing(*(videos[name][index] for name in ("fps", "snippet_stride", "snippet_window"))),
+            settings,
         )
         found.append(segments)
         named.append(np.full(len(segments.score), video_id, object))
@@ -130,21 +176,8 @@ def localize(
     }
 
 
-def detect(
-    cas: np.ndarray,
-    actionness: np.ndarray,
-    scores: np.ndarray,
-    *,
-    duration: float,
-    levels: tuple[np.ndarray, np.ndarray],
-    class_threshold: float = 0.2,
-    nms: float = 0.6,
-    soft_nms: float | None = None,
-    upsample: int = 24,
-    margin: float = 0.25,
-    class_weight: float = 0.2,
-) -> Segments:
-    """Detect segments in one video; settings as in :func:`localize`.
+def detect(cas: np.ndarray, actionness: np.ndarray, scores: np.ndarray, timing: Timing, settings: Settings) -> Segments:
+    """Detect segments in one video.
 
     Parameters
     ----------
@@ -153,37 +186,54 @@ def detect(
     actionness : float32 [T]
     scores : float [K]
         The video's score for each cluster.
-    duration : float
-        Seconds that the T rows stand for: snippets of the video · stride / frame rate.
-    levels : (float64 [H1], float64 [H2])
-        Thresholds of class activation and actionness.
+    timing : Timing
+    settings : Settings
 
     Returns
     -------
     Segments
         By cluster, then by descending score. A signal that is the same at every snippet yields no proposals.
     """
-    seconds = duration / (len(cas) * upsample)  # of one position
-    active = _long(_runs_above(_upsampled(_scaled(actionness), upsample), levels[1]))
+    cas_levels, actionness_levels = settings.levels()
+    edges = _edges(len(cas), timing, settings.time)  # [U + 1]
+    U = len(edges) - 1
+    scaled = _scaled(actionness)
+    active = _long(_runs_above(_upsampled(scaled)[:U], actionness_levels))
     found = []
-    for k in predicted_clusters(scores, class_threshold):
-        signal = _upsampled(_scaled(cas[:, k]), upsample)  # [U]
+    for k in predicted_clusters(scores, settings.class_threshold):
+        signal = _scaled(cas[:, k])
+        signal = _upsampled(signal if settings.signal == "activation" else (signal + scaled) / 2)[:U]
         total = np.concatenate([[0.0], np.cumsum(signal)])  # [U + 1]
-        above = _runs_above(signal, levels[0])
+        above = _runs_above(signal, cas_levels)
         own = _long(above)
-        # both are judged by the activation: its own proposals by what their threshold leaves of it, the others by all
-        by_own = _contrast(_kept_before(total, above), own, margin, len(signal))
-        by_all = _contrast(_all_before(total), active, margin, len(signal))
-        score = np.concatenate([by_own, by_all]) + class_weight * scores[k]
+        # both are judged by the signal: its own proposals by what their threshold leaves of it, the others by all of it
+        by_own = _contrast(_kept_before(total, above), own, U)
+        by_all = _contrast(_all_before(total), active, U)
+        score = np.concatenate([by_own, by_all]) + settings.class_weight * scores[k]
         score = score.round(12)  # so that ties are ties, however the sums were rounded
-        t_start = np.concatenate([own.start, active.start]) * seconds
-        t_end = np.concatenate([own.stop, active.stop]) * seconds
-        if soft_nms is None:
-            best = suppress(t_start, t_end, score, nms)
+        t_start = edges[np.concatenate([own.start, active.start])]
+        t_end = edges[np.concatenate([own.stop, active.stop])]
+        if settings.soft_nms:
+            best, score = soften(t_start, t_end, score, settings.soft_nms)
         else:
-            best, score = soften(t_start, t_end, score, soft_nms)
+            best = suppress(t_start, t_end, score, settings.nms)
         found.append(Segments(np.full(len(best), k), score[best], t_start[best], t_end[best]))
     return Segments(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def _edges(T: int, timing: Timing, time: str) -> np.ndarray:
+    """Seconds at which the up-sampled positions begin, and the last one ends, float64 [U + 1].
+
+    Position u lies u / 24 snippets after the first snippet. At ``centre``, a segment that reaches the first snippet
+    starts with its window, positions beyond the last window are cut off, and the last position ends with it.
+    """
+    seconds = np.arange(T * UPSAMPLE + 1) * (T * timing.stride / timing.fps / (T * UPSAMPLE))
+    if time == "start":
+        return seconds
+    end = ((T - 1) * timing.stride + timing.window) / timing.fps
+    seconds = seconds[:-1] + timing.window / 2 / timing.fps
+    seconds[0] = 0.0
+    return np.append(seconds[seconds < end - 1e-9], end)
 
 
 def predicted_clusters(scores: np.ndarray, threshold: float) -> np.ndarray:
@@ -276,7 +326,7 @@ def _scaled(signal: np.ndarray) -> np.ndarray:
     return ((signal - low) / (high - low if high > low else 1)).clip(0, 1)
 
 
-def _upsampled(signal: np.ndarray, factor: int) -> np.ndarray:
+def _upsampled(signal: np.ndarray, factor: int = UPSAMPLE) -> np.ndarray:
     """Interpolate [T] linearly to [T · factor]; what lies beyond the last snippet continues its slope."""
     T = len(signal)
     if T == 1:
@@ -328,10 +378,10 @@ def _kept_before(total: np.ndarray, above: Runs) -> Before:
     return before
 
 
-def _contrast(before: Before, proposals: Runs, margin: float, U: int) -> np.ndarray:
+def _contrast(before: Before, proposals: Runs, U: int) -> np.ndarray:
     """Outer-inner contrast: mean inside a proposal minus mean over its margins, of a signal [U] by its sums."""
     row, start, stop = proposals
-    reach = margin * (stop - start)
+    reach = MARGIN * (stop - start)
     left = np.maximum(start - reach, 0).astype(np.int64)
     right = np.minimum((stop - 1 + reach).astype(np.int64), U - 1) + 1
     inner = before(row, stop) - before(row, start)
@@ -348,19 +398,3 @@ def _levels(name: str, levels: Range) -> np.ndarray:
         )
     start, stop, step = levels
     return np.arange(start, stop + step / 2, step)
-
-
-def _check(
-    class_threshold: float, nms: float, soft_nms: float | None, upsample: int, margin: float, class_weight: float
-) -> None:
-    if not 0 < nms <= 1:
-        raise InputError(f"nms: {nms} is not an overlap; give a number above 0 and up to 1")
-    if soft_nms is not None and not (np.isfinite(soft_nms) and soft_nms > 0):
-        raise InputError(f"soft_nms: {soft_nms} is not a width; give a number above 0, such as 0.3, or leave it out")
-    if not 0 <= class_threshold <= 1:
-        raise InputError(f"class_threshold: {class_threshold} is not a probability; give a number from 0 to 1")
-    if upsample < 1:
-        raise InputError(f"upsample: {upsample} positions a snippet; give 1 or more")
-    for name, value in (("margin", margin), ("class_weight", class_weight)):
-        if not (np.isfinite(value) and value >= 0):
-            raise InputError(f"{name}: {value} is not a finite number from 0 up")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 import time
 import zlib
@@ -26,12 +27,14 @@ from feel_steps.errors import InputError
 from feel_steps.localizers import weights
 from feel_steps.localizers.base import Localizer
 from feel_steps.runtime import devices
-from feel_steps.runtime.progress import Progress
+from feel_steps.runtime.progress import Progress, clock
 from feel_steps.snippets import Snippets
 from feel_steps.tables import source
 from feel_steps.tables.kinds import Columns
 
+EPOCHS, LEAST_STEPS, MOST_STEPS = 24.0, 300, 3000  # see docs/results/localizers.md
 LOG_STEPS = 10  # steps to a row of the training table
+TRIED_STEPS = 3  # steps after which the log says how long all will take
 CHECKPOINT_SECONDS = 180.0
 
 
@@ -70,7 +73,7 @@ class Adam:
     """Adam, fused, over the weights as flat vectors in the order in which they lie in memory.
 
     A weight that is not laid out row by row would be copied at every step, and back. This calls PyTorch's function
-    because the first use of its class loads PyTorch's compiler, for 3 s.
+    because the first optimizer that a process makes loads PyTorch's compiler: 2.4 s in PyTorch 2.13, in every training.
     """
 
     def __init__(self, weights: Iterable[Tensor], learning_rate: float, weight_decay: float) -> None:
@@ -297,6 +300,11 @@ def to_targets(rows: np.ndarray, labels: np.ndarray, clusters: int) -> tuple[np.
     return rows[np.sort(first)], targets
 
 
+def count_steps(videos: int, batch: int, epochs: float, least: int, most: int) -> int:
+    """Steps of ``batch`` videos that pass over all videos so many times, but never fewer or more than these."""
+    return min(max(math.ceil(epochs * videos / batch), least), most)
+
+
 def train(
     snippets: Snippets,
     rows: np.ndarray,
@@ -306,7 +314,10 @@ def train(
     localizer: str = "cola",
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
-    steps: int = 6000,
+    steps: int | None = None,
+    epochs: float = EPOCHS,
+    least_steps: int = LEAST_STEPS,
+    most_steps: int = MOST_STEPS,
     batch: int = 16,
     length: int = 750,
     learning_rate: float = 1e-4,
@@ -332,8 +343,12 @@ def train(
         Name of the network, see :data:`feel_steps.localizers.LOCALIZERS`.
     settings : mapping, optional
         Its own settings.
-    seed, steps, batch : int
-        Random seed; optimizer steps; videos a step (B).
+    seed, batch : int
+        Random seed; videos a step (B).
+    steps : int, optional
+        Optimizer steps; None: as many as ``epochs`` take.
+    epochs, least_steps, most_steps
+        Passes over the videos, and limits to the steps that they take.
     length : int
         Snippets sampled of a video (T).
     learning_rate, weight_decay : float
@@ -362,6 +377,8 @@ def train(
     where = devices.pick(device)
     dtype = devices.pick_precision(precision, where)
     rows, targets = to_targets(rows, labels, clusters)
+    if steps is None:
+        steps = count_steps(len(rows), batch, epochs, least_steps, most_steps)
     for name, value in [("steps", steps), ("batch", batch), ("length", length)]:
         if value < 1:
             raise InputError(f"train.{name}: {value}; expected 1 or more")
@@ -377,8 +394,8 @@ def train(
         model = weights.build(localizer, snippets.features.shape[1], clusters, **(settings or {})).to(where)
         optimizer = Adam(model.parameters(), learning_rate, weight_decay)
         batches = Batches(snippets, rows, targets, batch, length, seed, where)
-        kind = str(dtype).removeprefix("torch.")
-        print(f"training: {localizer}, {len(rows)} videos, {kind} on {devices.describe(where)}", file=sys.stderr)
+        work = f"{len(rows)} videos, {steps} steps ({steps * batch / len(rows):.3g} epochs)"
+        print(f"training: {localizer}, {work}, {str(dtype)[6:]} on {devices.describe(where)}", file=sys.stderr)
         log = _loop(model, optimizer, batches, Checkpoint(checkpoint, identity), steps, dtype)
         print(f"training: ended with {devices.describe(where)}", file=sys.stderr)
     return model.eval(), log.columns(learning_rate)
@@ -417,9 +434,14 @@ def _loop(
     done = log.steps[-1] if log.steps else 0
     losses: list[dict[str, Tensor]] = []  # since the last row; read seldom, since reading waits for the device
     model.train()
+    start = time.monotonic()
     with Progress("training", steps - done, "step") as progress:
         for step in range(done, steps):
             losses.append(take_step(model, optimizer, batches, step, dtype))
+            if step - done == TRIED_STEPS - 1:
+                losses[-1]["loss"].item()  # waits for the device
+                whole = clock((time.monotonic() - start) / TRIED_STEPS * (steps - done))
+                print(f"training: will take about {whole}", file=sys.stderr, flush=True)
             if (step + 1) % LOG_STEPS == 0 or step + 1 == steps:
                 log.add(step + 1, losses)
                 progress.advance(len(losses), f"loss {log.means[-1][log.names.index('loss')]:.4g}")

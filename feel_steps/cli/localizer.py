@@ -23,7 +23,12 @@ def train(
     localizer: Annotated[str, typer.Option(help="which network")] = "cola",
     settings: Annotated[str, typer.Option(help="the network's own settings, as JSON")] = "{}",
     seed: Seed = 0,
-    steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 6000,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="optimizer steps; not given: as many as --epochs take")
+    ] = None,
+    epochs: Annotated[float, typer.Option(min=0, help="passes over the selected videos")] = 24.0,
+    least_steps: Annotated[int, typer.Option(min=1, help="however few videos there are")] = 300,
+    most_steps: Annotated[int, typer.Option(min=1, help="however many videos there are")] = 3000,
     batch: Annotated[int, typer.Option(min=1, help="videos a step")] = 16,
     length: Annotated[int, typer.Option(min=2, help="snippets sampled from each video, with jitter")] = 750,
     learning_rate: float = 1e-4,
@@ -64,6 +69,9 @@ def train(
             settings=own,
             seed=seed,
             steps=steps,
+            epochs=epochs,
+            least_steps=least_steps,
+            most_steps=most_steps,
             batch=batch,
             length=length,
             learning_rate=learning_rate,
@@ -74,7 +82,8 @@ def train(
             checkpoint=checkpoint,
         )
         tables.write(out_training, "training", table)
-        weights.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": steps})
+        taken = int(table["step"][-1])
+        weights.save(model, out, {"length": length, "precision": precision, "seed": seed, "steps": taken})
     checkpoint.unlink(missing_ok=True)
 
 
@@ -123,26 +132,39 @@ def localize(
     attention: Annotated[Path, typer.Option(help="attention table")],
     embeddings: Annotated[Path, typer.Option(help="embeddings table")],
     out: Annotated[Path, typer.Option(help="detections table")],
+    time: Annotated[
+        str, typer.Option(help="moment of a snippet: centre of its window | start of its stride (published)")
+    ] = "centre",
+    signal: Annotated[
+        str, typer.Option(help="what segments are cut from: both, activation and actionness | activation (published)")
+    ] = "both",
     class_threshold: Annotated[float, typer.Option(help="classes scored below it are not looked for")] = 0.2,
-    cas_thresholds: Annotated[str, typer.Option(help="of activation: start,stop,step")] = "0,0.225,0.025",
+    cas_thresholds: Annotated[str, typer.Option(help="of the signal: start,stop,step")] = "0,0.225,0.025",
     actionness_thresholds: Annotated[str, typer.Option(help="start,stop,step")] = "0.1,0.9,0.025",
-    nms: Annotated[float, typer.Option(help="tIoU above which the weaker of two detections goes")] = 0.6,
-    soft_nms: Annotated[float | None, typer.Option(help="soft-NMS instead: width of the Gaussian")] = None,
+    class_weight: Annotated[
+        float, typer.Option(min=0, help="weight of the video's class score in a detection's (published: 0.2)")
+    ] = 0.5,
+    nms: Annotated[float, typer.Option(help="without soft-NMS: tIoU above which the weaker detection goes")] = 0.6,
+    soft_nms: Annotated[float, typer.Option(min=0, help="width of soft-NMS; 0: plain NMS (published)")] = 0.3,
 ) -> None:
-    """Turn attention into detections: proposals scored by outer-inner contrast, then NMS.
+    """Turn attention into detections: proposals scored by outer-inner contrast, then (soft) NMS.
 
     Example: feel-steps localize --videos videos.parquet --attention attention.parquet --embeddings embeddings.parquet
     --out detections.parquet
     """
     from json import dumps
 
+    from feel_steps.localize import Settings
     from feel_steps.localize import localize as step
     from feel_steps.tables import tables
 
     settings: dict[str, Any] = {
+        "time": time,
+        "signal": signal,
         "class_threshold": class_threshold,
         "cas_thresholds": parse_range(cas_thresholds, "--cas-thresholds"),
         "actionness_thresholds": parse_range(actionness_thresholds, "--actionness-thresholds"),
+        "class_weight": class_weight,
         "nms": nms,
         "soft_nms": soft_nms,
     }
@@ -150,6 +172,6 @@ def localize(
         tables.read(attention, "attention"),
         tables.read(embeddings, "embeddings"),
         tables.read(videos, "videos"),
-        **settings,
+        Settings(**settings),
     )
     tables.write(out, "detections", detections, {"settings": dumps(settings)})

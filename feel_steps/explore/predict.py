@@ -23,7 +23,7 @@ from feel_steps.errors import InputError
 from feel_steps.explore.export import export
 from feel_steps.features.contract import Contract, read_contract
 from feel_steps.features.extract import Extractor, build, takes
-from feel_steps.localize import localize
+from feel_steps.localize import PUBLISHED, Settings, localize
 from feel_steps.localizers import weights
 from feel_steps.pool import pool
 from feel_steps.report.page import predicted_page
@@ -169,7 +169,9 @@ def predict(
         device=device,
         threads=threads,
     )
-    detections = localize(attention, embeddings, table, **_written(place / "detections.parquet"))
+    written = _written(place / "detections.parquet")
+    used = {**PUBLISHED, **{name: value for name, value in written.items() if value is not None}}  # an older run's
+    detections = localize(attention, embeddings, table, Settings(**used))
     first = place.parent / "iter-1" / "pooled.parquet"  # always means over snippets
     own = pool(snippets, normalize=_written(first)["normalize"])
     return Prediction(table, attention, embeddings, detections, unlike(own, tables.read(first, "pooled")["feature"]))

@@ -35,11 +35,24 @@ def test_a_wrong_name_says_what_is_right(monkeypatch, name, message):
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_bfloat16_only_where_the_hardware_has_it(monkeypatch, fast):
-    """On a processor without AMX bfloat16 is hundreds of times slower than float32."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": fast})
-    assert devices.pick_precision("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
+@pytest.mark.parametrize(
+    ("capabilities", "speed", "fast"),
+    [
+        ({"amx_bf16": True}, 5.0, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, 1.8, True),
+        ({"avx512_bf16": True}, 0.01, False),
+        ({"avx2": True}, 2.0, False),
+    ],
+)
+def test_bfloat16_only_where_the_hardware_has_it(monkeypatch, capabilities, speed, fast):
+    """In software bfloat16 is hundreds of times slower than float32, whatever the processor calls itself."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(devices, "_bfloat16_speed", lambda: speed)
+    devices.has_fast_bfloat16.cache_clear()
+    try:
+        assert devices.pick_precision("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
+    finally:
+        devices.has_fast_bfloat16.cache_clear()
     assert devices.pick_precision("bfloat16", CPU) == torch.bfloat16
     with pytest.raises(InputError, match="precision 'half'"):
         devices.pick_precision("half", CPU)

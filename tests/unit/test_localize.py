@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from feel_steps import localize as module
 from feel_steps.errors import InputError
-from feel_steps.localize import detect, localize, predicted_clusters, soften, suppress
+from feel_steps.localize import PUBLISHED, Settings, Timing, detect, localize, predicted_clusters, soften, suppress
 from tests.paths import SHARED
 
 GOLDENS = SHARED / "goldens"
-LEVELS = np.arange(0, 0.2375, 0.025), np.arange(0.1, 0.9125, 0.025)
+AS_PUBLISHED = Settings(**PUBLISHED)
 
 
 def video_table(n_snippets, video_ids=None, splits=None):
@@ -22,6 +22,7 @@ def video_table(n_snippets, video_ids=None, splits=None):
         "fps": np.full(n, 25.0),
         "n_snippets": np.array(n_snippets, np.int32),
         "snippet_stride": np.full(n, 16, np.int32),
+        "snippet_window": np.full(n, 16, np.int32),
     }
 
 
@@ -50,8 +51,8 @@ def test_golden_detections_agree(name):
     case = np.load(path)
     scores = case["video_scores"]
     np.testing.assert_array_equal(predicted_clusters(scores, 0.2), case["predicted_classes"])
-    duration = float(case["n_snippets"]) * 16 / 25
-    found = np.column_stack(detect(case["cas"], case["actionness"], scores, duration=duration, levels=LEVELS))
+    timing = Timing(25, 16 * float(case["n_snippets"]) / len(case["cas"]), 16)  # 750 snippets were sampled
+    found = np.column_stack(detect(case["cas"], case["actionness"], scores, timing, AS_PUBLISHED))
     golden = case["detections_label_score_start_end"]
     assert abs(len(found) - len(golden)) <= 0.02 * len(golden)
     for k in case["predicted_classes"]:
@@ -88,9 +89,8 @@ def slow_proposals(signal, judge, levels, margin):
 @given(
     st.lists(st.sampled_from([0.0, 0.0, 0.1, 0.25, 0.5, 0.8, 1.0]), min_size=1, max_size=12),
     st.sampled_from([1, 2, 5, 24]),
-    st.sampled_from([0.0, 0.25, 0.5]),
 )
-def test_proposals_and_contrast_agree_with_a_loop(values, factor, margin):
+def test_proposals_and_contrast_agree_with_a_loop(values, factor):
     """Else segments are cut or scored differently from the published outer-inner contrast."""
     signal = module._upsampled(module._scaled(np.array(values, np.float32)), factor)
     levels = np.array([0.0, 0.1, 0.5, 0.9])
@@ -101,8 +101,8 @@ def test_proposals_and_contrast_agree_with_a_loop(values, factor, margin):
         (lambda level: np.where(signal >= level, signal, 0).clip(0), module._kept_before(total, runs)),
         (lambda level: signal, module._all_before(total)),
     ):
-        contrast = module._contrast(before, long, margin, len(signal))
-        slow = slow_proposals(signal, judge, levels, margin)
+        contrast = module._contrast(before, long, len(signal))
+        slow = slow_proposals(signal, judge, levels, module.MARGIN)
         np.testing.assert_allclose(np.column_stack([*long, contrast]), np.array(slow).reshape(-1, 4), atol=1e-9)
 
 
@@ -167,7 +167,7 @@ def test_soft_nms_takes_the_place_of_nms():
     rng = np.random.default_rng(2)
     videos = video_table([40])
     tables = attention_table(videos, rng), embeddings_table(videos, [[0.6, 0.1, 0.3]]), videos
-    hard, soft = localize(*tables), localize(*tables, soft_nms=0.3)
+    hard, soft = localize(*tables, Settings(soft_nms=0)), localize(*tables, Settings(soft_nms=0.3))
     assert len(soft["score"]) > len(hard["score"]) and soft["score"][0] == hard["score"][0]
     assert (np.diff(soft["score"])[np.diff(soft["cluster"]) == 0] <= 0).all()
 
@@ -176,7 +176,7 @@ def test_tables_of_different_numbers_of_clusters_are_refused():
     videos = video_table([5])
     attention = attention_table(videos, np.random.default_rng(0), K=3)
     with pytest.raises(InputError, match="scores of 2 clusters, but activations of 3"):
-        localize(attention, embeddings_table(videos, [[1, 0]]), videos)
+        localize(attention, embeddings_table(videos, [[1, 0]]), videos, Settings())
 
 
 def test_upsampling_is_linear_and_continues_beyond_the_last_snippet():
@@ -187,7 +187,7 @@ def test_every_predicted_cluster_keeps_its_detections():
     """The published code loses all but the first predicted class."""
     rng = np.random.default_rng(0)
     videos = video_table([40])
-    found = localize(attention_table(videos, rng), embeddings_table(videos, [[0.4, 0.1, 0.5]]), videos)
+    found = localize(attention_table(videos, rng), embeddings_table(videos, [[0.4, 0.1, 0.5]]), videos, Settings())
     assert set(found["cluster"]) == {0, 2}
 
 
@@ -200,7 +200,7 @@ def test_order_is_videos_then_clusters_then_descending_score():
     videos = video_table([30, 20, 25], ["b", "a", "c"], ["test", "train", "train"])
     attention = attention_table(videos, rng)
     rotated = {name: np.roll(column, -30, axis=0) for name, column in attention.items()}  # another order of videos
-    found = localize(rotated, embeddings_table(videos, [[0.3, 0.3, 0.4]] * 3), videos)
+    found = localize(rotated, embeddings_table(videos, [[0.3, 0.3, 0.4]] * 3), videos, Settings())
     place = {"b": 0, "a": 1, "c": 2}
     keys = list(
         zip([place[v] for v in found["video_id"]], found["cluster"].tolist(), (-found["score"]).tolist(), strict=True)
@@ -210,12 +210,13 @@ def test_order_is_videos_then_clusters_then_descending_score():
     assert (found["t_end"] > found["t_start"]).all() and np.isfinite(found["score"]).all()
 
 
+@pytest.mark.parametrize("settings", [{}, PUBLISHED])
 @pytest.mark.parametrize("T", [1, 2, 10])
-def test_a_constant_signal_has_no_proposals(T):
+def test_a_constant_signal_has_no_proposals(T, settings):
     """Nothing stands out: no detections, and no division by zero."""
     flat = np.full((T, 2), 3.0, np.float32)
     with np.errstate(all="raise"):
-        found = detect(flat, flat.sum(1), np.array([0.5, 0.5]), duration=T * 0.64, levels=LEVELS)
+        found = detect(flat, flat.sum(1), np.array([0.5, 0.5]), Timing(25, 16, 16), Settings(**settings))
     assert len(found.score) == 0
 
 
@@ -226,36 +227,69 @@ def test_no_videos_give_an_empty_table():
         "actionness": np.empty(0, np.float32),
         "activation": np.empty((0, 3), np.float32),
     }
-    found = localize(attention, {"video_id": np.empty(0, object), "score": np.empty((0, 3))}, videos)
+    found = localize(attention, {"video_id": np.empty(0, object), "score": np.empty((0, 3))}, videos, Settings())
     assert {name: len(column) for name, column in found.items()} == dict.fromkeys(found, 0)
     assert found["cluster"].dtype == np.int32
 
 
-def test_times_follow_stride_and_frame_rate():
+def best_segment(signal, timing, settings):
+    """Start and end, in seconds, of the best detection of one cluster."""
+    cas = np.array(signal, np.float32)[:, None]
+    found = detect(cas, cas[:, 0], np.ones(1), timing, settings)
+    return found.t_start[0], found.t_end[0]
+
+
+def test_published_times_start_with_the_stride():
     """A peak at snippets 2–3 of 8, stride 16 at 25 fps, lies around 1.6 s."""
-    cas = np.array([[0], [0], [1], [1], [0], [0], [0], [0]], np.float32)
-    found = detect(cas, cas[:, 0], np.ones(1), duration=8 * 16 / 25, levels=LEVELS)
-    best = int(np.argmax(found.score))
-    assert 1.0 * 0.64 <= found.t_start[best] < 2 * 0.64 < 3 * 0.64 < found.t_end[best] <= 4.1 * 0.64
+    start, end = best_segment([0, 0, 1, 1, 0, 0, 0, 0], Timing(25, 16, 16), AS_PUBLISHED)
+    assert 1.0 * 0.64 <= start < 2 * 0.64 < 3 * 0.64 < end <= 4.1 * 0.64
+
+
+@pytest.mark.parametrize(("stride", "window"), [(8, 16), (16, 16), (4, 32)])
+def test_a_snippet_is_at_the_centre_of_its_window(stride, window):
+    """Else segments come half a window early, the more so the more windows overlap."""
+    signal = np.zeros(30)
+    signal[[10, 11, 12]] = 1  # symmetric around snippet 11
+    start, end = best_segment(signal, Timing(25, stride, window), Settings())
+    centre = (11 * stride + window / 2) / 25
+    assert (start + end) / 2 == pytest.approx(centre, abs=stride / 25 / module.UPSAMPLE)
+    assert 2 * stride / 25 < end - start < 4 * stride / 25
+
+
+def test_segments_at_the_ends_reach_the_ends_of_the_video():
+    """The first and the last half window belong to no other snippet; nothing lies outside of the video."""
+    timing, T = Timing(25, 8, 16), 12
+    duration = (8 * (T - 1) + 16) / 25
+    assert best_segment([1, 1, 1] + [0] * 9, timing, Settings())[0] == 0
+    assert best_segment([0] * 9 + [1, 1, 1], timing, Settings())[1] == duration
+
+
+def test_actionness_sharpens_what_the_class_activation_leaves_open():
+    """Both signals count by default: a cluster that is active for long is bounded by where action is."""
+    cas = np.array([[0, 0, 0, 0.5, 0.5, 1, 1, 0.5, 0.5, 0, 0, 0]], np.float32).T
+    actionness = np.array([0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0], np.float32)
+    timing = Timing(25, 16, 16)
+    found = [detect(cas, actionness, np.ones(1), timing, Settings(signal=signal)) for signal in ("both", "activation")]
+    length = [segments.t_end[0] - segments.t_start[0] for segments in found]
+    assert length[0] < 4 * 0.64 <= length[1]
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"nms": 0.0}, "nms: 0.0 is not an overlap"),
-        ({"soft_nms": 0.0}, "soft_nms: 0.0 is not a width"),
+        ({"soft_nms": -1.0}, "soft_nms: -1.0 is not a width"),
         ({"class_threshold": 1.5}, "class_threshold"),
-        ({"upsample": 0}, "upsample"),
-        ({"margin": float("nan")}, "margin"),
+        ({"class_weight": float("nan")}, "class_weight"),
+        ({"time": "end"}, "time 'end': expected centre or start"),
+        ({"signal": "cas"}, "signal 'cas': expected both or activation"),
         ({"cas_thresholds": (0.5, 0.1, 0.1)}, "cas_thresholds"),
         ({"actionness_thresholds": (0.1, 0.9, 0.0)}, "actionness_thresholds"),
     ],
 )
 def test_settings_out_of_range_are_named(setting, message):
-    videos = video_table([5])
-    attention = attention_table(videos, np.random.default_rng(0))
     with pytest.raises(InputError, match=message):
-        localize(attention, embeddings_table(videos, [[1, 0, 0]]), videos, **setting)
+        Settings(**setting)
 
 
 def test_videos_missing_from_a_table_are_named():
@@ -263,6 +297,6 @@ def test_videos_missing_from_a_table_are_named():
     attention = attention_table(videos, np.random.default_rng(0))
     one = {name: column[:1] for name, column in videos.items()}
     with pytest.raises(InputError, match="'v1' is not in the videos table"):
-        localize(attention, embeddings_table(videos, [[1, 0, 0]] * 2), one)
+        localize(attention, embeddings_table(videos, [[1, 0, 0]] * 2), one, Settings())
     with pytest.raises(InputError, match="embeddings table: video 'v1'"):
-        localize(attention, embeddings_table(one, [[1, 0, 0]]), videos)
+        localize(attention, embeddings_table(one, [[1, 0, 0]]), videos, Settings())

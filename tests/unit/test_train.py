@@ -90,6 +90,21 @@ def test_the_optimizer_is_pytorchs_adam():
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize(
+    ("videos", "expected"), [(10, 300), (200, 300), (400, 600), (401, 602), (2000, 3000), (10**6, 3000)]
+)
+def test_steps_follow_the_videos_within_limits(videos, expected):
+    """Few videos would get too few steps to learn anything, many would train for days."""
+    assert training.count_steps(videos, batch=16, epochs=24, least=300, most=3000) == expected
+
+
+def test_without_steps_the_epochs_decide_and_the_log_says_how_long(capsys):
+    table = run(steps=None, epochs=10, least_steps=1)[1]
+    assert table["step"][-1] == 15  # 10 epochs of 6 videos, 4 a step
+    log = capsys.readouterr().err
+    assert "6 videos, 15 steps (10 epochs)" in log and "training: will take about" in log
+
+
 def test_the_last_steps_have_a_row_of_their_own():
     assert run(steps=23)[1]["step"].tolist() == [10, 20, 23]
 
