@@ -199,30 +199,34 @@ def _check(features: np.ndarray, clusters: int) -> None:
         raise InputError(f"pooled features, row {int(np.argmin(finite))}: NaN or infinite; extract that video again")
 
 
-def keep_clusters(features: np.ndarray, centres: np.ndarray, labels: np.ndarray) -> Columns:
-    """Stand in for the refinement (``refine: method: none``): k-means clusters, with Euclidean reliability.
+def keep_clusters(features: np.ndarray, centres: np.ndarray, clusters: Columns) -> Columns:
+    """Stand in for the refinement (``refine: method: none``): the clusters as they are, and how reliable they are.
 
     Parameters
     ----------
     features : float32 [N, D]
     centres : float32 [K, D]
-    labels : int32 [N]
+    clusters : columns [N] of a clusters table
+        ``cluster``; and ``distance``, ``margin`` and ``second`` where a consensus knows them.
 
     Returns
     -------
     dict of columns [N]
-        As :func:`feel_steps.jaccard.refine` gives them: ``distance`` and ``euclidean`` are the Euclidean distance to
-        the own centre, ``margin`` how much farther the nearest other centre is (NaN where K = 1), ``second`` which
-        one that is (-1 where K = 1), ``jaccard`` NaN.
+        As :func:`feel_steps.jaccard.refine` gives them. ``euclidean`` is the Euclidean distance to the own centre,
+        ``jaccard`` NaN. ``distance``, ``margin`` and ``second`` are those of the consensus; of k-means, they are the
+        Euclidean distance to the own centre, how much farther the nearest other centre is (NaN where K = 1), and which
+        one that is (-1 where K = 1).
     """
     from scipy.spatial.distance import cdist
 
-    distances, rows = cdist(features.astype(np.float64), centres.astype(np.float64)), np.arange(len(features))
+    labels, rows = clusters["cluster"], np.arange(len(features))
+    distances = cdist(features.astype(np.float64), centres.astype(np.float64))
     own = distances[rows, labels]
+    columns = {"cluster": labels, "distance": own, "jaccard": np.full(len(features), np.nan), "euclidean": own}
+    if "margin" in clusters:
+        return columns | {name: clusters[name] for name in ("distance", "margin", "second")}
     distances[rows, labels] = np.inf
-    absent = np.full(len(features), np.nan)
     alone = len(centres) == 1
-    margin = absent if alone else distances.min(1) - own
+    margin = np.full(len(features), np.nan) if alone else distances.min(1) - own
     second = np.full(len(features), -1) if alone else distances.argmin(1)
-    columns = {"cluster": labels, "distance": own, "jaccard": absent, "euclidean": own, "margin": margin}
-    return columns | {"second": second.astype(np.int32)}
+    return columns | {"margin": margin, "second": second.astype(np.int32)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +14,8 @@ from feel_steps.views import COMPONENTS, describe, scale
 
 EMBEDDED = {"embedding": "feature", "adapted": "adapted"}  # columns of an embeddings table, by view
 VIEWS = ("mean", "actionness", *EMBEDDED, *COMPONENTS)
+WEIGHTED = {"actionness", "whitened"}  # views that weight the snippets by actionness
+AUTO = {"motion": ("second", "lag", "embedding"), "network": ("whitened",)}  # views for each family of features
 FLOOR = 0.05  # weight of a snippet without any actionness, where the others have 0.05 to 1.05
 
 
@@ -71,14 +72,23 @@ def pool(
             pooled[view] = _weighted_mean(snippets, weights)
         elif view == "mean":
             pooled[view] = _weighted_mean(snippets, np.ones(len(snippets.features)))
-    own = [view for view in views if view in COMPONENTS]
-    if own:
-        pooled |= describe(snippets, own, weights)
+    if own := [view for view in views if view in COMPONENTS]:
+        raised = None if weights is None else _raised(snippets, weights)
+        for view in own:
+            pooled |= describe(snippets, [view], raised if view in WEIGHTED else None)
     if not pooled:
         pooled = {"mean": _weighted_mean(snippets, np.ones(len(snippets.features)))}
     if normalize:
         pooled = {view: scale(vectors) for view, vectors in pooled.items()}
     return {view: pooled[view].astype(np.float32) for view in (*views, "mean") if view in pooled}
+
+
+def _raised(snippets: Snippets, actionness: np.ndarray) -> np.ndarray:
+    """Weights [S] that keep some of every snippet: actionness from 0 to 1 in each video, plus a floor."""
+    first, lengths = snippets.offsets[:-1], snippets.lengths
+    low = np.repeat(np.minimum.reduceat(actionness, first), lengths)
+    high = np.repeat(np.maximum.reduceat(actionness, first), lengths)
+    return (actionness - low) / np.where(high > low, high - low, 1) + FLOOR
 
 
 def _embedded(snippets: Snippets, embeddings: Columns, column: str) -> np.ndarray:
