@@ -1,13 +1,22 @@
-"""Group the pooled videos by k-means, Euclidean (docs/explanation/method.md, The loop)."""
+"""Group the pooled videos: by k-means, as published, or by the consensus of many k-means over several views (ours).
+
+Two videos belong together as far as k-means puts them together, over many starts and numbers of clusters, whatever view
+they are seen in. Dimensions: N videos, K clusters, R k-means runs, M landmarks.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
 
 
 def cluster(
@@ -37,21 +46,8 @@ def cluster(
     InputError
         K below 1 or above N, or features that are not finite.
     """
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import ThreadpoolController
-
-    if not 1 <= clusters <= len(features):
-        raise InputError(f"clusters={clusters} but only {len(features)} training videos; expected 1 … {len(features)}")
-    finite = np.isfinite(features).all(1)
-    if not finite.all():
-        raise InputError(f"pooled features, row {int(np.argmin(finite))}: NaN or infinite; extract that video again")
-    # scikit-learn adds up the threads' partial sums in the order they finish: two commute, three would not
-    openmp = ThreadpoolController().select(user_api="openmp")
-    threads = min([2, *(library["num_threads"] for library in openmp.info())])
-    with openmp.limit(limits=threads), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in the user's words
-        kmeans = KMeans(clusters, n_init=n_init, random_state=seed).fit(np.asarray(features, np.float32))
+    _check(features, clusters)
+    kmeans = _kmeans(features, clusters, seed, n_init)
     labels, centres = kmeans.labels_.astype(np.int32), kmeans.cluster_centers_.astype(np.float32)
     used = len(np.unique(labels))
     if used < clusters:
@@ -61,30 +57,176 @@ def cluster(
     return labels, distances, centres
 
 
-def keep_clusters(features: np.ndarray, centres: np.ndarray, labels: np.ndarray) -> Columns:
-    """Stand in for the refinement (``refine: method: none``): k-means clusters, with Euclidean reliability.
+def consensus(
+    views: Sequence[np.ndarray], clusters: int, seed: int, *, starts: int = 60, landmarks: int = 10_000
+) -> tuple[Columns, np.ndarray]:
+    """Cluster by what many k-means runs agree on, in all views (evidence accumulation: Fred and Jain, TPAMI 2005).
+
+    In each view k-means runs ``starts`` times, once from each start, with a number of clusters drawn from K to 2K. The
+    co-association of two videos is the share of all runs that puts them together. Average linkage of it, cut at K
+    clusters, gives the result. Beyond ``landmarks`` videos, so many of them are drawn and linked, and the others join
+    the cluster that they agree with most: memory grows with M² and N (R + K), not with N².
+
+    Parameters
+    ----------
+    views : sequence of float32 [N, D]
+        Pooled videos in each view; all views count the same.
+    clusters : int
+        K.
+    seed : int
+    starts : int
+        k-means runs in each view.
+    landmarks : int
+        M, at most.
+
+    Returns
+    -------
+    columns : dict of columns [N]
+        ``cluster`` int32, numbered by the first landmark in them; float64: ``distance``, 1 - agreement with the own
+        cluster, and ``margin``, how much less the agreement with the runner-up is (NaN where K = 1); ``second`` int32,
+        the runner-up (-1 where K = 1). The agreement of a video with a cluster is its mean co-association with the
+        cluster's other landmarks (0 where there is none).
+    centres : float32 [K, ΣD]
+        Mean of each cluster's videos, the views side by side.
+
+    Raises
+    ------
+    InputError
+        K below 1 or above N, or features that are not finite.
+    """
+    for view in views:
+        _check(view, clusters)
+    N = len(views[0])
+    draws = np.random.default_rng(seed)
+    runs = np.concatenate([_runs(view, clusters, starts, draws) for view in views])  # [R, N]
+    linked = np.arange(N) if landmarks >= N else np.sort(draws.permutation(N)[:landmarks])
+    labels = np.full(N, -1)
+    labels[linked] = _link(runs[:, linked], clusters)
+    agreement = _agreement(runs, labels, clusters)
+    labels = np.where(labels < 0, agreement.argmax(1), labels).astype(np.int32)
+    rows = np.arange(N)
+    own = agreement[rows, labels]
+    agreement[rows, labels] = -np.inf
+    alone = clusters == 1
+    columns = {
+        "cluster": labels,
+        "distance": 1 - own,
+        "margin": np.full(N, np.nan) if alone else own - agreement.max(1),
+        "second": np.full(N, -1, np.int32) if alone else agreement.argmax(1).astype(np.int32),
+    }
+    together = np.concatenate(views, 1)
+    return columns, np.stack([together[labels == k].mean(0) for k in range(clusters)]).astype(np.float32)
+
+
+def _runs(features: np.ndarray, clusters: int, starts: int, draws: np.random.Generator) -> np.ndarray:
+    """Labels of one-start k-means runs with K to 2K clusters, int32 [R, N]."""
+    features = _rotated(np.asarray(features, np.float32))
+    N = len(features)
+    most = min(2 * clusters, N)
+    sizes, seeds = draws.integers(min(clusters, most), most + 1, starts), draws.integers(0, 2**31, starts)
+    return np.stack([_kmeans(features, int(k), int(s), 1).labels_ for k, s in zip(sizes, seeds, strict=True)])
+
+
+def _rotated(features: np.ndarray) -> np.ndarray:
+    """The same distances in no more dimensions than there are videos, [N, min(N, D)]."""
+    N, D = features.shape
+    if N >= D:
+        return features
+    centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    return (vectors * np.sqrt(values.clip(0))).astype(np.float32)
+
+
+def _link(runs: np.ndarray, clusters: int) -> np.ndarray:
+    """Average linkage of the co-association of M videos in [R, M] runs, cut at K clusters; int [M]."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    R, M = runs.shape
+    if M == 1:
+        return np.zeros(1, int)
+    apart = np.empty(M * (M - 1) // 2)  # pairs (i, j), i < j, row by row, as linkage wants them
+    for i in range(M - 1):
+        first = i * M - i * (i + 1) // 2
+        apart[first : first + M - 1 - i] = (runs[:, i, None] != runs[:, i + 1 :]).sum(0)
+    merges = linkage(apart / R, "average")[: M - clusters, :2].astype(np.int64)  # the first leave K clusters
+    merged = np.repeat(np.arange(M, M + len(merges)), 2)
+    size = M + len(merges)
+    tree = coo_array((np.ones(len(merged)), (merges.ravel(), merged)), shape=(size, size))
+    return connected_components(tree, directed=False)[1][:M]
+
+
+def _agreement(runs: np.ndarray, labels: np.ndarray, clusters: int) -> np.ndarray:
+    """Mean co-association of every video with the labelled videos of each cluster but itself, float64 [N, K].
+
+    Videos labelled -1 are in no cluster.
+    """
+    R, N = runs.shape
+    known = labels >= 0
+    size = np.bincount(labels[known], minlength=clusters).astype(float)  # [K]
+    total = np.zeros((N, clusters))
+    for run in runs:
+        counts = np.bincount(run[known] * clusters + labels[known], minlength=(run.max() + 1) * clusters)
+        total += counts.reshape(-1, clusters)[run]  # [N, K]: videos of each cluster that this run puts with each video
+    total /= R
+    rows, own = np.flatnonzero(known), labels[known]
+    others = np.tile(size, (N, 1))
+    total[rows, own] -= 1  # a video is always with itself
+    others[rows, own] -= 1
+    return np.divide(total, others, out=np.zeros_like(total), where=others > 0)
+
+
+def _kmeans(features: np.ndarray, clusters: int, seed: int, starts: int) -> KMeans:
+    """Fit scikit-learn's k-means, the same at every call."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import ThreadpoolController
+
+    # scikit-learn adds up the threads' partial sums in the order they finish: two commute, three would not
+    openmp = ThreadpoolController().select(user_api="openmp")
+    threads = min([2, *(library["num_threads"] for library in openmp.info())])
+    with openmp.limit(limits=threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said by the caller, in the user's words
+        return KMeans(clusters, n_init=starts, random_state=seed).fit(np.asarray(features, np.float32))
+
+
+def _check(features: np.ndarray, clusters: int) -> None:
+    if not 1 <= clusters <= len(features):
+        raise InputError(f"clusters={clusters} but only {len(features)} training videos; expected 1 … {len(features)}")
+    finite = np.isfinite(features).all(1)
+    if not finite.all():
+        raise InputError(f"pooled features, row {int(np.argmin(finite))}: NaN or infinite; extract that video again")
+
+
+def keep_clusters(features: np.ndarray, centres: np.ndarray, clusters: Columns) -> Columns:
+    """Stand in for the refinement (``refine: method: none``): the clusters as they are, and how reliable they are.
 
     Parameters
     ----------
     features : float32 [N, D]
     centres : float32 [K, D]
-    labels : int32 [N]
+    clusters : columns [N] of a clusters table
+        ``cluster``; and ``distance``, ``margin`` and ``second`` where a consensus knows them.
 
     Returns
     -------
     dict of columns [N]
-        As :func:`feel_steps.jaccard.refine` gives them: ``distance`` and ``euclidean`` are the Euclidean distance to
-        the own centre, ``margin`` how much farther the nearest other centre is (NaN where K = 1), ``second`` which
-        one that is (-1 where K = 1), ``jaccard`` NaN.
+        As :func:`feel_steps.jaccard.refine` gives them. ``euclidean`` is the Euclidean distance to the own centre,
+        ``jaccard`` NaN. ``distance``, ``margin`` and ``second`` are those of the consensus; of k-means, they are the
+        Euclidean distance to the own centre, how much farther the nearest other centre is (NaN where K = 1), and which
+        one that is (-1 where K = 1).
     """
     from scipy.spatial.distance import cdist
 
-    distances, rows = cdist(features.astype(np.float64), centres.astype(np.float64)), np.arange(len(features))
+    labels, rows = clusters["cluster"], np.arange(len(features))
+    distances = cdist(features.astype(np.float64), centres.astype(np.float64))
     own = distances[rows, labels]
+    columns = {"cluster": labels, "distance": own, "jaccard": np.full(len(features), np.nan), "euclidean": own}
+    if "margin" in clusters:
+        return columns | {name: clusters[name] for name in ("distance", "margin", "second")}
     distances[rows, labels] = np.inf
-    absent = np.full(len(features), np.nan)
     alone = len(centres) == 1
-    margin = absent if alone else distances.min(1) - own
+    margin = np.full(len(features), np.nan) if alone else distances.min(1) - own
     second = np.full(len(features), -1) if alone else distances.argmin(1)
-    columns = {"cluster": labels, "distance": own, "jaccard": absent, "euclidean": own, "margin": margin}
-    return columns | {"second": second.astype(np.int32)}
+    return columns | {"margin": margin, "second": second.astype(np.int32)}

@@ -12,6 +12,22 @@ from feel_steps.errors import InputError, hint
 from feel_steps.localizers import check_settings
 
 Config = dict[str, Any]
+
+# What stands where a config has null; docs/explanation/method.md describes both methods.
+METHODS: dict[str, Config] = {
+    "views": {
+        "pool": {"views": "auto", "normalize": True},
+        "cluster": {"method": "consensus"},
+        "refine": {"method": "none"},
+        "select": {"speed": "none", "share": 0.75},
+    },
+    "feel": {
+        "pool": {"views": ["embedding"], "normalize": False},
+        "cluster": {"method": "kmeans"},
+        "refine": {"method": "cci"},
+        "select": {"speed": "constant", "share": 1.0},
+    },
+}
 _WORDS = {"true": True, "false": False, "null": None}
 
 
@@ -43,12 +59,15 @@ def retype(value: Any) -> Any:
 def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
     """The config as one variant has it; as it stands for work that all variants share.
 
-    A variant with another localizer starts from that one's own defaults: settings of one mean nothing to the other.
+    What is null becomes what the method has there. A variant with another localizer starts from that one's own
+    defaults: settings of one mean nothing to the other.
     """
     overrides = config["variants"].get(variant) or {}
     merged = merge(config, overrides)
     if switches_localizer(config, overrides):
         merged["train"]["settings"] = copy.deepcopy(overrides["train"].get("settings", {}))
+    for section, values in METHODS[merged["method"]].items():
+        merged[section] |= {key: copy.deepcopy(value) for key, value in values.items() if merged[section][key] is None}
     return merged
 
 
@@ -100,9 +119,9 @@ def _check_localizer(config: Mapping[str, Any], where: str) -> None:
         check_settings(train["localizer"], train["settings"])
     except InputError as error:
         raise InputError(f"config: {where}key 'train': {error}") from None
-    if config["pool"]["method"] == "adapted" and not train["settings"].get("adapter"):
+    if "adapted" in (config["pool"]["views"] or ()) and not train["settings"].get("adapter"):
         raise InputError(
-            f"config: {where}key 'pool.method' is 'adapted', but the localizer has no adapter; "
+            f"config: {where}key 'pool.views' has 'adapted', but the localizer has no adapter; "
             "set train.settings.adapter to its width, such as 64"
         )
 

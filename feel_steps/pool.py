@@ -1,6 +1,8 @@
-"""Pool the snippets of each video into one vector, the thing that is clustered (docs/explanation/method.md, Pooling)."""
+"""Pool the snippets of each video into one vector per view: what is clustered (docs/explanation/method.md)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
@@ -8,72 +10,97 @@ from scipy import sparse
 from feel_steps.errors import InputError
 from feel_steps.snippets import Snippets, runs
 from feel_steps.tables.kinds import Columns
+from feel_steps.views import COMPONENTS, describe, scale
 
-COLUMNS = {"easy-action": "feature", "adapted": "adapted"}  # what an embeddings table holds, by method
-METHODS = ("mean", "actionness", *COLUMNS)
+EMBEDDED = {"embedding": "feature", "adapted": "adapted"}  # columns of an embeddings table, by view
+VIEWS = ("mean", "actionness", *EMBEDDED, *COMPONENTS)
+WEIGHTED = {"actionness", "whitened"}  # views that weight the snippets by actionness
+AUTO = {"motion": ("second", "lag", "embedding"), "network": ("whitened",)}  # views for each family of features
+FLOOR = 0.05  # weight of a snippet without any actionness, where the others have 0.05 to 1.05
 
 
 def pool(
     snippets: Snippets,
     *,
-    method: str = "mean",
+    views: Sequence[str] = ("mean",),
     attention: Columns | None = None,
     embeddings: Columns | None = None,
     normalize: bool = False,
-) -> np.ndarray:
-    """Pool N videos by one of the three published variants, or as an adapter sees them.
+) -> dict[str, np.ndarray]:
+    """Describe N videos by one view or several.
 
-    Where the table that a variant needs is absent, as it is at iteration 1, the plain mean is taken.
+    A view whose table is absent, as at iteration 1, is left out; where none remains, the plain mean is taken.
 
     Parameters
     ----------
     snippets : Snippets
         Of the videos to pool.
-    method : {"mean", "actionness", "easy-action", "adapted"}
-        Mean of the raw features; their mean weighted by actionness (a video whose actionness is zero throughout: plain
-        mean); mean of the localizer's embeddings at the T/5 snippets of highest actionness, which is what an
-        embeddings table holds; or mean of the adapted features of these snippets, which is what it holds beside where
-        the localizer has an adapter.
+    views : sequence of str
+        Published: "mean" of the raw features; "actionness", their mean weighted by actionness (a video whose
+        actionness is zero throughout: plain mean); "embedding", the mean of the localizer's embeddings at the T/5
+        snippets of highest actionness ("easy action"), which is what an embeddings table holds. Ours: "second", "lag"
+        and "whitened", see :mod:`feel_steps.views`, the last weighted by actionness where attention is given;
+        "adapted", the mean of the adapted features of the easy-action snippets, where the localizer has an adapter.
     attention : columns of an attention table, optional
-        For "actionness". May hold other videos too, in any order.
+        For "actionness" and "whitened". May hold other videos too, in any order.
     embeddings : columns of an embeddings table, optional
-        For "easy-action" and "adapted". May hold other videos too, in any order.
+        For "embedding" and "adapted". May hold other videos too, in any order.
     normalize : bool
-        Scale every pooled vector to length 1; zero vectors stay zero.
+        Scale the rows of every view to length 1; zero vectors stay zero. Those of our own views always are.
 
     Returns
     -------
-    float32 [N, D]
-        D of the raw features, or of the embeddings.
+    dict of view to float32 [N, D]
 
     Raises
     ------
     InputError
-        Unknown method, a video without snippets, one that the table lacks or has with other snippets, or no adapted
+        Unknown view, a video without snippets, one that a table lacks or has with other snippets, or no adapted
         features in it.
     """
-    if method not in METHODS:
-        raise InputError(f"method '{method}': unknown; expected one of {', '.join(METHODS)}")
-    if method in COLUMNS and embeddings is not None:
-        if COLUMNS[method] not in embeddings:
-            raise InputError("embeddings: no adapted features; train and attend again with train.settings.adapter 64")
-        pooled = embeddings[COLUMNS[method]][_rows(snippets.video_ids, embeddings)]  # [N, D]
-    elif method == "actionness" and attention is not None:
-        pooled = _weighted_mean(snippets, _actionness(snippets, attention))
-    else:
-        pooled = _weighted_mean(snippets, np.ones(len(snippets.features)))
+    if unknown := [view for view in views if view not in VIEWS]:
+        raise InputError(f"view '{unknown[0]}': unknown; expected some of {', '.join(VIEWS)}")
+    if not snippets.lengths.all():
+        empty = snippets.video_ids[int(np.argmin(snippets.lengths))]
+        raise InputError(f"video '{empty}': no snippets; leave it out or extract it again")
+    weights = None if attention is None else _actionness(snippets, attention)
+    pooled = {}
+    for view in views:
+        if view in EMBEDDED and embeddings is not None:
+            pooled[view] = _embedded(snippets, embeddings, EMBEDDED[view])
+        elif view == "actionness" and weights is not None:
+            pooled[view] = _weighted_mean(snippets, weights)
+        elif view == "mean":
+            pooled[view] = _weighted_mean(snippets, np.ones(len(snippets.features)))
+    if own := [view for view in views if view in COMPONENTS]:
+        raised = None if weights is None else _raised(snippets, weights)
+        for view in own:
+            pooled |= describe(snippets, [view], raised if view in WEIGHTED else None)
+    if not pooled:
+        pooled = {"mean": _weighted_mean(snippets, np.ones(len(snippets.features)))}
     if normalize:
-        length = np.linalg.norm(pooled, axis=1, keepdims=True)
-        pooled = pooled / np.where(length > 0, length, 1)
-    return pooled.astype(np.float32)
+        pooled = {view: scale(vectors) for view, vectors in pooled.items()}
+    return {view: pooled[view].astype(np.float32) for view in (*views, "mean") if view in pooled}
+
+
+def _raised(snippets: Snippets, actionness: np.ndarray) -> np.ndarray:
+    """Weights [S] that keep some of every snippet: actionness from 0 to 1 in each video, plus a floor."""
+    first, lengths = snippets.offsets[:-1], snippets.lengths
+    low = np.repeat(np.minimum.reduceat(actionness, first), lengths)
+    high = np.repeat(np.maximum.reduceat(actionness, first), lengths)
+    return (actionness - low) / np.where(high > low, high - low, 1) + FLOOR
+
+
+def _embedded(snippets: Snippets, embeddings: Columns, column: str) -> np.ndarray:
+    """A column of an embeddings table, in the order of the videos."""
+    if column not in embeddings:
+        raise InputError("embeddings: no adapted features; train and attend again with train.settings.adapter 64")
+    return embeddings[column][_rows(snippets.video_ids, embeddings)]
 
 
 def _weighted_mean(snippets: Snippets, weights: np.ndarray) -> np.ndarray:
     """Mean of each video's features under the weights [S], float32 [N, D]; equal weights where all are zero."""
     lengths = snippets.lengths
-    if not lengths.all():
-        empty = snippets.video_ids[int(np.argmin(lengths))]
-        raise InputError(f"video '{empty}': no snippets; leave it out or extract it again")
     total = np.bincount(np.repeat(np.arange(len(lengths)), lengths), weights, minlength=len(lengths))  # [N]
     share = np.where(np.repeat(total > 0, lengths), weights, 1)
     share = share / np.repeat(np.where(total > 0, total, lengths), lengths)  # [S], sums to 1 in each video

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 SPEEDS = ("constant", "variable", "none")
 
 
-def schedule(iteration: int, *, speed: str = "constant", alpha: float = 0.25, beta: float = 1.0) -> float:
+def schedule(
+    iteration: int, *, speed: str = "constant", alpha: float = 0.25, beta: float = 1.0, share: float = 1.0
+) -> float:
     """Share r_i of each cluster that is selected at an iteration.
 
     Parameters
@@ -23,16 +25,18 @@ def schedule(iteration: int, *, speed: str = "constant", alpha: float = 0.25, be
     iteration : int
         i, counted from 1.
     speed : {"constant", "variable", "none"}
-        min(1, αi); min(1, (αi)^β), this project's reading of the paper's variable speed; or everything, always.
+        αi; (αi)^β, this project's reading of the paper's variable speed; or everything, always. At most ``share``.
     alpha : float
         α. Published: 0.25 with four iterations.
     beta : float
         β > 1 is slow at first and then faster; β = 1 is constant speed.
+    share : float
+        The most of a cluster that is ever selected, above 0 and at most 1.
 
     Raises
     ------
     InputError
-        Unknown speed, an iteration below 1, or α or β not above 0.
+        Unknown speed, an iteration below 1, α or β not above 0, or a share out of range.
     """
     if speed not in SPEEDS:
         raise InputError(f"speed '{speed}': unknown; expected one of {', '.join(SPEEDS)}")
@@ -40,10 +44,12 @@ def schedule(iteration: int, *, speed: str = "constant", alpha: float = 0.25, be
         raise InputError(f"iteration={iteration}: expected 1 or more")
     if not (alpha > 0 and beta > 0):
         raise InputError(f"alpha={alpha}, beta={beta}: expected both above 0")
+    if not 0 < share <= 1:
+        raise InputError(f"share={share}: expected above 0 and at most 1")
     if speed == "none":
-        return 1.0
+        return share
     rate = alpha * iteration
-    return min(1.0, rate**beta if speed == "variable" else rate)
+    return min(share, rate**beta if speed == "variable" else rate)
 
 
 def select(cluster: np.ndarray, distance: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:

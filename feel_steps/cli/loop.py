@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,31 +23,46 @@ def pool(
     videos: Videos,
     features: Features,
     out: Out,
-    method: Annotated[str, typer.Option(help="mean | actionness | easy-action | adapted")] = "mean",
+    views: Annotated[
+        str, typer.Option(help="auto, or some of: mean, actionness, embedding, adapted, second, lag, whitened")
+    ] = "mean",
     normalize: Annotated[bool, typer.Option(help="scale each vector to length 1")] = False,
     attention: Annotated[Path | None, typer.Option(help="attention table of the iteration before")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="embeddings table of the iteration before")] = None,
 ) -> None:
-    """Make one vector of each training video from its snippets.
+    """Describe each training video by one vector a view, side by side, from its snippets.
 
-    Example: feel-steps pool --videos videos.parquet --features features --out pooled.parquet
+    Example: feel-steps pool --videos videos.parquet --features features --views second,lag --out pooled.parquet
     """
-    from json import dumps
+    import numpy as np
 
-    from feel_steps.pool import COLUMNS
+    from feel_steps.pool import EMBEDDED, WEIGHTED
     from feel_steps.pool import pool as step
     from feel_steps.snippets import load_snippets
     from feel_steps.tables import tables
 
-    snippets = load_snippets(tables.read(videos, "videos"), features, "train")
-    maps = pooled_before = None
-    if attention and method == "actionness":
+    table = tables.read(videos, "videos")
+    chosen = _pick_views(features, table) if views == "auto" else views.split(",")
+    maps = before = None
+    if attention and WEIGHTED.intersection(chosen):
         maps = tables.read(attention, "attention", ["video_id", "snippet", "actionness"])
-    if embeddings and method in COLUMNS:
-        pooled_before = tables.read(embeddings, "embeddings")
-    vectors = step(snippets, method=method, attention=maps, embeddings=pooled_before, normalize=normalize)
-    settings = {"method": method, "normalize": normalize}
-    tables.write(out, "pooled", {"video_id": snippets.video_ids, "feature": vectors}, {"settings": dumps(settings)})
+    if embeddings and set(EMBEDDED).intersection(chosen):
+        before = tables.read(embeddings, "embeddings")
+    snippets = load_snippets(table, features, "train")
+    vectors = step(snippets, views=chosen, attention=maps, embeddings=before, normalize=normalize)
+    widths = {view: own.shape[1] for view, own in vectors.items()}
+    rows = {"video_id": snippets.video_ids, "feature": np.concatenate(list(vectors.values()), 1)}
+    tables.write(out, "pooled", rows, {"settings": dumps({"views": widths, "normalize": normalize})})
+
+
+def _pick_views(features: Path, videos: Columns) -> tuple[str, ...]:
+    """Views that suit the features: those of movement, or those of what a network recognizes."""
+    from feel_steps.pool import AUTO
+    from feel_steps.snippets import part_path
+    from feel_steps.tables import tables
+
+    about = tables.read_metadata(part_path(features, videos["part"][0]))
+    return AUTO[about.get("view_family") or "motion"]
 
 
 @app.command()
@@ -56,23 +72,44 @@ def cluster(
     seed: Seed,
     out_clusters: Annotated[Path, typer.Option(help="clusters table: video, cluster, distance")],
     out_centres: Annotated[Path, typer.Option(help="centres table")],
-    n_init: Annotated[int, typer.Option(min=1, help="starts, of which the best is kept")] = 10,
+    method: Annotated[str, typer.Option(help="kmeans | consensus: of many k-means, in each view")] = "kmeans",
+    n_init: Annotated[int, typer.Option(min=1, help="kmeans: starts, of which the best is kept")] = 10,
+    starts: Annotated[int, typer.Option(min=1, help="consensus: k-means runs in each view")] = 60,
 ) -> None:
-    """Cluster the videos by k-means, Euclidean.
+    """Cluster the videos, by k-means or by consensus.
 
     Example: feel-steps cluster --pooled pooled.parquet --clusters 20 --seed 0
     --out-clusters clusters.parquet --out-centres centres.parquet
     """
     import numpy as np
 
-    from feel_steps.cluster import cluster as step
+    from feel_steps.cluster import cluster as kmeans
+    from feel_steps.cluster import consensus
     from feel_steps.tables import tables
 
     table = tables.read(pooled, "pooled")
-    labels, distances, centres = step(table["feature"], clusters, seed, n_init=n_init)
-    rows = {"video_id": table["video_id"], "cluster": labels, "distance": distances}
-    tables.write(out_clusters, "clusters", rows)
+    if method == "kmeans":
+        labels, distances, centres = kmeans(table["feature"], clusters, seed, n_init=n_init)
+        columns = {"cluster": labels, "distance": distances}
+    elif method == "consensus":
+        columns, centres = consensus(_split(table["feature"], pooled), clusters, seed, starts=starts)
+    else:
+        raise InputError(f"--method {method}: expected kmeans or consensus")
+    tables.write(out_clusters, "clusters", {"video_id": table["video_id"], **columns})
     tables.write(out_centres, "centres", {"cluster": np.arange(len(centres)), "feature": centres})
+
+
+def _split(vectors: np.ndarray, pooled: Path) -> list[np.ndarray]:
+    """Views of a pooled table; all in one where it does not say how many, as other programs write it."""
+    import numpy as np
+
+    from feel_steps.tables import tables
+
+    settings = loads(tables.read_metadata(pooled).get("settings", "{}"))
+    widths = list(settings.get("views", {"all": vectors.shape[1]}).values())
+    if sum(widths) != vectors.shape[1]:
+        raise InputError(f"{pooled}: vectors of {vectors.shape[1]} numbers, but its views have {widths}; pool again")
+    return np.split(vectors, np.cumsum(widths)[:-1], axis=1)
 
 
 @app.command()
@@ -81,7 +118,7 @@ def refine(
     clusters: Annotated[Path, typer.Option(help="clusters table")],
     centres: Annotated[Path, typer.Option(help="centres table")],
     out: Annotated[Path, typer.Option(help="refined table")],
-    method: Annotated[str, typer.Option(help="cci | none: keep the k-means clusters")] = "cci",
+    method: Annotated[str, typer.Option(help="cci | none: keep the clusters")] = "cci",
     k1: Annotated[int, typer.Option(min=1, help="neighbours that may be reciprocal")] = 20,
     k2: Annotated[int, typer.Option(min=1, help="neighbours averaged in query expansion; 1: off")] = 6,
     lambda_: Annotated[float, typer.Option("--lambda", help="weight of the Euclidean part, 0 to 1")] = 0.3,
@@ -113,7 +150,7 @@ def refine(
     elif method == "none":
         from feel_steps.cluster import keep_clusters
 
-        columns = keep_clusters(table["feature"], points, own["cluster"])
+        columns = keep_clusters(table["feature"], points, own)
     else:
         raise InputError(f"--method {method}: expected cci or none")
     tables.write(out, "refined", {"video_id": table["video_id"], **columns})

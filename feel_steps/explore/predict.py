@@ -29,7 +29,7 @@ from feel_steps.pool import pool
 from feel_steps.report.page import predicted_page
 from feel_steps.report.videos import apart
 from feel_steps.runtime.progress import Progress
-from feel_steps.snippets import Snippets, part_path, runs
+from feel_steps.snippets import Snippets, load_snippets, part_path, runs
 from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import Columns
@@ -172,9 +172,9 @@ def predict(
     written = _written(place / "detections.parquet")
     used = {**PUBLISHED, **{name: value for name, value in written.items() if value is not None}}  # an older run's
     detections = localize(attention, embeddings, table, Settings(**used))
-    first = place.parent / "iter-1" / "pooled.parquet"  # always means over snippets
-    own = pool(snippets, normalize=_written(first)["normalize"])
-    return Prediction(table, attention, embeddings, detections, unlike(own, tables.read(first, "pooled")["feature"]))
+    training = load_snippets(tables.read(run / "videos.parquet", "videos"), run / "features", "train")
+    strange = unlike(pool(snippets)["mean"], pool(training)["mean"])
+    return Prediction(table, attention, embeddings, detections, strange)
 
 
 def write(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:

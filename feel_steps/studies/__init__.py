@@ -44,6 +44,7 @@ PROGRAMS = {
     "unknown-clusters": Program("feel_steps.studies.unknown:unknown_clusters"),
 }
 
+LEARNED = ("embedding", "adapted", "actionness")  # views that need a localizer
 # what a variant may change
 _VARIED = ("iterations", "clusters", "pool", "cluster", "refine", "select", "train", "localize")
 _MULTIPLE = re.compile(r"x(\d*\.?\d+)")
@@ -371,9 +372,8 @@ def _origins(settings: Config, true_labels: bool) -> Iterator[tuple[str, str]]:
     attended = ""
     for i in range(1, settings["iterations"] + 1):
         select = dict(settings["select"])
-        pace = {key: select.pop(key) for key in ("speed", "alpha", "beta")}
-        # the first iteration takes the mean, whatever the method
-        pooled = _digest(attended, settings["pool"] if i > 1 else settings["pool"]["normalize"])
+        pace = {key: select.pop(key) for key in ("speed", "alpha", "beta", "share")}
+        pooled = _digest(attended, settings["pool"] if i > 1 else _first_pool(settings["pool"]))
         clustered = _digest(pooled, settings["clusters"], settings["cluster"])
         refined = _digest(clustered, settings["refine"], true_labels)
         selected = _digest(refined, schedule(i, **pace), select)
@@ -391,6 +391,13 @@ def _origins(settings: Config, true_labels: bool) -> Iterator[tuple[str, str]]:
             "detections.parquet": _digest(attended, settings["localize"]),
         }
         yield from ((f"iter-{i}/{file}", origin) for file, origin in files.items())
+
+
+def _first_pool(pool: Config) -> Config:
+    """Settings of the first iteration's pooling: without the views that need a localizer."""
+    views = pool["views"]
+    known = views if views == "auto" else [view for view in views if view not in LEARNED]
+    return pool | {"views": known or ["mean"]}
 
 
 def _digest(*parts: Any) -> str:

@@ -56,7 +56,12 @@ KINDS: dict[str, Kind] = {
     "features": Kind({"video_id": "string", "snippet": "int32", "feature": "vector"}),
     "annotations": Kind({"video_id": "string", "label": "string", **_SEGMENT}),
     "pooled": Kind({"video_id": "string", "feature": "vector"}),
-    "clusters": Kind({"video_id": "string", "cluster": "int32", "distance": "float64"}),
+    # margin and second, the runner-up: of a consensus, whose distance is 1 - agreement; none where K = 1
+    "clusters": Kind(
+        {"video_id": "string", "cluster": "int32", "distance": "float64", "margin": "float64", "second": "int32"},
+        nullable=frozenset(["margin", "second"]),
+        optional=frozenset(["margin", "second"]),
+    ),
     "centres": Kind({"cluster": "int32", "feature": "vector"}),
     # no jaccard without CCI; no margin and no second, the runner-up, where K = 1
     "refined": Kind(

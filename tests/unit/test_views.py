@@ -1,0 +1,106 @@
+"""Views of a video: what they keep and drop decides what becomes a cluster."""
+
+import numpy as np
+import pytest
+
+from feel_steps import views
+from feel_steps.snippets import Snippets
+from feel_steps.views import describe, project, scale, standardize
+from tests.tiny import make_snippets
+
+LENGTHS = (30, 12, 7, 45, 20, 16)
+
+
+def square_root(matrix: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(matrix)
+    return vectors @ np.diag(np.sqrt(values.clip(0))) @ vectors.T
+
+
+def by_definition(snippets: Snippets, view: str, weights: np.ndarray) -> np.ndarray:
+    """The formulas of the module's docstring, one video at a time."""
+    z = project(snippets.features, views.COMPONENTS[view]).astype(np.float64)
+    rows, means, within = [], [], []
+    for a, b in zip(snippets.offsets[:-1], snippets.offsets[1:], strict=True):
+        p = weights[a:b] / weights[a:b].sum()
+        mean = p @ z[a:b]
+        x = z[a:b] - mean
+        means.append(mean)
+        within.append(sum(p[t] * np.outer(x[t], x[t]) for t in range(len(x))))
+        if view == "second":
+            rows.append(square_root(within[-1])[np.triu_indices(len(mean))])
+        elif view == "lag":
+            q = np.sqrt(p[:-1] * p[1:])
+            covariance = sum(q[t] / q.sum() * np.outer(x[t], x[t + 1]) for t in range(len(x) - 1))
+            turning = ((covariance - covariance.T) / 2)[np.triu_indices(len(mean), 1)]
+            rows.append(np.sign(turning) * np.sqrt(np.abs(turning)))
+    if view != "whitened":
+        return scale(standardize(np.array(rows)))
+    C, d = np.mean(within, 0), len(mean)
+    return scale(
+        (np.array(means) - np.mean(means, 0)) @ np.linalg.inv(square_root(C + 0.01 * np.trace(C) / d * np.eye(d)))
+    )
+
+
+@pytest.mark.parametrize("view", views.COMPONENTS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_views_are_as_defined_wherever_chunks_end(view, weighted, monkeypatch):
+    """A chunk that ends within a video must not lose a snippet of it, nor a pair."""
+    snippets = make_snippets(LENGTHS)
+    weights = np.random.default_rng(1).random(sum(LENGTHS)) + 0.05 if weighted else None
+    monkeypatch.setattr(views, "CHUNK", 17)
+    found = describe(snippets, [view], weights)[view]
+    assert found.dtype == np.float32
+    assert np.allclose(
+        found, by_definition(snippets, view, np.ones(sum(LENGTHS)) if weights is None else weights), atol=1e-5
+    )
+
+
+def test_second_and_lag_do_not_see_who_or_where():
+    """What is the same throughout a video, as a person or a place, moves none of the two views."""
+    snippets = make_snippets(LENGTHS)
+    before = describe(snippets, ["second", "lag"])
+    scene = np.random.default_rng(2).normal(size=(len(LENGTHS), 6)).astype(np.float32) * 0.01
+    moved = Snippets(snippets.video_ids, snippets.features + np.repeat(scene, LENGTHS, axis=0), snippets.offsets)
+    for view, after in describe(moved, ["second", "lag"]).items():
+        assert np.allclose(after, before[view], atol=0.05)
+
+
+def test_lag_tells_forwards_from_backwards_and_second_does_not():
+    snippets = make_snippets(LENGTHS)
+    order = np.concatenate(
+        [np.arange(b - 1, a - 1, -1) for a, b in zip(snippets.offsets, snippets.offsets[1:], strict=False)]
+    )
+    reverse = Snippets(snippets.video_ids, snippets.features[order], snippets.offsets)
+    before, after = (describe(own, ["second", "lag"]) for own in (snippets, reverse))
+    assert np.allclose(before["second"], after["second"], atol=1e-4)
+    same = np.einsum("nd,nd->n", before["lag"], after["lag"])
+    assert (same < -0.5).all()
+
+
+def test_whitened_finds_classes_that_differ_where_videos_vary_little():
+    """Strong variation within videos hides a small difference between classes from the mean, not from this view."""
+    rng = np.random.default_rng(0)
+    N, T = 30, 20
+    features = rng.normal(scale=[10, 10, 0.1], size=(N * T, 3))
+    features[:, 2] += np.repeat(np.arange(N) % 2, T)
+    snippets = Snippets([f"v{i}" for i in range(N)], features.astype(np.float32), np.arange(0, N * T + 1, T))
+    whitened = describe(snippets, ["whitened"])["whitened"]
+    likeness = whitened @ whitened.T
+    same = (np.arange(N)[:, None] - np.arange(N)) % 2 == 0
+    assert likeness[same].min() > likeness[~same].max()
+
+
+def test_signs_of_the_components_do_not_depend_on_the_features_order():
+    """Else a video's vector would change sign with the library version, and so would the lag view's."""
+    features = np.random.default_rng(3).normal(size=(50, 5)).astype(np.float32) * [5, 4, 3, 2, 1]
+    assert np.allclose(project(features, 3), project(features[::-1], 3)[::-1], atol=1e-4)
+
+
+def test_one_snippet_and_videos_that_do_not_move_give_zeros_not_nan():
+    snippets = make_snippets((1, 9, 1, 8))
+    snippets.features[1:10] = snippets.features[1]
+    found = describe(snippets, list(views.COMPONENTS))
+    assert all(np.isfinite(vectors).all() for vectors in found.values())
+    still = make_snippets((4, 5))
+    still.features[:] = 1
+    assert not any(vectors.any() for vectors in describe(still, list(views.COMPONENTS)).values())
