@@ -1,11 +1,12 @@
 """Feature arrays that others made, one file a video: which files there are, what is in them, and their numbers.
 
-The files are ``.npy``, ``.npz``, ``.pt``, ``.safetensors`` or, with h5py, ``.h5``. An array is [T, D], a row per snippet,
-of any floating-point type, byte order and memory order. Nothing is unpickled.
+The files are ``.npy``, ``.npz``, ``.pt``, ``.safetensors`` or, with h5py, ``.h5``. An array is [T, D], one row for each
+snippet, of any floating-point type, byte order and memory order. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +15,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from feel_steps.dataset.files import identifier, list_files
+from feel_steps.dataset.files import identifier, list_files, list_names
+from feel_steps.dataset.folder import read_split, video_files
+from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
+from feel_steps.dataset.videos import balance, require_two_videos, strings
 from feel_steps.errors import InputError, hint
+from feel_steps.runtime.progress import track
+from feel_steps.tables.kinds import Columns
 
-SHOWN = 5  # names listed in a message
 TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # names in safetensors
 # first bytes of a file -> what it is
 MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": "a zip archive (.npz or .pt)", b"\x89HDF": ".h5"}
@@ -144,8 +149,7 @@ def _pick(names: Sequence[str], key: str | None) -> str:
             raise ArrayError(f"no array '{key}' in it; {hint(key, names)}")
         return key
     if len(names) != 1:
-        listed = ", ".join(f"'{name}'" for name in names[:SHOWN]) + ("…" if len(names) > SHOWN else "")
-        found = f"{len(names)} arrays in it ({listed})" if names else "no array in it"
+        found = f"{len(names)} arrays in it ({list_names(list(names))})" if names else "no array in it"
         raise ArrayError(f"{found}; " + ("name one in dataset.key" if names else "take the file out"))
     return names[0]
 
@@ -294,7 +298,199 @@ def _require_all_streams(arrays: Mapping[str, Mapping[str, Path]]) -> None:
     for stream, files in arrays.items():
         for other in arrays:
             if missing := sorted(arrays[other].keys() - files.keys()):
+                more = f" (nor have {len(missing) - 1} more)" if len(missing) > 1 else ""
                 raise InputError(
-                    f"{arrays[other][missing[0]]}: '{missing[0]}' and {len(missing) - 1} more have no array in "
-                    f"'{stream}'; every video needs one in each of the streams {', '.join(arrays)}"
+                    f"{arrays[other][missing[0]]}: '{missing[0]}' has no array in '{stream}'{more}; every video needs "
+                    f"one in each of the streams {', '.join(arrays)}"
                 )
+
+
+def import_arrays(
+    root: str | Path,
+    *,
+    fps: float,
+    window: int,
+    stride: int,
+    streams: Sequence[str] = (),
+    key: str | None = None,
+    transposed: bool = False,
+    videos: str | Path | None = None,
+    split: str | Path | None = None,
+    parts: int = 1,
+    on_bad_video: str = "fail",
+    links: str = "inside",
+) -> tuple[Columns, Columns]:
+    """Make the manifest of a folder of arrays; of most formats only the headers are read.
+
+    Parameters
+    ----------
+    root : path
+        Holds an array [T, D] for each video, see :func:`list_arrays`.
+    fps : float
+        Frames per second that the features were made at.
+    window, stride : int
+        Frames that a snippet covers, and frames between the starts of two.
+    streams : sequence of str
+        Sub-folders whose arrays are joined, side by side.
+    key : str, optional
+        Name of the array in files that hold several.
+    transposed : bool
+        Whether the files hold [D, T].
+    videos : path, optional
+        Folder of the video files, of the same names as the arrays. They give players, pictures and durations; without
+        one a video's duration follows from T, fps, window and stride.
+    split : path, optional
+        CSV with the columns video_id and split (train or test). Without it every video is in the training split.
+    parts : int
+        Number of feature parts, of about the same duration.
+    on_bad_video : {"fail", "skip"}
+        Stop at the first array or video that cannot be used, or leave it out.
+    links : {"inside", "anywhere"}
+        Where links in the folders may lead.
+
+    Returns
+    -------
+    manifest, skipped : columns
+        Sorted by video_id; ``path`` is the video file, where there is one.
+
+    Raises
+    ------
+    InputError
+    """
+    arrays = list_arrays(root, streams, links)
+    ids = list(next(iter(arrays.values())))
+    clips = _match(root, ids, Path(videos), links) if videos else {}
+    shapes: dict[str, list[tuple[int, ...]]] = {}
+    infos: dict[str, VideoInfo] = {}
+    bad: dict[str, str] = {}
+    for video_id in track(ids, "reading arrays", "video"):
+        path = arrays[next(iter(arrays))][video_id]
+        try:
+            found = []
+            for files in arrays.values():
+                path = files[video_id]
+                found.append(open_array(path, key, transposed).shape)
+            if video_id in clips:
+                path = clips[video_id]
+                infos[video_id] = probe(path)
+            shapes[video_id] = found
+        except (ArrayError, VideoError) as error:
+            if on_bad_video == "fail":
+                raise InputError(f"{path}: {error}") from None
+            bad[video_id] = str(error)
+    _check_orientation(arrays, shapes, transposed)
+    _check_dimensions(arrays, shapes)
+    kept = [video_id for video_id in ids if video_id in shapes]
+    lengths = {video_id: common_length([T for T, _ in shapes[video_id]], f"video '{video_id}' in {root}") for video_id in kept}
+    _check_pace(root, lengths, infos, fps, window, stride)
+    splits = read_split(split, kept, bad) if split else dict.fromkeys(kept, "train")
+    manifest: Columns = {
+        "video_id": strings(kept),
+        "split": strings(splits[video_id] for video_id in kept),
+        "path": np.array([str(clips[v]) if v in clips else None for v in kept], object),
+        "fps": np.array([infos[v].fps if v in infos else fps for v in kept]),
+        "n_frames": np.array([infos[v].n_frames if v in infos else -1 for v in kept], np.int64),
+        "duration": np.array(
+            [infos[v].duration if v in infos else ((lengths[v] - 1) * stride + window) / fps for v in kept]
+        ),
+    }
+    manifest["part"] = balance(manifest["duration"], parts)
+    require_two_videos(manifest["split"], str(root), f", {len(bad)} skipped" if bad else "")
+    first = next(iter(arrays.values()))
+    skipped = {
+        "video_id": strings(bad),
+        "path": strings(str(first[video_id]) for video_id in bad),
+        "reason": strings(bad.values()),
+    }
+    return manifest, skipped
+
+
+def _match(root: str | Path, ids: Sequence[str], folder: Path, links: str) -> dict[str, Path]:
+    """Video files of the arrays, by id; says which have none.
+
+    Raises
+    ------
+    InputError
+        No array has a video of its name.
+    """
+    clips = video_files(folder, links)
+    without = [video_id for video_id in ids if video_id not in clips]
+    if len(without) == len(ids):
+        example = f"'{next(iter(clips))}'" if clips else "no video"
+        raise InputError(
+            f"{root} holds '{ids[0]}', and {folder} holds {example}: no array and no video share a name, which is the "
+            "path below the folder without the suffix; rename the files of one folder, or leave dataset.videos out"
+        )
+    if without:
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        warnings.warn(f"{folder}: no video for '{without[0]}'{more}; the page shows no player for them", stacklevel=2)
+    return {video_id: clips[video_id] for video_id in ids if video_id in clips}
+
+
+def _check_orientation(
+    arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]], transposed: bool
+) -> None:
+    """Refuse arrays that plainly lie the other way round: as many rows in all, and different numbers of columns."""
+    for i, files in enumerate(arrays.values()):
+        rows, columns = ({found[i][axis] for found in shapes.values()} for axis in (0, 1))
+        if len(rows) > 1 or len(columns) < 3:
+            continue
+        names = sorted(shapes, key=lambda video_id: shapes[video_id][i][1])
+        a, b = (f"{list(shapes[v][i][:: -1 if transposed else 1])} in {files[v]}" for v in (names[0], names[-1]))
+        order = "[snippets, dimension]" if transposed else "[dimension, snippets]"
+        advice = "leave dataset.transposed out" if transposed else "set dataset.transposed: true"
+        raise InputError(f"arrays of {a} and {b}: only the {'first' if transposed else 'second'} number differs, so these are {order}; {advice}")
+
+
+def _check_dimensions(
+    arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]]
+) -> None:
+    """Refuse arrays of several extractors."""
+    for i, files in enumerate(arrays.values()):
+        dimensions = {video_id: found[i][1] for video_id, found in shapes.items()}
+        first = next(iter(dimensions), "")
+        for video_id, dimension in dimensions.items():
+            if dimension != dimensions[first]:
+                raise InputError(
+                    f"{files[video_id]}: features of dimension {dimension}, but {dimensions[first]} in {files[first]}; "
+                    "all videos need features of one extractor"
+                )
+
+
+def common_length(lengths: Sequence[int], where: str) -> int:
+    """Snippets that all streams have; a stream that needs the next frame, such as flow, may have one fewer."""
+    if max(lengths) - min(lengths) > 1:
+        raise InputError(
+            f"{where}: streams of {' and '.join(map(str, lengths))} snippets; at most one may be missing: extract them again"
+        )
+    return min(lengths)
+
+
+def fits(T: int | np.ndarray, duration: float | np.ndarray, fps: float, window: int, stride: int) -> np.ndarray:
+    """Whether T snippets of others' features fit into a video, with the end of the video padded or left out.
+
+    Two programs seldom agree on how long a video is: one per cent, and one snippet, make no difference.
+    """
+    frames = np.round(np.asarray(duration) * fps)
+    slack = np.maximum(1, 0.01 * np.asarray(T))
+    fewest, most = (frames - window) // stride + 1, np.ceil(frames / stride)
+    return (np.asarray(T) >= fewest - slack) & (np.asarray(T) <= most + slack)
+
+
+def _check_pace(
+    root: str | Path,
+    lengths: Mapping[str, int],
+    infos: Mapping[str, VideoInfo],
+    fps: float,
+    window: int,
+    stride: int,
+) -> None:
+    """Refuse arrays that have more or fewer snippets than their videos have room for."""
+    off = [v for v, info in infos.items() if not fits(lengths[v], info.duration, fps, window, stride)]
+    if off:
+        v = off[0]
+        raise InputError(
+            f"{root}: '{v}' has {lengths[v]} snippets in a video of {infos[v].duration:.2f} s, but features.fps {fps:g}, "
+            f"window {window} and stride {stride} make {max(0, int((infos[v].duration * fps - window) // stride) + 1)} "
+            f"({len(off)} of {len(infos)} videos do not fit); 'feel-steps inspect {root} --videos FOLDER' says what does"
+        )

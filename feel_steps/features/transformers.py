@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from feel_steps.dataset.files import read_json
+from feel_steps.dataset.video_file import read_frames
 from feel_steps.dataset.videos import Video
-from feel_steps.devices import deterministic, out_of_memory, pick, pick_precision
 from feel_steps.errors import InputError
 from feel_steps.features.ahead import ahead
-from feel_steps.features.video import read_frames
 from feel_steps.features.windows import windows
+from feel_steps.runtime.devices import deterministic, out_of_memory, pick, pick_precision
 
 FRAMES = 4  # of a window, that an image model sees
 BATCH = 32  # pictures that go through the model at once
