@@ -6,14 +6,15 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import import_module
-from inspect import signature
+from inspect import getsourcefile, signature
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import numpy as np
 
-from feel_steps.dataset.cola import STREAMS, cola_path, common_length, open_npy
+from feel_steps.dataset.arrays import common_length
+from feel_steps.dataset.cola import STREAMS, cola_path, open_npy
 from feel_steps.dataset.video_file import VideoError
 from feel_steps.dataset.videos import Video, expected_snippets, videos_of
 from feel_steps.errors import InputError, hint
@@ -26,7 +27,9 @@ from feel_steps.tables.kinds import Columns
 EXTRACTORS = {
     "descriptors": "feel_steps.features.descriptors:Descriptors",
     "i3d": "feel_steps.features.i3d:I3D",
+    "transformers": "feel_steps.features.transformers:Transformers",
     "cola": "feel_steps.features.extract:Cola",
+    "arrays": "feel_steps.features.arrays:Arrays",
 }
 
 
@@ -55,7 +58,7 @@ class Cola:
     def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray:
         """Read both streams side by side, [T, D_rgb + D_flow], cut to the shorter one."""
         rgb, flow = (open_npy(cola_path(self.root, video.split, stream, video.video_id)) for stream in STREAMS)
-        T = common_length(len(rgb), len(flow), f"video '{video.video_id}' in {self.root}")
+        T = common_length([len(rgb), len(flow)], f"video '{video.video_id}' in {self.root}")
         if len(rgb) != len(flow):
             print(f"video '{video.video_id}': {len(rgb)} rgb, {len(flow)} flow snippets, cut to {T}", file=sys.stderr)
         advance(T * self.stride)
@@ -63,10 +66,21 @@ class Cola:
 
 
 def _load(extractor: str) -> Callable[..., Extractor]:
-    if extractor not in EXTRACTORS:
-        raise InputError(f"extractor '{extractor}': no such extractor; {hint(extractor, EXTRACTORS)}")
-    module, _, name = EXTRACTORS[extractor].partition(":")
-    return getattr(import_module(module), name)
+    """The class of a name in :data:`EXTRACTORS`, or of ``package.module:Class``."""
+    if extractor in EXTRACTORS:
+        return resolve_name(EXTRACTORS[extractor])
+    if ":" not in extractor:
+        raise InputError(
+            f"extractor '{extractor}': no such extractor; {hint(extractor, EXTRACTORS)}, or name a class of your own, "
+            "package.module:Class"
+        )
+    try:
+        return resolve_name(extractor)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"extractor '{extractor}': there is no such class ({error}); its module must be installed, or lie in the "
+            "folder in which the run starts"
+        ) from None
 
 
 def takes(extractor: str, name: str) -> bool:
