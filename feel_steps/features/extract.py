@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -34,20 +35,35 @@ EXTRACTORS = {
 
 
 class Extractor(Protocol):
-    """What turns a video into features; constructed with fps, window, stride and its own settings as keywords.
+    """What turns a video into features; a class of your own has these three members, see docs/howto/backbones.md.
 
-    Where its constructor has them, it is also given ``root`` (CoLA's folders), ``device`` and ``threads``.
-    ``settings`` holds what decides on the features beside those three. ``extract`` returns float32 [T, D], calls
-    ``advance`` with the number of frames it has read, and raises VideoError if the video does not decode.
+    It is constructed with fps, window, stride and its own settings as keywords. Where its constructor has them, it is
+    also given ``root`` (the folder of features that exist already), ``device`` and ``threads``.
+
+    Attributes
+    ----------
+    settings : mapping of str to number, text or bool
+        All that decides on the features beside fps, window and stride; recorded with them.
+    view_family : {"network", "motion"}
+        Which view of a video suits the features: "network" for what a network sees in pictures, "motion" for histograms
+        of motion and for skeletons.
     """
 
     settings: Mapping[str, Any]
+    view_family: str
 
-    def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray: ...
+    def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray:
+        """Features of a video, float32 [T, D].
+
+        Calls ``advance`` with the number of frames it has read, and raises VideoError if the video does not decode.
+        """
+        ...
 
 
 class Cola:
     """Features that exist already, in CoLA's folders (see :func:`feel_steps.dataset.cola.import_cola`)."""
+
+    view_family = "network"
 
     def __init__(self, *, root: str | Path | None, fps: float, window: int, stride: int) -> None:
         if root is None:
@@ -112,11 +128,22 @@ def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any])
         if setting not in own:
             raise InputError(f"extractor '{extractor}': it has no setting '{setting}'; {hint(setting, own)}")
     try:
-        return engine(**{key: value for key, value in given.items() if key in known}, **settings)
+        made = engine(**{key: value for key, value in given.items() if key in known}, **settings)
     except TypeError as error:
         raise InputError(
             f"extractor '{extractor}': a setting of {dict(settings)} is of the wrong type ({error})"
         ) from None
+    if missing := [name for name in ("settings", "view_family", "extract") if not hasattr(made, name)]:
+        raise InputError(f"extractor '{extractor}': it has no '{missing[0]}'; docs/howto/backbones.md shows a class")
+    return made
+
+
+def _source(extractor: str) -> dict[str, str]:
+    """Digest of the module of a class that is not of this package: when its text changes, its features may."""
+    if extractor in EXTRACTORS:
+        return {}
+    file = getsourcefile(_load(extractor))  # type: ignore[arg-type]
+    return {"source": hashlib.sha256(Path(file).read_bytes()).hexdigest()} if file else {}
 
 
 def extract_part(
@@ -176,8 +203,10 @@ def extract_part(
     given = {"fps": fps, "window": window, "stride": stride, "root": root, "device": device, "threads": threads}
     engine = build(extractor, given, settings)
     metadata = {"extractor": extractor, "fps": repr(float(fps)), "window": str(window), "stride": str(stride)}
+    metadata |= {"view_family": engine.view_family, **_source(extractor)}
     metadata |= {key: str(value) for key, value in engine.settings.items()}
-    kept = FeatureCache(cache, metadata) if cache else None
+    exists = takes(extractor, "root")  # features that exist need no cache, and no knowledge of the videos' bytes
+    kept = FeatureCache(cache, metadata) if cache and not exists else None
     skipped: dict[str, str] = {}
     videos = videos_of(manifest, part)
     frames = round(sum(video.duration for video in videos) * fps)
