@@ -18,7 +18,7 @@ import numpy as np
 from feel_steps.dataset.files import identifier, list_files, list_names
 from feel_steps.dataset.folder import read_split, video_files
 from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
-from feel_steps.dataset.videos import balance, require_two_videos, strings
+from feel_steps.dataset.videos import balance, expected_snippets, fits, require_two_videos, strings
 from feel_steps.errors import InputError, hint
 from feel_steps.runtime.progress import track
 from feel_steps.tables.kinds import Columns
@@ -466,17 +466,6 @@ def common_length(lengths: Sequence[int], where: str) -> int:
     return min(lengths)
 
 
-def fits(T: int | np.ndarray, duration: float | np.ndarray, fps: float, window: int, stride: int) -> np.ndarray:
-    """Whether T snippets of others' features fit into a video, with the end of the video padded or left out.
-
-    Two programs seldom agree on how long a video is: one per cent, and one snippet, make no difference.
-    """
-    frames = np.round(np.asarray(duration) * fps)
-    slack = np.maximum(1, 0.01 * np.asarray(T))
-    fewest, most = (frames - window) // stride + 1, np.ceil(frames / stride)
-    return (np.asarray(T) >= fewest - slack) & (np.asarray(T) <= most + slack)
-
-
 def _check_pace(
     root: str | Path,
     lengths: Mapping[str, int],
@@ -486,11 +475,12 @@ def _check_pace(
     stride: int,
 ) -> None:
     """Refuse arrays that have more or fewer snippets than their videos have room for."""
-    off = [v for v, info in infos.items() if not fits(lengths[v], info.duration, fps, window, stride)]
+    off = [v for v, info in infos.items() if not fits(lengths[v], info.duration, fps, window, stride, padded=True)]
     if off:
         v = off[0]
+        expected = expected_snippets(infos[v].duration, fps, window, stride)
         raise InputError(
-            f"{root}: '{v}' has {lengths[v]} snippets in a video of {infos[v].duration:.2f} s, but features.fps {fps:g}, "
-            f"window {window} and stride {stride} make {max(0, int((infos[v].duration * fps - window) // stride) + 1)} "
-            f"({len(off)} of {len(infos)} videos do not fit); 'feel-steps inspect {root} --videos FOLDER' says what does"
+            f"{root}: '{v}' has {lengths[v]} snippets in a video of {infos[v].duration:.2f} s, but features.fps "
+            f"{fps:g}, window {window} and stride {stride} make {expected} ({len(off)} of {len(infos)} videos do not "
+            f"fit); 'feel-steps inspect {root} --videos FOLDER' says which would"
         )

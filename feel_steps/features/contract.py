@@ -9,6 +9,7 @@ from pathlib import Path
 from feel_steps.tables import tables
 
 COMMON = ("extractor", "source", "fps", "window", "stride", "dimension", "view_family")  # what every extractor's features have
+EXISTING = ("cola", "arrays")  # extractors that read features of others
 AMOUNTS = ("skipped", "snippets", "seconds")  # what is a part's own
 
 
@@ -38,6 +39,11 @@ class Contract:
     def extractor(self) -> str:
         """Empty where it is unknown."""
         return self.made.get("extractor", "")
+
+    @property
+    def exists(self) -> bool:
+        """Whether the features existed before the run, and were not made from its videos."""
+        return self.extractor in EXISTING
 
     @property
     def timing(self) -> tuple[float, int, int]:

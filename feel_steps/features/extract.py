@@ -17,9 +17,10 @@ import numpy as np
 from feel_steps.dataset.arrays import common_length
 from feel_steps.dataset.cola import STREAMS, cola_path, open_npy
 from feel_steps.dataset.video_file import VideoError
-from feel_steps.dataset.videos import Video, expected_snippets, videos_of
+from feel_steps.dataset.videos import Video, expected_snippets, fits, videos_of
 from feel_steps.errors import InputError, hint
 from feel_steps.features.cache import FeatureCache
+from feel_steps.features.contract import EXISTING
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
@@ -110,7 +111,7 @@ def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any])
     Parameters
     ----------
     extractor : str
-        A key of :data:`EXTRACTORS`.
+        A key of :data:`EXTRACTORS`, or a class, ``package.module:Class``.
     given : mapping
         fps, window and stride, and what else it gets if its constructor takes it.
     settings : mapping
@@ -176,11 +177,11 @@ def extract_part(
     out : path
         The features table.
     extractor : str
-        A key of :data:`EXTRACTORS`.
+        A key of :data:`EXTRACTORS`, or a class, ``package.module:Class``.
     root : path, optional
-        CoLA's folders, for extractor cola.
+        The folder of features that exist already, for the extractors cola and arrays.
     fps : float
-        Frames per second at which videos are read, or at which CoLA's features were made.
+        Frames per second at which videos are read, or at which features that exist were made.
     window, stride : int
         Frames of a snippet, and from the start of one snippet to the next.
     on_bad_video : {"fail", "skip"}
@@ -205,21 +206,21 @@ def extract_part(
     metadata = {"extractor": extractor, "fps": repr(float(fps)), "window": str(window), "stride": str(stride)}
     metadata |= {"view_family": engine.view_family, **_source(extractor)}
     metadata |= {key: str(value) for key, value in engine.settings.items()}
-    exists = takes(extractor, "root")  # features that exist need no cache, and no knowledge of the videos' bytes
+    exists = extractor in EXISTING  # then they need no cache
     kept = FeatureCache(cache, metadata) if cache and not exists else None
     skipped: dict[str, str] = {}
     videos = videos_of(manifest, part)
     frames = round(sum(video.duration for video in videos) * fps)
-    snippets, seconds, timing = 0, 0.0, (fps, window, stride)
+    snippets, seconds, expected = 0, 0.0, (fps, window, stride, exists)
     with (
         tables.write_features(out, metadata=metadata) as writer,
         Progress(f"extracting part {part}", frames, "frame") as progress,
     ):
         for video in videos:
             try:
-                features = _extract(engine, video, kept, partial(progress.advance, note=video.video_id), *timing)
+                features = _extract(engine, video, kept, partial(progress.advance, note=video.video_id), *expected)
             except VideoError as error:
-                where = f"{video.path or video.video_id}: {error}"
+                where = f"{video.video_id if exists or not video.path else video.path}: {error}"
                 if on_bad_video == "fail":
                     raise InputError(f"{where}; mend or remove it, or set dataset.on_bad_video: skip") from None
                 skipped[video.video_id] = str(error)
@@ -240,6 +241,7 @@ def _extract(
     fps: float,
     window: int,
     stride: int,
+    padded: bool,
 ) -> np.ndarray:
     """Features of a video, from the cache if they are there; only such as fit are kept: a disk may fail but once."""
     try:
@@ -252,20 +254,22 @@ def _extract(
     else:
         features = known
         advance(round(video.duration * fps))
-    _check(features, video, fps, window, stride)
+    _check(features, video, fps, window, stride, padded)
     if known is None and kept and place:
         kept.put(place, features)
     return features
 
 
-def _check(features: np.ndarray, video: Video, fps: float, window: int, stride: int) -> None:
+def _check(features: np.ndarray, video: Video, fps: float, window: int, stride: int, padded: bool) -> None:
     """Hold features [T, D] against the contract: as many snippets as fit in the video, every number finite."""
+    if features.ndim != 2:
+        raise InputError(f"video '{video.video_id}': features {list(features.shape)}; an extractor gives [T, D]")
     expected = expected_snippets(video.duration, fps, window, stride)
     if expected < 1 and not len(features):
         raise VideoError(
             f"{video.duration:.2f} s long, shorter than one window of {window} frames ({window / fps:.2f} s)"
         )
-    if not len(features) or abs(len(features) - expected) > 1:
+    if not len(features) or not fits(len(features), video.duration, fps, window, stride, padded=padded):
         raise VideoError(f"damaged: {len(features)} of the {expected} snippets that fit in {video.duration:.2f} s")
     finite = np.isfinite(features).all(1)
     if not finite.all():
