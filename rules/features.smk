@@ -14,9 +14,14 @@ else:
     # ancient: the listing tells what is new, and the folder's own time changes with every file that a file manager hides
     SOURCE, SPLIT, TRUTH = ancient(DATASET["path"]), DATASET["split"], DATASET["annotations"]
     LISTING = get_listing(DATASET["path"])
+if DATASET["videos"]:
+    LISTING += get_listing(DATASET["videos"])
 
 SNIPPETS = {key: config["features"][key] for key in ("fps", "window", "stride")}
-EXTRACTOR = config["features"]["extractor"] if DATASET["layout"] != "cola" else "cola"
+ARRAYS = {key: DATASET[key] for key in ("streams", "key", "transposed")}  # how layout features reads them
+LAYOUT = {**ARRAYS, "videos": DATASET["videos"]} if DATASET["layout"] == "features" else {}
+EXISTING = {"cola": "cola", "features": "arrays"}  # layouts that bring their features
+EXTRACTOR = EXISTING.get(DATASET["layout"], config["features"]["extractor"])
 EXTRACTION = {
     "extractor": EXTRACTOR,
     **SNIPPETS,
@@ -25,9 +30,17 @@ EXTRACTION = {
     "settings": config["features"].get(EXTRACTOR, {}),
 }
 WEIGHTS = []
-if EXTRACTOR == "i3d":
+NETWORK = EXTRACTOR in ("i3d", "transformers") or ":" in EXTRACTOR  # computes on the device
+if NETWORK:
     EXTRACTION["device"] = config["device"]
+if EXTRACTOR == "i3d":
     WEIGHTS = [config["features"]["i3d"][f"weights_{stream}"] for stream in ("rgb", "flow")]
+if EXTRACTOR == "arrays":
+    EXTRACTION["settings"] = ARRAYS
+if ":" in EXTRACTOR:
+    EXTRACTION["settings"] = config["features"]["settings"]
+    OWN = Path(EXTRACTOR.partition(":")[0].replace(".", "/") + ".py")
+    WEIGHTS = [OWN] if OWN.is_file() else []  # of an installed one, the version says enough
 
 
 rule render_demo:
@@ -69,7 +82,7 @@ rule import_videos:
         "../envs/feel.yaml"
     params:
         layout=DATASET["layout"].replace("demo", "videos"),
-        options=flags({"split": SPLIT, **{key: DATASET[key] for key in ("parts", "on_bad_video", "links")}, **SNIPPETS}),
+        options=flags({"split": SPLIT, **{key: DATASET[key] for key in ("parts", "on_bad_video", "links")}, **SNIPPETS, **LAYOUT}),
         listing=LISTING,
         source=get_source("import"),
     shell:
@@ -114,9 +127,9 @@ rule extract_features:
         f"{BENCHMARKS}/extract_features/part-{{part}}.tsv"
     conda:
         "../envs/feel.yaml"
-    threads: THREADS if EXTRACTOR == "i3d" else 1  # the others' parts run beside each other
+    threads: THREADS if NETWORK else 1  # the others' parts run beside each other
     resources:
-        gpu=GPU * (EXTRACTOR == "i3d"),
+        gpu=GPU * NETWORK,
     params:
         options=flags(EXTRACTION),
         listing=LISTING,

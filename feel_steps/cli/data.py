@@ -35,7 +35,7 @@ def demo(
 
 @app.command("import")
 def import_(
-    layout: Annotated[str, typer.Option(help="videos: a folder of video files | cola: CoLA's folders of features")],
+    layout: Annotated[str, typer.Option(help="videos: video files | features: an array a video | cola: CoLA's folders")],
     path: Annotated[Path, typer.Option(help="the folder")],
     out: Annotated[Path, typer.Option(help="manifest table")],
     out_unreadable: Annotated[Path, typer.Option(help="table of videos left out, with reasons")],
@@ -46,13 +46,18 @@ def import_(
     on_bad_video: Annotated[Literal["fail", "skip"], typer.Option(help="stop at one, or leave it out")] = "fail",
     fps: Annotated[float, typer.Option(min=0.01, help="frame rate of the snippets")] = 25.0,
     window: Annotated[int, typer.Option(min=1, help="frames of a snippet; a shorter video is a bad one")] = 16,
-    stride: Annotated[int, typer.Option(help="layout cola: frames from one snippet to the next")] = 16,
+    stride: Annotated[int, typer.Option(help="layouts features and cola: frames from one snippet to the next")] = 16,
     links: Annotated[str, typer.Option(help="where links in the folder may lead: inside | anywhere")] = "inside",
+    streams: Annotated[str, typer.Option(help="layout features: sub-folders to join, such as rgb,flow")] = "",
+    key: Annotated[str | None, typer.Option(help="layout features: name of the array in files of several")] = None,
+    transposed: Annotated[bool, typer.Option(help="layout features: files hold [dimension, snippets]")] = False,
+    videos: Annotated[Path | None, typer.Option(help="layout features: folder of the video files")] = None,
 ) -> None:
     """List the videos to process, each checked before any work starts.
 
     Example: feel-steps import --layout videos --path clips --out manifest.parquet --out-unreadable unreadable.parquet
     """
+    from feel_steps.dataset.arrays import import_arrays
     from feel_steps.dataset.cola import import_cola
     from feel_steps.dataset.folder import import_videos
     from feel_steps.tables import tables
@@ -63,12 +68,27 @@ def import_(
         manifest, skipped = import_videos(
             path, split=split, parts=parts, min_duration=shortest, on_bad_video=on_bad_video, links=links
         )
+    elif layout == "features":
+        manifest, skipped = import_arrays(
+            path,
+            fps=fps,
+            window=window,
+            stride=stride,
+            streams=streams.split(",") if streams else (),
+            key=key,
+            transposed=transposed,
+            videos=videos,
+            split=split,
+            parts=parts,
+            on_bad_video=on_bad_video,
+            links=links,
+        )
     elif layout == "cola":
         if split:
-            raise InputError("--split is for layout videos; layout cola has its splits in the folder")
+            raise InputError("--split is for other layouts; layout cola has its splits in the folder")
         manifest = import_cola(path, fps=fps, window=window, stride=stride, parts=parts, links=links)
     else:
-        raise InputError(f"--layout {layout}: expected videos or cola")
+        raise InputError(f"--layout {layout}: expected videos, features or cola")
     tables.write(out, "manifest", manifest)
     for video_path, reason in zip(skipped["path"], skipped["reason"], strict=True):
         print(f"warning: skipped {video_path}: {reason}", file=sys.stderr)
@@ -101,8 +121,8 @@ def extract(
     manifest: Annotated[Path, typer.Option(help="manifest table")],
     part: Annotated[int, typer.Option(min=0, help="which part of it")],
     out: Annotated[Path, typer.Option(help="features table")],
-    extractor: Annotated[str, typer.Option(help="descriptors | i3d | cola: read CoLA's folders")] = "descriptors",
-    root: Annotated[Path | None, typer.Option(help="extractor cola: the folder that holds features/")] = None,
+    extractor: Annotated[str, typer.Option(help="a name, or package.module:Class; cola, arrays: read --root")] = "descriptors",
+    root: Annotated[Path | None, typer.Option(help="extractors cola and arrays: the folder to read")] = None,
     fps: Annotated[float, typer.Option(min=0.01, help="frames a second")] = 25.0,
     window: Annotated[int, typer.Option(min=1, help="frames of a snippet")] = 16,
     stride: Annotated[int, typer.Option(min=1, help="frames from one snippet to the next")] = 16,

@@ -42,17 +42,21 @@ def _check_paths(dataset: Mapping[str, Any]) -> None:
         raise InputError(
             f"config: key 'dataset.path' is not set; layout '{dataset['layout']}' needs the folder to read"
         )
-    for key in ("path", "split", "annotations"):
+    if dataset["layout"] != "features":
+        if key := next((key for key in ("streams", "key", "transposed", "videos") if dataset[key]), None):
+            raise InputError(f"config: key 'dataset.{key}' is for layout 'features'; leave it out")
+    for key in ("path", "split", "annotations", "videos"):
         if dataset[key] and not Path(dataset[key]).exists():
             raise InputError(
                 f"config: key 'dataset.{key}': there is no '{dataset[key]}' (relative to where snakemake runs)"
             )
     if dataset["layout"] == "cola" and dataset["split"]:
         raise InputError(
-            "config: key 'dataset.split' is for layout 'videos'; layout 'cola' has split_train.txt and split_test.txt "
+            "config: key 'dataset.split' is for other layouts; layout 'cola' has split_train.txt and split_test.txt "
             "in its folder, leave the key out"
         )
-    list_inputs(dataset["path"], dataset["links"])  # refuses links that lead out
+    for folder in filter(None, (dataset["path"], dataset["videos"])):
+        list_inputs(folder, dataset["links"])  # refuses links that lead out
 
 
 def _training_videos(config: Mapping[str, Any]) -> int:

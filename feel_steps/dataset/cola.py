@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from feel_steps.dataset.arrays import ArrayError, common_length, open_array
 from feel_steps.dataset.files import identifier, list_files, list_names, read_text
 from feel_steps.dataset.videos import SPLITS, balance, require_two_videos, strings
 from feel_steps.errors import InputError
@@ -70,7 +71,7 @@ def import_cola(
                     f"{path}: {stream} features of dimension {dimension}, but {expected} in {first}; "
                     "all videos need features of one extractor"
                 )
-        lengths.append(common_length(shapes["rgb"][0], shapes["flow"][0], f"video '{video_id}' in {root}"))
+        lengths.append(common_length([shapes["rgb"][0], shapes["flow"][0]], f"video '{video_id}' in {root}"))
     n_videos = len(splits)
     duration = ((np.array(lengths, np.float64) - 1) * stride + window) / fps
     manifest: Columns = {
@@ -112,18 +113,6 @@ def cola_path(root: str | Path, split: str, stream: str, video_id: str) -> Path:
 def open_npy(path: Path) -> np.ndarray:
     """Map a feature array [T, D], T > 0, without reading it."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a readable .npy file ({error}); extract its features again") from None
-    if array.ndim != 2 or array.dtype.kind != "f":
-        raise InputError(f"{path}: {array.dtype}{list(array.shape)}; expected floats [snippets, dimension]")
-    if 0 in array.shape:
-        raise InputError(f"{path}: zero snippets; take the video out of the split file or extract its features again")
-    return array
-
-
-def common_length(rgb: int, flow: int, where: str) -> int:
-    """Snippets that both streams have; flow may be one frame, and so one snippet, shorter, or the other way round."""
-    if abs(rgb - flow) > 1:
-        raise InputError(f"{where}: {rgb} rgb but {flow} flow snippets; at most one may be missing: extract them again")
-    return min(rgb, flow)
+        return open_array(path).load()
+    except ArrayError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -54,7 +54,10 @@ NOT_VIDEO = frozenset(
             "npz",
             "parquet",
             "h5",
+            "hdf5",
             "pt",
+            "pth",
+            "safetensors",
         ),
     )
 )
@@ -100,7 +103,7 @@ def import_videos(
     InputError
     """
     folder = Path(folder)
-    files = _video_files(folder, links)
+    files = video_files(folder, links)
     good: list[tuple[str, Path, VideoInfo]] = []
     bad: list[tuple[str, str, str]] = []
     for video_id, path in track(files.items(), "reading videos", "video"):
@@ -116,7 +119,7 @@ def import_videos(
                 ) from None
             bad.append((video_id, str(path), str(error)))
     ids = [video_id for video_id, _, _ in good]
-    splits = _read_split(split, ids, {video_id for video_id, _, _ in bad}) if split else dict.fromkeys(ids, "train")
+    splits = read_split(split, ids, {video_id for video_id, _, _ in bad}) if split else dict.fromkeys(ids, "train")
     infos = [info for _, _, info in good]
     manifest: Columns = {
         "video_id": strings(ids),
@@ -132,7 +135,7 @@ def import_videos(
     return manifest, skipped
 
 
-def _video_files(folder: Path, links: str) -> dict[str, Path]:
+def video_files(folder: Path, links: str) -> dict[str, Path]:
     """Map the ids of all files that may be videos to their paths, in the ids' order."""
     files: dict[str, Path] = {}
     for name in map(PurePosixPath, list_files(folder, links)):
@@ -146,7 +149,7 @@ def _video_files(folder: Path, links: str) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def _read_split(path: str | Path, ids: list[str], skipped: Collection[str]) -> dict[str, str]:
+def read_split(path: str | Path, ids: list[str], skipped: Collection[str]) -> dict[str, str]:
     """Read the split of every video, from a CSV with the columns video_id and split."""
     known, splits = set(ids), dict[str, str]()
     for line, row in read_csv(path, ("video_id", "split")):

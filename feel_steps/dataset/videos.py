@@ -35,6 +35,22 @@ def expected_snippets(duration: float | np.ndarray, fps: float, window: int, str
     return (np.round(np.asarray(duration) * fps).astype(int) - window) // stride + 1
 
 
+def fits(
+    T: int | np.ndarray, duration: float | np.ndarray, fps: float, window: int, stride: int, *, padded: bool = False
+) -> np.ndarray:
+    """Tell whether videos of so many seconds can have T snippets.
+
+    A frame more or less, by rounding, may be a snippet more or less. Of features that others made the last window may
+    be ``padded``, and another program may count one per cent more or fewer frames.
+    """
+    T, frames = np.asarray(T), np.round(np.asarray(duration) * fps)
+    fewest = most = expected_snippets(duration, fps, window, stride)
+    slack: float | np.ndarray = 1
+    if padded:
+        most, slack = np.maximum(fewest, np.ceil(frames / stride)), np.maximum(1, 0.01 * T)
+    return (T >= fewest - slack) & (T <= most + slack)
+
+
 def balance(duration: np.ndarray, parts: int) -> np.ndarray:
     """Spread videos over parts of about the same duration: the longest first, each to the shortest part.
 

@@ -10,15 +10,28 @@ from feel_steps.errors import InputError
 
 
 def check_extractor(config: Mapping[str, Any]) -> None:
-    """Refuse to start an extraction whose networks' weights are not there.
+    """Refuse to start an extraction that cannot succeed: no weights, no model, no window.
 
     Raises
     ------
     InputError
-        Names the key of the missing file, and where the file can be had.
+        Names the key, and what to do.
     """
-    if config["features"]["extractor"] == "i3d" and config["dataset"]["layout"] != "cola":
-        _check_weights(config["features"]["i3d"])
+    features = config["features"]
+    if config["dataset"]["layout"] in ("cola", "features"):
+        return
+    if features["window"] < 2:
+        raise InputError(
+            f"config: key 'features.window' is {features['window']}; an extractor looks at windows of 2 frames or more "
+            "(1 is for layout 'features': a row a frame)"
+        )
+    if features["extractor"] == "i3d":
+        _check_weights(features["i3d"])
+    if features["extractor"] == "transformers" and not features["transformers"]["model"]:
+        raise InputError(
+            "config: key 'features.transformers.model' is not set; name a folder that holds config.json and the "
+            "weights, or a model of the Hugging Face hub, such as facebook/dinov2-base"
+        )
 
 
 def _check_weights(i3d: Mapping[str, Any]) -> None:

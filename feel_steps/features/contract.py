@@ -8,7 +8,8 @@ from pathlib import Path
 
 from feel_steps.tables import tables
 
-COMMON = ("extractor", "fps", "window", "stride", "dimension")  # what every extractor's features have
+COMMON = ("extractor", "source", "fps", "window", "stride", "dimension", "view_family")  # what every extractor's features have
+EXISTING = ("cola", "arrays")  # extractors that read features of others
 AMOUNTS = ("skipped", "snippets", "seconds")  # what is a part's own
 
 
@@ -40,6 +41,11 @@ class Contract:
         return self.made.get("extractor", "")
 
     @property
+    def exists(self) -> bool:
+        """Whether the features existed before the run, and were not made from its videos."""
+        return self.extractor in EXISTING
+
+    @property
     def timing(self) -> tuple[float, int, int]:
         """Frames per second, frames of a snippet, and frames from the start of one snippet to the next."""
         return float(self.made["fps"]), int(self.made["window"]), int(self.made["stride"])
@@ -47,6 +53,11 @@ class Contract:
     @property
     def dimension(self) -> int:
         return int(self.made["dimension"])
+
+    @property
+    def view_family(self) -> str:
+        """Which view of a video suits the features, "network" or "motion"; empty where it is unknown."""
+        return self.made.get("view_family", "")
 
     @property
     def settings(self) -> dict[str, str]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import import_module
-from inspect import signature
+from inspect import getsourcefile, signature
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import numpy as np
 
-from feel_steps.dataset.cola import STREAMS, cola_path, common_length, open_npy
+from feel_steps.dataset.arrays import common_length
+from feel_steps.dataset.cola import STREAMS, cola_path, open_npy
 from feel_steps.dataset.video_file import VideoError
-from feel_steps.dataset.videos import Video, expected_snippets, videos_of
+from feel_steps.dataset.videos import Video, expected_snippets, fits, videos_of
 from feel_steps.errors import InputError, hint
 from feel_steps.features.cache import FeatureCache
+from feel_steps.features.contract import EXISTING
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
@@ -26,25 +29,42 @@ from feel_steps.tables.kinds import Columns
 EXTRACTORS = {
     "descriptors": "feel_steps.features.descriptors:Descriptors",
     "i3d": "feel_steps.features.i3d:I3D",
+    "transformers": "feel_steps.features.transformers:Transformers",
     "cola": "feel_steps.features.extract:Cola",
+    "arrays": "feel_steps.features.arrays:Arrays",
 }
 
 
 class Extractor(Protocol):
-    """What turns a video into features; constructed with fps, window, stride and its own settings as keywords.
+    """What turns a video into features; a class of your own has these three members, see docs/howto/backbones.md.
 
-    Where its constructor has them, it is also given ``root`` (CoLA's folders), ``device`` and ``threads``.
-    ``settings`` holds what decides on the features beside those three. ``extract`` returns float32 [T, D], calls
-    ``advance`` with the number of frames it has read, and raises VideoError if the video does not decode.
+    It is constructed with fps, window, stride and its own settings as keywords. Where its constructor has them, it is
+    also given ``root`` (the folder of features that exist already), ``device`` and ``threads``.
+
+    Attributes
+    ----------
+    settings : mapping of str to number, text or bool
+        All that decides on the features beside fps, window and stride; recorded with them.
+    view_family : {"network", "motion"}
+        Which view of a video suits the features: "network" for what a network sees in pictures, "motion" for histograms
+        of motion and for skeletons.
     """
 
     settings: Mapping[str, Any]
+    view_family: str
 
-    def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray: ...
+    def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray:
+        """Features of a video, float32 [T, D].
+
+        Calls ``advance`` with the number of frames it has read, and raises VideoError if the video does not decode.
+        """
+        ...
 
 
 class Cola:
     """Features that exist already, in CoLA's folders (see :func:`feel_steps.dataset.cola.import_cola`)."""
+
+    view_family = "network"
 
     def __init__(self, *, root: str | Path | None, fps: float, window: int, stride: int) -> None:
         if root is None:
@@ -55,7 +75,7 @@ class Cola:
     def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray:
         """Read both streams side by side, [T, D_rgb + D_flow], cut to the shorter one."""
         rgb, flow = (open_npy(cola_path(self.root, video.split, stream, video.video_id)) for stream in STREAMS)
-        T = common_length(len(rgb), len(flow), f"video '{video.video_id}' in {self.root}")
+        T = common_length([len(rgb), len(flow)], f"video '{video.video_id}' in {self.root}")
         if len(rgb) != len(flow):
             print(f"video '{video.video_id}': {len(rgb)} rgb, {len(flow)} flow snippets, cut to {T}", file=sys.stderr)
         advance(T * self.stride)
@@ -63,10 +83,21 @@ class Cola:
 
 
 def _load(extractor: str) -> Callable[..., Extractor]:
-    if extractor not in EXTRACTORS:
-        raise InputError(f"extractor '{extractor}': no such extractor; {hint(extractor, EXTRACTORS)}")
-    module, _, name = EXTRACTORS[extractor].partition(":")
-    return getattr(import_module(module), name)
+    """The class of a name in :data:`EXTRACTORS`, or of ``package.module:Class``."""
+    if extractor in EXTRACTORS:
+        return resolve_name(EXTRACTORS[extractor])
+    if ":" not in extractor:
+        raise InputError(
+            f"extractor '{extractor}': no such extractor; {hint(extractor, EXTRACTORS)}, or name a class of your own, "
+            "package.module:Class"
+        )
+    try:
+        return resolve_name(extractor)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"extractor '{extractor}': there is no such class ({error}); its module must be installed, or lie in the "
+            "folder in which the run starts"
+        ) from None
 
 
 def takes(extractor: str, name: str) -> bool:
@@ -80,7 +111,7 @@ def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any])
     Parameters
     ----------
     extractor : str
-        A key of :data:`EXTRACTORS`.
+        A key of :data:`EXTRACTORS`, or a class, ``package.module:Class``.
     given : mapping
         fps, window and stride, and what else it gets if its constructor takes it.
     settings : mapping
@@ -98,11 +129,22 @@ def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any])
         if setting not in own:
             raise InputError(f"extractor '{extractor}': it has no setting '{setting}'; {hint(setting, own)}")
     try:
-        return engine(**{key: value for key, value in given.items() if key in known}, **settings)
+        made = engine(**{key: value for key, value in given.items() if key in known}, **settings)
     except TypeError as error:
         raise InputError(
             f"extractor '{extractor}': a setting of {dict(settings)} is of the wrong type ({error})"
         ) from None
+    if missing := [name for name in ("settings", "view_family", "extract") if not hasattr(made, name)]:
+        raise InputError(f"extractor '{extractor}': it has no '{missing[0]}'; docs/howto/backbones.md shows a class")
+    return made
+
+
+def _source(extractor: str) -> dict[str, str]:
+    """Digest of the module of a class that is not of this package: when its text changes, its features may."""
+    if extractor in EXTRACTORS:
+        return {}
+    file = getsourcefile(_load(extractor))  # type: ignore[arg-type]
+    return {"source": hashlib.sha256(Path(file).read_bytes()).hexdigest()} if file else {}
 
 
 def extract_part(
@@ -135,11 +177,11 @@ def extract_part(
     out : path
         The features table.
     extractor : str
-        A key of :data:`EXTRACTORS`.
+        A key of :data:`EXTRACTORS`, or a class, ``package.module:Class``.
     root : path, optional
-        CoLA's folders, for extractor cola.
+        The folder of features that exist already, for the extractors cola and arrays.
     fps : float
-        Frames per second at which videos are read, or at which CoLA's features were made.
+        Frames per second at which videos are read, or at which features that exist were made.
     window, stride : int
         Frames of a snippet, and from the start of one snippet to the next.
     on_bad_video : {"fail", "skip"}
@@ -162,21 +204,23 @@ def extract_part(
     given = {"fps": fps, "window": window, "stride": stride, "root": root, "device": device, "threads": threads}
     engine = build(extractor, given, settings)
     metadata = {"extractor": extractor, "fps": repr(float(fps)), "window": str(window), "stride": str(stride)}
+    metadata |= {"view_family": engine.view_family, **_source(extractor)}
     metadata |= {key: str(value) for key, value in engine.settings.items()}
-    kept = FeatureCache(cache, metadata) if cache else None
+    exists = extractor in EXISTING  # then they need no cache
+    kept = FeatureCache(cache, metadata) if cache and not exists else None
     skipped: dict[str, str] = {}
     videos = videos_of(manifest, part)
     frames = round(sum(video.duration for video in videos) * fps)
-    snippets, seconds, timing = 0, 0.0, (fps, window, stride)
+    snippets, seconds, expected = 0, 0.0, (fps, window, stride, exists)
     with (
         tables.write_features(out, metadata=metadata) as writer,
         Progress(f"extracting part {part}", frames, "frame") as progress,
     ):
         for video in videos:
             try:
-                features = _extract(engine, video, kept, partial(progress.advance, note=video.video_id), *timing)
+                features = _extract(engine, video, kept, partial(progress.advance, note=video.video_id), *expected)
             except VideoError as error:
-                where = f"{video.path or video.video_id}: {error}"
+                where = f"{video.video_id if exists or not video.path else video.path}: {error}"
                 if on_bad_video == "fail":
                     raise InputError(f"{where}; mend or remove it, or set dataset.on_bad_video: skip") from None
                 skipped[video.video_id] = str(error)
@@ -197,6 +241,7 @@ def _extract(
     fps: float,
     window: int,
     stride: int,
+    padded: bool,
 ) -> np.ndarray:
     """Features of a video, from the cache if they are there; only such as fit are kept: a disk may fail but once."""
     try:
@@ -209,20 +254,22 @@ def _extract(
     else:
         features = known
         advance(round(video.duration * fps))
-    _check(features, video, fps, window, stride)
+    _check(features, video, fps, window, stride, padded)
     if known is None and kept and place:
         kept.put(place, features)
     return features
 
 
-def _check(features: np.ndarray, video: Video, fps: float, window: int, stride: int) -> None:
+def _check(features: np.ndarray, video: Video, fps: float, window: int, stride: int, padded: bool) -> None:
     """Hold features [T, D] against the contract: as many snippets as fit in the video, every number finite."""
+    if features.ndim != 2:
+        raise InputError(f"video '{video.video_id}': features {list(features.shape)}; an extractor gives [T, D]")
     expected = expected_snippets(video.duration, fps, window, stride)
     if expected < 1 and not len(features):
         raise VideoError(
             f"{video.duration:.2f} s long, shorter than one window of {window} frames ({window / fps:.2f} s)"
         )
-    if not len(features) or abs(len(features) - expected) > 1:
+    if not len(features) or not fits(len(features), video.duration, fps, window, stride, padded=padded):
         raise VideoError(f"damaged: {len(features)} of the {expected} snippets that fit in {video.duration:.2f} s")
     finite = np.isfinite(features).all(1)
     if not finite.all():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from feel_steps.dataset.videos import expected_snippets, require_two_videos
+from feel_steps.dataset.videos import expected_snippets, fits, require_two_videos
 from feel_steps.errors import InputError
 from feel_steps.features.contract import Contract, read_contract
 from feel_steps.snippets import runs
@@ -66,13 +66,12 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
     )
     videos = {name: manifest[name][kept] for name in ("video_id", "split", "path", "n_frames", "duration")}
     T = np.array([found[video_id][0] for video_id in videos["video_id"]], np.int32)
-    # a frame more or less, by rounding, may be a snippet more or less
-    expected = expected_snippets(videos["duration"], fps, window, stride)
-    for row in np.flatnonzero(np.abs(T - expected) > 1)[:1]:
+    timing, seconds = (fps, window, stride), videos["duration"]
+    for row in np.flatnonzero(~fits(T, seconds, *timing, padded=Contract(made).exists))[:1]:
         video_id = videos["video_id"][row]
         raise InputError(
-            f"{found[video_id][1]}: video '{video_id}' has {T[row]} snippets, but {expected[row]} fit in its "
-            f"{videos['duration'][row]:.2f} s; check features.fps, window and stride, or extract it again"
+            f"{found[video_id][1]}: video '{video_id}' has {T[row]} snippets, but "
+            f"{expected_snippets(seconds[row], *timing)} fit in its {seconds[row]:.2f} s; check features.fps, window and stride, or extract it again"
         )
     size = len(T)
     videos |= {

@@ -213,8 +213,8 @@ def test_cola_videos_without_features(tmp_path):
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        ({"a": 3, "b": 0}, r"b.npy: zero snippets"),
-        ({"a": 3, "b": (5, 3)}, "video 'b' in .*: 5 rgb but 3 flow snippets; at most one may be missing"),
+        ({"a": 3, "b": 0}, r"b.npy: float32\[0, 6\]: it is empty"),
+        ({"a": 3, "b": (5, 3)}, "video 'b' in .*: streams of 5 and 3 snippets; at most one may be missing"),
         ({"a": 3}, "1 usable training video; at least two"),
     ],
 )
@@ -230,8 +230,19 @@ def test_cola_dimensions_that_differ(tmp_path):
         cola(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"text", None, "objects", "cut", "flat"])
-def test_cola_arrays_that_are_none(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a readable .npy file"),
+        (b"text", "not a readable .npy file"),
+        (None, r"int64\[3, 6\]: expected floating-point numbers"),
+        ("objects", "an array of Python objects"),
+        ("cut", "cut short"),
+        ("flat", r"float32\[5\]: expected two dimensions"),
+        ("archive", r"a zip archive \(.npz or .pt\) under the suffix .npy"),
+    ],
+)
+def test_cola_arrays_that_are_none(tmp_path, content, message):
     path = write_cola(tmp_path, {"a": 3, "b": 3}) / "features/train/rgb/b.npy"
     if content == "objects":
         np.save(path, np.array([{}, []], object), allow_pickle=True)
@@ -241,9 +252,12 @@ def test_cola_arrays_that_are_none(tmp_path, content):
         path.write_bytes(path.read_bytes()[:-5])
     elif content is None:
         np.save(path, np.zeros((3, 6), np.int64))
+    elif content == "archive":
+        np.savez(path.with_suffix(".npz"), np.zeros((3, 6)))
+        path.with_suffix(".npz").rename(path)
     else:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"rgb.b\.npy: (not a readable .npy file|.*; expected floats)"):
+    with pytest.raises(InputError, match=rf"rgb.b\.npy: {message}"):
         cola(tmp_path)
 
 

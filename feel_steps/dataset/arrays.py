@@ -1,0 +1,486 @@
+"""Feature arrays that others made, one file a video: which files there are, what is in them, and their numbers.
+
+The files are ``.npy``, ``.npz``, ``.pt``, ``.safetensors`` or, with h5py, ``.h5``. An array is [T, D], one row for each
+snippet, of any floating-point type, byte order and memory order. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+
+from feel_steps.dataset.files import identifier, list_files, list_names
+from feel_steps.dataset.folder import read_split, video_files
+from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
+from feel_steps.dataset.videos import balance, expected_snippets, fits, require_two_videos, strings
+from feel_steps.errors import InputError, hint
+from feel_steps.runtime.progress import track
+from feel_steps.tables.kinds import Columns
+
+TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # names in safetensors
+# first bytes of a file -> what it is
+MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": "a zip archive (.npz or .pt)", b"\x89HDF": ".h5"}
+
+
+class ArrayError(Exception):
+    """An array that cannot be used; the message is the reason, without the file's name."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array that is in a file and not read yet; ``dtype`` is its name, such as float16."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    load: Callable[[], np.ndarray]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+# ---------------------------------------------------------------------------------------------------- one file
+
+
+def open_array(path: str | Path, key: str | None = None, transposed: bool = False) -> Array:
+    """Look at the array [T, D] of a file; its numbers stay on disk where the format allows it.
+
+    Parameters
+    ----------
+    path : path
+        The suffix says the format, see :data:`READERS`.
+    key : str, optional
+        Name of the array, where the file holds several.
+    transposed : bool
+        Whether the file holds [D, T].
+
+    Returns
+    -------
+    Array
+        Of two dimensions, T and D above zero.
+
+    Raises
+    ------
+    ArrayError
+        The file cannot be read, or does not hold one such array.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ArrayError(f"no known suffix of an array; expected {', '.join(READERS)}")
+    _check_format(path)
+    try:
+        array = reader(path, key)
+    except ArrayError:
+        raise
+    except Exception as error:  # each library has its own ways to say that a file is damaged
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArrayError(f"not a readable {path.suffix} file ({reason}); write it again") from None
+    _check_shape(array)
+    if transposed:
+        return replace(array, shape=array.shape[::-1], load=lambda: array.load().T)
+    return array
+
+
+def read_array(path: str | Path, key: str | None = None, transposed: bool = False) -> np.ndarray:
+    """Read the array of a file as float32 [T, D], in C order; parameters as in :func:`open_array`.
+
+    Raises
+    ------
+    ArrayError
+        As there, or a number is NaN or infinite, in the file or as float32.
+    """
+    array = open_array(path, key, transposed)
+    try:
+        with np.errstate(over="ignore"):
+            features = np.ascontiguousarray(array.load(), np.float32)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ArrayError(f"not a readable {Path(path).suffix} file ({error}); write it again") from None
+    finite = np.isfinite(features).all(1)
+    if not finite.all():
+        raise ArrayError(
+            f"row {int(finite.argmin())} of {array}: NaN or infinite as float32; extract its features again"
+        )
+    return features
+
+
+def _check_format(path: Path) -> None:
+    """Name a file whose first bytes belong to another suffix."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise ArrayError(f"cannot be read ({error.strerror}); check the path") from None
+    suffix = path.suffix.lower()
+    for magic, content in MAGIC.items():
+        wrong = suffix not in content and not (suffix == ".pth" and ".pt" in content)
+        if start.startswith(magic) and wrong and suffix not in (".hdf5",):
+            raise ArrayError(f"{content} under the suffix {suffix}; give it the suffix of its format")
+
+
+def _check_shape(array: Array) -> None:
+    if array.dtype == "object":
+        raise ArrayError(
+            "an array of Python objects, which only pickle could read; write plain numbers: "
+            "np.save(path, np.stack(list(array)).astype(np.float32))"
+        )
+    if not array.dtype.startswith(("float", "bfloat")):
+        raise ArrayError(f"{array}: expected floating-point numbers [snippets, dimension]")
+    if len(array.shape) != 2:
+        advice = "write [snippets, dimension]"
+        if len(array.shape) == 3 and array.shape[0] == 1:
+            advice = f"take its only element: array[0] is [{array.shape[1]}, {array.shape[2]}]"
+        elif len(array.shape) > 2:
+            advice = "average over crops, frames or places, so that each snippet is one row"
+        raise ArrayError(f"{array}: expected two dimensions, [snippets, dimension]; {advice}")
+    if 0 in array.shape:
+        raise ArrayError(f"{array}: it is empty; extract its features again, or take it out")
+
+
+def _pick(names: Sequence[str], key: str | None) -> str:
+    """The name to read of those in a file: the only one, or the one that the config names."""
+    if key is not None:
+        if key not in names:
+            raise ArrayError(f"no array '{key}' in it; {hint(key, names)}")
+        return key
+    if len(names) != 1:
+        found = f"{len(names)} arrays in it ({list_names(list(names))})" if names else "no array in it"
+        raise ArrayError(f"{found}; " + ("name one in dataset.key" if names else "take the file out"))
+    return names[0]
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array in NumPy's format."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _open_npy(path: Path, key: str | None) -> Array:
+    with open(path, "rb") as file:
+        shape, dtype = _read_header(file)
+        promised = file.tell() + int(np.prod(shape)) * dtype.itemsize
+    if not dtype.hasobject and path.stat().st_size < promised:
+        raise ArrayError(f"cut short: {path.stat().st_size} of {promised} bytes; copy it again")
+    return Array(shape, dtype.name, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _open_npz(path: Path, key: str | None) -> Array:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        name = _pick(names, key)
+        with archive.open(f"{name}.npy") as file:
+            shape, dtype = _read_header(file)
+
+    def load() -> np.ndarray:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[name]
+
+    return Array(shape, dtype.name, load)
+
+
+def _open_safetensors(path: Path, key: str | None) -> Array:
+    from safetensors import safe_open
+
+    def load() -> np.ndarray:
+        with safe_open(path, framework="pt") as file:  # NumPy knows no bfloat16
+            return file.get_tensor(name).float().numpy()
+
+    with safe_open(path, framework="numpy") as file:
+        name = _pick(list(file.keys()), key)
+        part = file.get_slice(name)
+        dtype = TYPES.get(part.get_dtype(), part.get_dtype().lower())
+        return Array(tuple(part.get_shape()), dtype, load)
+
+
+def _open_torch(path: Path, key: str | None) -> Array:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = "it holds more than tensors" if "weights_only" in str(error) else str(error).splitlines()[0]
+        raise ArrayError(
+            f"not readable without running code of the file ({reason}); save the tensor alone: torch.save(tensor, path)"
+        ) from None
+    if isinstance(content, torch.Tensor):
+        tensor = content
+    elif isinstance(content, dict):
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        tensor = tensors[_pick(list(tensors), key)]
+    else:
+        raise ArrayError(f"a {type(content).__name__} in it; expected one tensor, or a dictionary of tensors")
+    tensor = tensor.detach()
+    return Array(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), lambda: tensor.float().numpy())
+
+
+def _open_h5(path: Path, key: str | None) -> Array:
+    try:
+        import h5py
+    except ImportError:
+        raise InputError(f"{path}: reading .h5 files needs h5py: pip install 'feel-steps[h5]'") from None
+    with h5py.File(path, "r") as file:
+        found: dict[str, Any] = {}
+        file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+        name = _pick(list(found), key)
+        shape, dtype = found[name].shape, found[name].dtype.name
+
+    def load() -> np.ndarray:
+        with h5py.File(path, "r") as file:
+            return file[name][()]
+
+    return Array(shape, dtype, load)
+
+
+READERS: dict[str, Callable[[Path, str | None], Array]] = {
+    ".npy": _open_npy,
+    ".npz": _open_npz,
+    ".pt": _open_torch,
+    ".pth": _open_torch,
+    ".safetensors": _open_safetensors,
+    ".h5": _open_h5,
+    ".hdf5": _open_h5,
+}
+
+
+# ---------------------------------------------------------------------------------------------------- one folder
+
+
+def list_arrays(root: str | Path, streams: Sequence[str] = (), links: str = "inside") -> dict[str, dict[str, Path]]:
+    """List the arrays of a folder.
+
+    Parameters
+    ----------
+    root : path
+    streams : sequence of str
+        Sub-folders whose arrays of one name belong to one video; none: all arrays are of one stream.
+    links : {"inside", "anywhere"}
+        See :func:`feel_steps.dataset.files.list_files`.
+
+    Returns
+    -------
+    dict of str to dict of str to path
+        Stream ("" where there is only one) to video id to file, in the ids' order. An id is the path below the folder
+        of the stream, without the suffix.
+
+    Raises
+    ------
+    InputError
+        There are no arrays, two of one id, or a video that has no array in one of the streams.
+    """
+    root = Path(root)
+    arrays: dict[str, dict[str, Path]] = {stream: {} for stream in streams or ("",)}
+    for name in map(PurePosixPath, list_files(root, links)):
+        if name.suffix.lower() not in READERS:
+            continue
+        stream = next((stream for stream in arrays if stream and name.is_relative_to(stream)), None if streams else "")
+        if stream is None:
+            continue
+        path = root / name
+        video_id = identifier(name.relative_to(stream).with_suffix("").as_posix(), path)
+        if video_id in arrays[stream]:
+            raise InputError(f"{path}: the id '{video_id}' is taken by {arrays[stream][video_id]}; rename one of them")
+        arrays[stream][video_id] = path
+    for stream, files in arrays.items():
+        if not files:
+            raise InputError(f"{root / stream}: no arrays in it; expected a file a video ({', '.join(READERS)})")
+    _require_all_streams(arrays)
+    return {stream: dict(sorted(files.items())) for stream, files in arrays.items()}
+
+
+def _require_all_streams(arrays: Mapping[str, Mapping[str, Path]]) -> None:
+    for stream, files in arrays.items():
+        for other in arrays:
+            if missing := sorted(arrays[other].keys() - files.keys()):
+                more = f" (nor have {len(missing) - 1} more)" if len(missing) > 1 else ""
+                raise InputError(
+                    f"{arrays[other][missing[0]]}: '{missing[0]}' has no array in '{stream}'{more}; every video needs "
+                    f"one in each of the streams {', '.join(arrays)}"
+                )
+
+
+def import_arrays(
+    root: str | Path,
+    *,
+    fps: float,
+    window: int,
+    stride: int,
+    streams: Sequence[str] = (),
+    key: str | None = None,
+    transposed: bool = False,
+    videos: str | Path | None = None,
+    split: str | Path | None = None,
+    parts: int = 1,
+    on_bad_video: str = "fail",
+    links: str = "inside",
+) -> tuple[Columns, Columns]:
+    """Make the manifest of a folder of arrays; of most formats only the headers are read.
+
+    Parameters
+    ----------
+    root : path
+        Holds an array [T, D] for each video, see :func:`list_arrays`.
+    fps : float
+        Frames per second that the features were made at.
+    window, stride : int
+        Frames that a snippet covers, and frames between the starts of two.
+    streams : sequence of str
+        Sub-folders whose arrays are joined, side by side.
+    key : str, optional
+        Name of the array in files that hold several.
+    transposed : bool
+        Whether the files hold [D, T].
+    videos : path, optional
+        Folder of the video files, of the same names as the arrays. They give players, pictures and durations; without
+        one a video's duration follows from T, fps, window and stride.
+    split : path, optional
+        CSV with the columns video_id and split (train or test). Without it every video is in the training split.
+    parts : int
+        Number of feature parts, of about the same duration.
+    on_bad_video : {"fail", "skip"}
+        Stop at the first array or video that cannot be used, or leave it out.
+    links : {"inside", "anywhere"}
+        Where links in the folders may lead.
+
+    Returns
+    -------
+    manifest, skipped : columns
+        Sorted by video_id; ``path`` is the video file, where there is one.
+
+    Raises
+    ------
+    InputError
+    """
+    arrays = list_arrays(root, streams, links)
+    ids = list(next(iter(arrays.values())))
+    clips = _match(root, ids, Path(videos), links) if videos else {}
+    shapes: dict[str, list[tuple[int, ...]]] = {}
+    infos: dict[str, VideoInfo] = {}
+    bad: dict[str, str] = {}
+    for video_id in track(ids, "reading arrays", "video"):
+        path = arrays[next(iter(arrays))][video_id]
+        try:
+            found = []
+            for files in arrays.values():
+                path = files[video_id]
+                found.append(open_array(path, key, transposed).shape)
+            if video_id in clips:
+                path = clips[video_id]
+                infos[video_id] = probe(path)
+            shapes[video_id] = found
+        except (ArrayError, VideoError) as error:
+            if on_bad_video == "fail":
+                raise InputError(f"{path}: {error}") from None
+            bad[video_id] = str(error)
+    _check_orientation(arrays, shapes, transposed)
+    _check_dimensions(arrays, shapes)
+    kept = [video_id for video_id in ids if video_id in shapes]
+    lengths = {video_id: common_length([T for T, _ in shapes[video_id]], f"video '{video_id}' in {root}") for video_id in kept}
+    _check_pace(root, lengths, infos, fps, window, stride)
+    splits = read_split(split, kept, bad) if split else dict.fromkeys(kept, "train")
+    manifest: Columns = {
+        "video_id": strings(kept),
+        "split": strings(splits[video_id] for video_id in kept),
+        "path": np.array([str(clips[v]) if v in clips else None for v in kept], object),
+        "fps": np.array([infos[v].fps if v in infos else fps for v in kept]),
+        "n_frames": np.array([infos[v].n_frames if v in infos else -1 for v in kept], np.int64),
+        "duration": np.array(
+            [infos[v].duration if v in infos else ((lengths[v] - 1) * stride + window) / fps for v in kept]
+        ),
+    }
+    manifest["part"] = balance(manifest["duration"], parts)
+    require_two_videos(manifest["split"], str(root), f", {len(bad)} skipped" if bad else "")
+    first = next(iter(arrays.values()))
+    skipped = {
+        "video_id": strings(bad),
+        "path": strings(str(first[video_id]) for video_id in bad),
+        "reason": strings(bad.values()),
+    }
+    return manifest, skipped
+
+
+def _match(root: str | Path, ids: Sequence[str], folder: Path, links: str) -> dict[str, Path]:
+    """Video files of the arrays, by id; says which have none.
+
+    Raises
+    ------
+    InputError
+        No array has a video of its name.
+    """
+    clips = video_files(folder, links)
+    without = [video_id for video_id in ids if video_id not in clips]
+    if len(without) == len(ids):
+        example = f"'{next(iter(clips))}'" if clips else "no video"
+        raise InputError(
+            f"{root} holds '{ids[0]}', and {folder} holds {example}: no array and no video share a name, which is the "
+            "path below the folder without the suffix; rename the files of one folder, or leave dataset.videos out"
+        )
+    if without:
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        warnings.warn(f"{folder}: no video for '{without[0]}'{more}; the page shows no player for them", stacklevel=2)
+    return {video_id: clips[video_id] for video_id in ids if video_id in clips}
+
+
+def _check_orientation(
+    arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]], transposed: bool
+) -> None:
+    """Refuse arrays that plainly lie the other way round: as many rows in all, and different numbers of columns."""
+    for i, files in enumerate(arrays.values()):
+        rows, columns = ({found[i][axis] for found in shapes.values()} for axis in (0, 1))
+        if len(rows) > 1 or len(columns) < 3:
+            continue
+        names = sorted(shapes, key=lambda video_id: shapes[video_id][i][1])
+        a, b = (f"{list(shapes[v][i][:: -1 if transposed else 1])} in {files[v]}" for v in (names[0], names[-1]))
+        order = "[snippets, dimension]" if transposed else "[dimension, snippets]"
+        advice = "leave dataset.transposed out" if transposed else "set dataset.transposed: true"
+        raise InputError(f"arrays of {a} and {b}: only the {'first' if transposed else 'second'} number differs, so these are {order}; {advice}")
+
+
+def _check_dimensions(
+    arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]]
+) -> None:
+    """Refuse arrays of several extractors."""
+    for i, files in enumerate(arrays.values()):
+        dimensions = {video_id: found[i][1] for video_id, found in shapes.items()}
+        first = next(iter(dimensions), "")
+        for video_id, dimension in dimensions.items():
+            if dimension != dimensions[first]:
+                raise InputError(
+                    f"{files[video_id]}: features of dimension {dimension}, but {dimensions[first]} in {files[first]}; "
+                    "all videos need features of one extractor"
+                )
+
+
+def common_length(lengths: Sequence[int], where: str) -> int:
+    """Snippets that all streams have; a stream that needs the next frame, such as flow, may have one fewer."""
+    if max(lengths) - min(lengths) > 1:
+        raise InputError(
+            f"{where}: streams of {' and '.join(map(str, lengths))} snippets; at most one may be missing: extract them again"
+        )
+    return min(lengths)
+
+
+def _check_pace(
+    root: str | Path,
+    lengths: Mapping[str, int],
+    infos: Mapping[str, VideoInfo],
+    fps: float,
+    window: int,
+    stride: int,
+) -> None:
+    """Refuse arrays that have more or fewer snippets than their videos have room for."""
+    off = [v for v, info in infos.items() if not fits(lengths[v], info.duration, fps, window, stride, padded=True)]
+    if off:
+        v = off[0]
+        expected = expected_snippets(infos[v].duration, fps, window, stride)
+        raise InputError(
+            f"{root}: '{v}' has {lengths[v]} snippets in a video of {infos[v].duration:.2f} s, but features.fps "
+            f"{fps:g}, window {window} and stride {stride} make {expected} ({len(off)} of {len(infos)} videos do not "
+            f"fit); 'feel-steps inspect {root} --videos FOLDER' says which would"
+        )
