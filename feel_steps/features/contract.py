@@ -8,7 +8,7 @@ from pathlib import Path
 
 from feel_steps.tables import tables
 
-COMMON = ("extractor", "fps", "window", "stride", "dimension")  # what every extractor's features have
+COMMON = ("extractor", "fps", "window", "stride", "dimension", "view_family")  # what every extractor's features have
 AMOUNTS = ("skipped", "snippets", "seconds")  # what is a part's own
 
 
@@ -47,6 +47,11 @@ class Contract:
     @property
     def dimension(self) -> int:
         return int(self.made["dimension"])
+
+    @property
+    def view_family(self) -> str:
+        """Which view of a video suits the features, "network" or "motion"; empty where it is unknown."""
+        return self.made.get("view_family", "")
 
     @property
     def settings(self) -> dict[str, str]:

@@ -64,6 +64,8 @@ class Descriptors:
         are, ``7 * bins * grid * ((grid + 1) // 2)``.
     """
 
+    view_family = "motion"
+
     def __init__(
         self,
         *,

@@ -6,9 +6,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,17 +34,22 @@ class Extractor(Protocol):
     """What turns a video into features; constructed with fps, window, stride and its own settings as keywords.
 
     Where its constructor has them, it is also given ``root`` (CoLA's folders), ``device`` and ``threads``.
-    ``settings`` holds what decides on the features beside those three. ``extract`` returns float32 [T, D], calls
-    ``advance`` with the number of frames it has read, and raises VideoError if the video does not decode.
+    ``settings`` holds what decides on the features beside those three. ``view_family`` says which view of a video suits
+    the features: "network" for what a network sees in pictures, "motion" for histograms of motion and for skeletons.
+    ``extract`` returns float32 [T, D], calls ``advance`` with the number of frames it has read, and raises VideoError if
+    the video does not decode.
     """
 
     settings: Mapping[str, Any]
+    view_family: str
 
     def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray: ...
 
 
 class Cola:
     """Features that exist already, in CoLA's folders (see :func:`feel_steps.dataset.cola.import_cola`)."""
+
+    view_family = "network"
 
     def __init__(self, *, root: str | Path | None, fps: float, window: int, stride: int) -> None:
         if root is None:
@@ -65,8 +70,7 @@ class Cola:
 def _load(extractor: str) -> Callable[..., Extractor]:
     if extractor not in EXTRACTORS:
         raise InputError(f"extractor '{extractor}': no such extractor; {hint(extractor, EXTRACTORS)}")
-    module, _, name = EXTRACTORS[extractor].partition(":")
-    return getattr(import_module(module), name)
+    return resolve_name(EXTRACTORS[extractor])
 
 
 def takes(extractor: str, name: str) -> bool:
@@ -162,6 +166,7 @@ def extract_part(
     given = {"fps": fps, "window": window, "stride": stride, "root": root, "device": device, "threads": threads}
     engine = build(extractor, given, settings)
     metadata = {"extractor": extractor, "fps": repr(float(fps)), "window": str(window), "stride": str(stride)}
+    metadata |= {"view_family": engine.view_family}
     metadata |= {key: str(value) for key, value in engine.settings.items()}
     kept = FeatureCache(cache, metadata) if cache else None
     skipped: dict[str, str] = {}

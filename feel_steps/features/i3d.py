@@ -273,6 +273,8 @@ class I3D:
         Of the CPU, for flow and for the networks.
     """
 
+    view_family = "network"
+
     def __init__(
         self,
         *,
