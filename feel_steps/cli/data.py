@@ -35,7 +35,9 @@ def demo(
 
 @app.command("import")
 def import_(
-    layout: Annotated[str, typer.Option(help="videos: video files | features: an array a video | cola: CoLA's folders")],
+    layout: Annotated[
+        str, typer.Option(help="videos: video files | features: an array a video | cola: CoLA's folders")
+    ],
     path: Annotated[Path, typer.Option(help="the folder")],
     out: Annotated[Path, typer.Option(help="manifest table")],
     out_unreadable: Annotated[Path, typer.Option(help="table of videos left out, with reasons")],
@@ -121,7 +123,9 @@ def extract(
     manifest: Annotated[Path, typer.Option(help="manifest table")],
     part: Annotated[int, typer.Option(min=0, help="which part of it")],
     out: Annotated[Path, typer.Option(help="features table")],
-    extractor: Annotated[str, typer.Option(help="a name, or package.module:Class; cola, arrays: read --root")] = "descriptors",
+    extractor: Annotated[
+        str, typer.Option(help="a name, or package.module:Class; cola, arrays: read --root")
+    ] = "descriptors",
     root: Annotated[Path | None, typer.Option(help="extractors cola and arrays: the folder to read")] = None,
     fps: Annotated[float, typer.Option(min=0.01, help="frames a second")] = 25.0,
     window: Annotated[int, typer.Option(min=1, help="frames of a snippet")] = 16,

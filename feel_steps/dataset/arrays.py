@@ -381,7 +381,9 @@ def import_arrays(
     _check_orientation(arrays, shapes, transposed)
     _check_dimensions(arrays, shapes)
     kept = [video_id for video_id in ids if video_id in shapes]
-    lengths = {video_id: common_length([T for T, _ in shapes[video_id]], f"video '{video_id}' in {root}") for video_id in kept}
+    lengths = {
+        video_id: common_length([T for T, _ in shapes[video_id]], f"video '{video_id}' in {root}") for video_id in kept
+    }
     _check_pace(root, lengths, infos, fps, window, stride)
     splits = read_split(split, kept, bad) if split else dict.fromkeys(kept, "train")
     manifest: Columns = {
@@ -439,12 +441,12 @@ def _check_orientation(
         a, b = (f"{list(shapes[v][i][:: -1 if transposed else 1])} in {files[v]}" for v in (names[0], names[-1]))
         order = "[snippets, dimension]" if transposed else "[dimension, snippets]"
         advice = "leave dataset.transposed out" if transposed else "set dataset.transposed: true"
-        raise InputError(f"arrays of {a} and {b}: only the {'first' if transposed else 'second'} number differs, so these are {order}; {advice}")
+        raise InputError(
+            f"arrays of {a} and {b}: only the {'first' if transposed else 'second'} number differs, so these are {order}; {advice}"
+        )
 
 
-def _check_dimensions(
-    arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]]
-) -> None:
+def _check_dimensions(arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]]) -> None:
     """Refuse arrays of several extractors."""
     for i, files in enumerate(arrays.values()):
         dimensions = {video_id: found[i][1] for video_id, found in shapes.items()}

@@ -66,7 +66,9 @@ class Arrays:
         arrays = []
         for stream, files in self.files.items():
             if video.video_id not in files:
-                raise VideoError(f"no array in {stream or 'the folder'} any more; put it back, or import the folder again")
+                raise VideoError(
+                    f"no array in {stream or 'the folder'} any more; put it back, or import the folder again"
+                )
             try:
                 arrays.append(read_array(files[video.video_id], self.key, self.transposed))
             except ArrayError as error:

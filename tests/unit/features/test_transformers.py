@@ -191,7 +191,8 @@ def test_what_cannot_be_used_is_said_in_one_line(models, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="BertModel takes 'input_ids', no pictures; name a vision model"):
         Transformers(**RATE, model=str(tmp_path / "bert"))
     with pytest.raises(
-        InputError, match=r"VideoMAEModel cannot see 6 frames of 32 x 32 pixels .*; leave features.transformers.frames out"
+        InputError,
+        match=r"VideoMAEModel cannot see 6 frames of 32 x 32 pixels .*; leave features.transformers.frames out",
     ):
         Transformers(**RATE, model=str(models / "videomae"), frames=6)
     weights = tmp_path / "half"
