@@ -8,12 +8,9 @@ from pathlib import Path
 
 from feel_steps.tables import tables
 
-<<<<<<< HEAD
-COMMON = ("extractor", "source", "fps", "window", "stride", "dimension", "view_family")  # what every extractor's features have
+# what the features of every extractor have
+COMMON = ("extractor", "source", "fps", "window", "stride", "dimension", "view_family")
 EXISTING = ("cola", "arrays")  # extractors that read features of others
-=======
-COMMON = ("extractor", "fps", "window", "stride", "dimension", "view_family")  # what every extractor's features have
->>>>>>> daea8378d12f4ecaec9e0fccc9e00ab539a910ab
 AMOUNTS = ("skipped", "snippets", "seconds")  # what is a part's own
 
 

@@ -7,11 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-<<<<<<< HEAD
 from inspect import getsourcefile, signature
-=======
-from inspect import signature
->>>>>>> daea8378d12f4ecaec9e0fccc9e00ab539a910ab
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Protocol
@@ -42,7 +38,6 @@ EXTRACTORS = {
 class Extractor(Protocol):
     """What turns a video into features; a class of your own has these three members, see docs/howto/backbones.md.
 
-<<<<<<< HEAD
     It is constructed with fps, window, stride and its own settings as keywords. Where its constructor has them, it is
     also given ``root`` (the folder of features that exist already), ``device`` and ``threads``.
 
@@ -53,13 +48,6 @@ class Extractor(Protocol):
     view_family : {"network", "motion"}
         Which view of a video suits the features: "network" for what a network sees in pictures, "motion" for histograms
         of motion and for skeletons.
-=======
-    Where its constructor has them, it is also given ``root`` (CoLA's folders), ``device`` and ``threads``.
-    ``settings`` holds what decides on the features beside those three. ``view_family`` says which view of a video suits
-    the features: "network" for what a network sees in pictures, "motion" for histograms of motion and for skeletons.
-    ``extract`` returns float32 [T, D], calls ``advance`` with the number of frames it has read, and raises VideoError if
-    the video does not decode.
->>>>>>> daea8378d12f4ecaec9e0fccc9e00ab539a910ab
     """
 
     settings: Mapping[str, Any]
@@ -95,7 +83,6 @@ class Cola:
 
 
 def _load(extractor: str) -> Callable[..., Extractor]:
-<<<<<<< HEAD
     """The class of a name in :data:`EXTRACTORS`, or of ``package.module:Class``."""
     if extractor in EXTRACTORS:
         return resolve_name(EXTRACTORS[extractor])
@@ -111,11 +98,6 @@ def _load(extractor: str) -> Callable[..., Extractor]:
             f"extractor '{extractor}': there is no such class ({error}); its module must be installed, or lie in the "
             "folder in which the run starts"
         ) from None
-=======
-    if extractor not in EXTRACTORS:
-        raise InputError(f"extractor '{extractor}': no such extractor; {hint(extractor, EXTRACTORS)}")
-    return resolve_name(EXTRACTORS[extractor])
->>>>>>> daea8378d12f4ecaec9e0fccc9e00ab539a910ab
 
 
 def takes(extractor: str, name: str) -> bool:
@@ -222,11 +204,7 @@ def extract_part(
     given = {"fps": fps, "window": window, "stride": stride, "root": root, "device": device, "threads": threads}
     engine = build(extractor, given, settings)
     metadata = {"extractor": extractor, "fps": repr(float(fps)), "window": str(window), "stride": str(stride)}
-<<<<<<< HEAD
     metadata |= {"view_family": engine.view_family, **_source(extractor)}
-=======
-    metadata |= {"view_family": engine.view_family}
->>>>>>> daea8378d12f4ecaec9e0fccc9e00ab539a910ab
     metadata |= {key: str(value) for key, value in engine.settings.items()}
     exists = extractor in EXISTING  # then they need no cache
     kept = FeatureCache(cache, metadata) if cache and not exists else None
