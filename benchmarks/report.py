@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from feel_steps.report.page import report
-from tests.browser.chromium import browser, missing, show
 from tests.synthetic_run import Shape, build
+from tests.system.browser.chromium import browser, missing, show
 
 REPEATS = 7
 INTERACTIONS = {  # i counts the repeats

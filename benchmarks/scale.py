@@ -3,8 +3,8 @@
     python benchmarks/scale.py                          # the tables of docs/explanation/scale.md, from formulas
     python benchmarks/scale.py --plan 10000,100000      # snakemake --dry-run on so many (empty) video files, measured
 
-The formulas stand in the functions below. Rates of cores are measured (docs/explanation: features.md, training.md and
-cci.md); a GPU's are its maker's peak times a share that is assumed. No GPU was at hand.
+The functions below hold the formulas. The rates of a core are measured (features.md, training.md and cci.md in
+docs/explanation). The rates of a GPU are its maker's peak times an assumed share. No GPU was available.
 """
 
 from __future__ import annotations

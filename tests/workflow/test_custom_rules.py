@@ -1,4 +1,4 @@
-"""Rules of one's own: what CONTRIBUTING promises to those who put another program in the place of a stage."""
+"""Rules of a user: docs/howto/add-a-stage.md promises that they can take the place of a stage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .conftest import ROOT
 
 def test_a_rule_of_ones_own_takes_the_place_of_a_stage(workspace):
     (example,) = re.findall(
-        r"```\n(rule pick_by_hand:.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL
+        r"```\n(rule pick_by_hand:.*?)```", (ROOT / "docs/howto/add-a-stage.md").read_text("utf-8"), re.DOTALL
     )
     (workspace.folder / "own.smk").write_text(example)
     (workspace.folder / "picked.csv").write_text("video_id\n")
