@@ -22,7 +22,7 @@ Range = tuple[float, float, float]
 UPSAMPLE = 24  # positions of a snippet: the boundaries of segments lie between snippets, by linear interpolation
 MARGIN = 0.25  # length of the outer region at either side of a proposal, in lengths of the proposal
 LEAST_SOFT = 0.001  # soft-NMS drops segments whose score falls below
-Before = Callable[[np.ndarray, np.ndarray], np.ndarray]  # sum of a row's signal before a place, of rows and places
+Before = Callable[[np.ndarray, np.ndarray], np.ndarray]  # prefix sums: (rows r, positions i) -> sums of signal[r, :i]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Tiles of a float32 matrix product propose candidates, and float64 differences order them. A bound on the product's
 rounding tells where it might have cost a candidate: those points are ranked again by a float64 product, and where that
 cannot tell either (ties), from all differences. So the lists depend on neither tiles nor threads nor device.
-Which point is farthest, the product says; how far, a float64 difference.
+The matrix product picks the farthest point. Its distance is then recomputed in float64.
 """
 
 from __future__ import annotations

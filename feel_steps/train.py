@@ -131,7 +131,7 @@ class Batches:
         B and T.
     seed : int
     device : torch.device
-        Where the batches are wanted; the features are put there if they leave half of its free memory.
+        Device of the batches. Features are moved there if they fit into half of its free memory.
     """
 
     def __init__(

@@ -88,10 +88,10 @@ def verify(
         bool, typer.Option("--delete", help="delete what is damaged or out of date, for snakemake to make again")
     ] = False,
 ) -> None:
-    """Check every file of a run: whole, unaltered, made of what is there now and by today's source.
+    """Check that every file of a run is intact and up to date: same inputs and same source code as now.
 
-    One line for each that is not, and status 1. With --delete, and then the same snakemake command as before, a run
-    ends as if nothing had happened to it. Not while snakemake is at work on it.
+    Prints one line for each file that is not, and exits with status 1. With --delete, and then the same snakemake
+    command as before, the run ends as if nothing had happened to it. Do not use it while snakemake works on the run.
 
     Example: feel-steps verify results/demo
     """

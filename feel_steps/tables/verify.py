@@ -1,4 +1,4 @@
-"""Whether every file of a run is still what its step wrote, made of what now lies there, and by today's source."""
+"""Whether every file of a run is intact and up to date: same inputs and same source code as now."""
 
 from __future__ import annotations
 
