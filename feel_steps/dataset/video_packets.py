@@ -148,10 +148,11 @@ def _clock(container: av.container.InputContainer, stream: VideoStream, stamps: 
 def _raw_rate(stream: VideoStream, stamps: Stamps) -> Fraction:
     """Frames/s of a stream without a container, as its own header (H.264's and HEVC's VUI, for example) says it."""
     rate = stream.codec_context.framerate
-    if not rate:
+    gaps = np.diff(np.unique(stamps.pts[stamps.pts != UNKNOWN]))
+    if rate and rate > MOST_RATE and len(gaps):
+        rate = 1 / (int(np.median(gaps)) * stamps.base)
+    if not rate or rate > MOST_RATE:
         raise VideoError(_asks_rate(stream))
-    if rate > MOST_RATE and not (stamps.pts == UNKNOWN).any() and len(stamps.pts) > 1:
-        rate = 1 / (int(np.median(np.diff(np.unique(stamps.pts)))) * stamps.base)
     return rate
 
 
