@@ -9,42 +9,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from itertools import chain, islice, repeat
 from pathlib import Path
 
 import av
 import numpy as np
-from av.codec.codec import Properties
-from av.format import Flags
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from feel_steps.dataset.video_clock import REORDERED, UNKNOWN, Clock, Playhead, Stamps, counting_clock, make_clock
+from feel_steps.dataset.video_clock import REORDERED, UNKNOWN
+from feel_steps.dataset.video_packets import (
+    Scan,
+    VideoError,
+    decode,
+    decode_from_front,
+    open_video,
+    read_packets,
+    scan_packets,
+)
 
-# flags of FFmpeg: the format stores no time stamps; the codec may reorder frames
-NO_TIMESTAMPS = int(Flags.no_timestamps.value)  # type: ignore[call-overload]
-REORDERS = int(Properties.REORDER.value)  # type: ignore[call-overload]
+__all__ = ["VideoError", "VideoInfo", "frame_at", "probe", "read_frames"]
 
 MIN_DECODED = 0.5  # share of a video's frames; interlaced video may have two packets (fields) a frame
-MOST_RATE = 300  # frames/s; a raw stream's header that says more counts ticks, not frames
 LONGEST_GAP = 86_400.0  # s without a frame; longer, and the time stamps are damaged
 # formats whose header may say how many seconds there are
 TIMED = {"matroska", "webm", "flv", "mxf", "rm"}
-# formats that are often joined from several recordings
-JOINED = {"mpegts", "mpeg"}
-# formats that store one time a frame, in decoding order; the other is FFmpeg's guess
-DECODING_ORDER = {"avi", "asf"}
 AFTER_SEEK = 1000  # packets in which a key frame must come
 BEFORE = (0, 2, 10, 60)  # s; how much earlier a seek is tried again that landed behind its frame
-
-
-class VideoError(Exception):
-    """A file whose video cannot be used; the message is the reason, without the file's name."""
 
 
 @dataclass(frozen=True)
@@ -54,142 +47,6 @@ class VideoInfo:
     n_frames: int
     duration: float
     fps: float
-
-
-@contextmanager
-def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
-    """Open a file and its first video stream that is not a cover picture; any failure is a VideoError."""
-    try:
-        # file: "day1:a.avi" is a name here, not a protocol; names of streams and chapters may be in any encoding
-        container = av.open(f"file:{path}", metadata_errors="replace")
-    except (OSError, ValueError, av.FFmpegError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise VideoError(f"not a video file that FFmpeg can open ({reason})") from None
-    with container:
-        if container.format.name in ("tty", "image2"):
-            raise VideoError("a still picture or a text, not a video")
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            cover = "only a cover picture" if container.streams.video else "no video stream"
-            raise VideoError(f"{cover} in it" + (" (audio only)" if container.streams.audio else ""))
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise VideoError("its video codec is unknown to FFmpeg")
-        stream.thread_type = "NONE"
-        stream.codec_context.thread_count = 1
-        if container.format.name.endswith("_pipe"):  # pictures, one after the other
-            if len(list(islice(_packets(container, stream), 2))) == 2:
-                raise VideoError(_asks_rate(stream))
-            raise VideoError("a still picture, not a video")
-        yield container, stream
-
-
-def _packets(container: av.container.InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """Demux the packets that hold something, up to the end, or to where the file is torn off."""
-    while True:
-        try:
-            yield from (packet for packet in container.demux(stream) if packet.size)
-            return
-        except IndexError:
-            continue  # a packet of a stream that begins in mid-file, which PyAV does not know
-        except av.FFmpegError:
-            return
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """What a pass over a file's packets tells."""
-
-    stamps: Stamps
-    size: np.ndarray  # bytes [N]
-    key: np.ndarray  # bool [N]; a decoder can start here
-    shown: np.ndarray  # bool [N]; False: an edit list leaves it out
-    clock: Clock
-
-    def times(self) -> np.ndarray:
-        """Times of the frames that are shown, in their order."""
-        return np.sort(self.clock.times[self.shown])
-
-
-def _scan(path: str | Path) -> _Scan:
-    try:
-        state = os.stat(path)
-    except OSError as error:
-        raise VideoError(f"not a video file that FFmpeg can open ({error.strerror})") from None
-    return _scan_once(str(path), state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=16)  # the page asks for several pictures of a video
-def _scan_once(path: str, size: int, modified: int) -> _Scan:
-    with _open(path) as (container, stream):
-        rows = [
-            (
-                UNKNOWN if packet.pts is None else packet.pts,
-                UNKNOWN if packet.dts is None else packet.dts,
-                packet.duration or 0,
-                packet.size,
-                packet.is_keyframe,
-                not packet.is_discard,
-            )
-            for packet in _packets(container, stream)
-        ]
-        if not any(row[5] for row in rows):
-            raise VideoError("no video frame in it; it is cut short or was never finished")
-        pts, dts, duration, size, key, shown = np.array(rows, np.int64).T
-        if DECODING_ORDER & set(container.format.name.split(",")) and not (dts == UNKNOWN).any():
-            pts = dts
-        stamps = Stamps(pts, dts, duration, stream.time_base or Fraction(1, 90_000))
-        clock = _clock(container, stream, stamps)
-        return _Scan(stamps, size, key.astype(bool), shown.astype(bool), clock)
-
-
-def _clock(container: av.container.InputContainer, stream: VideoStream, stamps: Stamps) -> Clock:
-    flags, names = container.format.flags, set(container.format.name.split(","))
-    if flags & NO_TIMESTAMPS:
-        return counting_clock(len(stamps.pts), _raw_rate(stream, stamps))
-    codec = stream.codec_context
-    reorders = codec.codec.properties & REORDERS and (codec.has_b_frames or names & DECODING_ORDER)
-    rates = (stream.guessed_rate, stream.average_rate, stream.base_rate, codec.framerate)
-    return make_clock(stamps, rates, reorders=bool(reorders), joined=bool(names & JOINED))
-
-
-def _raw_rate(stream: VideoStream, stamps: Stamps) -> Fraction:
-    """Frames/s of a stream without a container, as its own header (H.264's and HEVC's VUI, for example) says it."""
-    rate = stream.codec_context.framerate
-    if not rate:
-        raise VideoError(_asks_rate(stream))
-    if rate > MOST_RATE and not (stamps.pts == UNKNOWN).any() and len(stamps.pts) > 1:
-        rate = 1 / (int(np.median(np.diff(np.unique(stamps.pts)))) * stamps.base)
-    return rate
-
-
-def _asks_rate(stream: VideoStream) -> str:
-    codec = stream.codec_context.codec.canonical_name
-    return f"a raw {codec} stream without a frame rate; convert it with: ffmpeg -r RATE -i FILE NEW.mp4"
-
-
-def _frames(
-    stream: VideoStream, packets: Iterator[tuple[int, av.Packet]], clock: Clock, start: int = 0
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode what can be decoded, in presentation order, with the time of each frame by the clock.
-
-    A packet's index takes the place of its time stamp, so that the decoder tells which packet a frame is of.
-    """
-    playhead = Playhead(clock, start)
-    for index, packet in chain(packets, [(-1, None)]):
-        if packet is not None:
-            packet.pts = index
-            playhead.feed(index)
-        try:
-            frames = stream.codec_context.decode(packet)
-        except av.FFmpegError:
-            continue  # a damaged packet; the frames after it may be whole
-        for frame in frames:
-            yield playhead.time(frame.pts, frame.key_frame), frame
-
-
-def _from_front(container: av.container.InputContainer, stream: VideoStream, clock: Clock) -> Iterator:
-    return _frames(stream, enumerate(_packets(container, stream)), clock)
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -210,11 +67,11 @@ def probe(path: str | Path) -> VideoInfo:
         The file does not open, has no video stream, is cut short, is a raw stream that does not say its frame rate, or
         its first frame does not decode.
     """
-    scan = _scan(path)
+    scan = scan_packets(path)
     clock, times = scan.clock, scan.times()
-    with _open(path) as (container, stream):
+    with open_video(path) as (container, stream):
         _require_whole(path, container, stream, scan)
-        first, _ = next(_from_front(container, stream, clock), (None, None))
+        first, _ = next(decode_from_front(container, stream, clock), (None, None))
     if first is None:
         raise VideoError("none of its frames decodes; it is damaged")
     # a stream that was cut out of another begins with frames that need earlier ones
@@ -226,13 +83,13 @@ def probe(path: str | Path) -> VideoInfo:
     return VideoInfo(n, duration, n / duration)
 
 
-def _require_whole(path: str | Path, container: av.container.InputContainer, stream: VideoStream, scan: _Scan) -> None:
+def _require_whole(path: str | Path, container: av.container.InputContainer, stream: VideoStream, scan: Scan) -> None:
     """Hold the packets against what the header promises: the frames of an MP4 or AVI, the seconds of others."""
     names, stamps, clock = set(container.format.name.split(",")), scan.stamps, scan.clock
     length = clock.end - int(scan.times()[0]) * clock.unit
     if stream.frames > len(stamps.pts) and stream.duration:
-        promised = stream.duration * stamps.base
-        # AVI counts from zero, wherever its first frame is, and counts repeated frames, which it does not store
+        # AVI counts one tick a frame from zero, with repeated frames, which it does not store
+        promised = (stream.frames if "avi" in names else stream.duration) * stamps.base
         reached = (int(np.maximum(stamps.pts, stamps.dts).max()) + int(stamps.duration[-1])) * stamps.base
         missing = min(promised - length, promised + (stream.start_time or 0) * stamps.base - reached)
         if missing > 1.5 * clock.step * clock.unit and not ("avi" in names and _ends_as_avi(path)):
@@ -268,7 +125,7 @@ def _ends_as_avi(path: str | Path) -> bool:
 
 def _last_packet(path: str | Path) -> float:
     """Seconds at which the last packet of any stream ends: the sound may go on after the last frame."""
-    with _open(path) as (container, _):
+    with open_video(path) as (container, _):
         last = 0.0
         try:
             for packet in container.demux():
@@ -339,10 +196,10 @@ def frame_at(path: str | Path, seconds: float, duration: float) -> av.VideoFrame
     VideoError
         The file does not open, nothing decodes, or it is another file than the one that was probed.
     """
-    scan = _scan(path)
+    scan = scan_packets(path)
     clock = scan.clock
-    with _open(path) as (container, stream):
-        first, frame = next(_from_front(container, stream, clock), (0, None))
+    with open_video(path) as (container, stream):
+        first, frame = next(decode_from_front(container, stream, clock), (0, None))
         if frame is None:
             raise VideoError("none of its frames decodes; it is damaged")
         length = float(clock.end - first * clock.unit)
@@ -350,14 +207,14 @@ def frame_at(path: str | Path, seconds: float, duration: float) -> av.VideoFrame
             raise VideoError(f"{length:.1f} s long, but {duration:.1f} s when it was read; it was replaced since")
     wanted = int((first * clock.unit + Fraction(seconds) + clock.slack) // clock.unit)
     for start in _starts(scan, max(first, wanted)):
-        with _open(path) as (container, stream):
+        with open_video(path) as (container, stream):
             landed = _seek(container, stream, scan, start)
-            if landed and (frame := _on_show(_frames(stream, landed[1], clock, landed[0]), max(first, wanted))):
+            if landed and (frame := _on_show(decode(stream, landed[1], clock, landed[0]), max(first, wanted))):
                 return frame
     raise VideoError("none of its frames decodes; it is damaged")
 
 
-def _starts(scan: _Scan, wanted: int) -> list[int]:
+def _starts(scan: Scan, wanted: int) -> list[int]:
     """Packets to start at for the frame of a time: a key frame before it, then the first packet."""
     clock, keys = scan.clock, np.flatnonzero(scan.key)
     if clock.in_decoding_order:  # frames are counted exactly from the second key frame on
@@ -370,7 +227,7 @@ def _starts(scan: _Scan, wanted: int) -> list[int]:
 
 
 def _seek(
-    container: av.container.InputContainer, stream: VideoStream, scan: _Scan, start: int
+    container: av.container.InputContainer, stream: VideoStream, scan: Scan, start: int
 ) -> tuple[int, Iterator[tuple[int, av.Packet]]] | None:
     """Go to a packet, or to one before it; the number of the packet there, and the packets from it on.
 
@@ -378,7 +235,7 @@ def _seek(
     stamp and its bytes.
     """
     if start == 0:
-        return 0, enumerate(_packets(container, stream))
+        return 0, enumerate(read_packets(container, stream))
     by_dts = scan.clock.in_decoding_order
     stamps = scan.stamps.dts if by_dts else scan.stamps.pts
     numbers = {(int(stamps[i]), int(scan.size[i])): int(i) for i in np.flatnonzero(scan.key)}
@@ -390,10 +247,11 @@ def _seek(
             container.seek(target - round(seconds / scan.stamps.base), stream=stream)
         except av.FFmpegError:
             return None  # a container in which FFmpeg cannot seek
-        packets = _packets(container, stream)
+        packets = read_packets(container, stream)
         for packet in islice(packets, AFTER_SEEK):
             if packet.is_keyframe:
-                landed = numbers.get((packet.dts if by_dts else packet.pts, packet.size), start + 1)
+                stamp = packet.dts if by_dts else packet.pts
+                landed = start + 1 if stamp is None else numbers.get((stamp, packet.size), start + 1)
                 if landed <= start:
                     return landed, enumerate(chain([packet], packets), landed)
                 break
@@ -422,12 +280,12 @@ def _resampled(path: str | Path, fps: Fraction, short_side: int, n_frames: int, 
         small = resize.reformat(frame, *size, format=pixels, interpolation="AREA", threads=1)
         return np.rot90(small.to_ndarray(), frame.rotation // 90)
 
-    clock = _scan(path).clock
-    with _open(path) as (container, stream):
+    clock = scan_packets(path).clock
+    with open_video(path) as (container, stream):
         shown: av.VideoFrame | None = None  # on show from slot `done` on
         first = done = decoded = 0
         end = 1
-        for time, frame in _from_front(container, stream, clock):
+        for time, frame in decode_from_front(container, stream, clock):
             decoded += 1
             if shown is None:
                 first = time

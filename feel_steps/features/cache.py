@@ -16,12 +16,12 @@ import av
 import cv2
 import numpy as np
 
-from feel_steps.dataset import video_clock, video_file
+from feel_steps.dataset import video_clock, video_file, video_packets
 from feel_steps.errors import InputError
 from feel_steps.tables import tables
 
 LIBRARIES = (av, cv2, np)  # another version may decode or measure otherwise
-MODULES = (Path(__file__).parent, Path(video_file.__file__), Path(video_clock.__file__))  # what makes features
+READING = (video_clock, video_file, video_packets)  # modules that decide on the frames
 
 
 class FeatureCache:
@@ -63,9 +63,8 @@ class FeatureCache:
 def program() -> str:
     """SHA-256 of the modules that make features, and of the versions of the libraries that they use."""
     digest = hashlib.sha256()
-    for path in MODULES:
-        for module in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-            digest.update(module.read_bytes())
+    for module in sorted(Path(__file__).parent.glob("*.py")) + [Path(str(module.__file__)) for module in READING]:
+        digest.update(module.read_bytes())
     for library in LIBRARIES:
         digest.update(f"{library.__name__} {library.__version__}\n".encode())
     return digest.hexdigest()
