@@ -195,13 +195,17 @@ def _match(root: str | Path, ids: Sequence[str], folder: Path, links: str) -> di
     return {video_id: clips[video_id] for video_id in ids if video_id in clips}
 
 
+def lies_across(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether arrays plainly lie the other way round: as many rows in all, and columns that differ in most."""
+    rows, columns = ({shape[axis] for shape in shapes} for axis in (0, 1))
+    return len(shapes) > 1 and len(rows) == 1 and len(columns) > len(shapes) / 2
+
+
 def _check_orientation(
     arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]], transposed: bool
 ) -> None:
-    """Refuse arrays that plainly lie the other way round: as many rows in all, and columns that differ in most."""
     for i, files in enumerate(arrays.values()):
-        rows, columns = ({found[i][axis] for found in shapes.values()} for axis in (0, 1))
-        if len(rows) != 1 or len(columns) <= len(shapes) / 2 or len(shapes) < 2:
+        if not lies_across([found[i] for found in shapes.values()]):
             continue
         names = sorted(shapes, key=lambda video_id: shapes[video_id][i][1])
         a, b = (f"{list(shapes[v][i][:: -1 if transposed else 1])} in {files[v]}" for v in (names[0], names[-1]))
