@@ -165,21 +165,22 @@ def extract(
 
 @app.command()
 def inspect(
-    features: Annotated[Path, typer.Argument(help="features table, a folder of them, or CoLA's folders")],
-    fps: Annotated[float, typer.Option(min=0.01, help="CoLA's folders: frame rate they should have")] = 25.0,
-    window: Annotated[int, typer.Option(min=1, help="CoLA's folders: frames of a snippet")] = 16,
-    stride: Annotated[int, typer.Option(min=1, help="CoLA's folders: frames from one snippet to the next")] = 16,
+    features: Annotated[Path, typer.Argument(help="features table, a folder of them, or a folder of arrays")],
+    fps: Annotated[float, typer.Option(min=0.01, help="arrays: frame rate that they should have")] = 25.0,
+    window: Annotated[int, typer.Option(min=1, help="arrays: frames of a snippet")] = 16,
+    stride: Annotated[int, typer.Option(min=1, help="arrays: frames from one snippet to the next")] = 16,
     videos: Annotated[
-        Path | None, typer.Option(help="CoLA's folders: the video files, or a JSON that says how long they are")
+        Path | None, typer.Option(help="arrays: the video files, or a JSON that says how long they are")
     ] = None,
+    key: Annotated[str | None, typer.Option(help="arrays: name of the array in files of several")] = None,
 ) -> None:
-    """Say how features were made, and what features of unknown origin most likely are.
+    """Say how features were made, and what arrays of unknown origin most likely are, with a config that reads them.
 
-    Example: feel-steps inspect data/THUMOS14 --videos data/THUMOS14/videos
+    Example: feel-steps inspect npy --videos videos
     """
     from feel_steps.explore.inspect import inspect as step
 
-    typer.echo(step(features, fps=fps, window=window, stride=stride, videos=videos))
+    typer.echo(step(features, fps=fps, window=window, stride=stride, videos=videos, key=key))
 
 
 @app.command()

@@ -66,7 +66,11 @@ def name(run: Annotated[Path, typer.Argument(help="results folder of the run")])
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="results folder of a finished run")],
-    files: Annotated[list[Path], typer.Argument(help="video files")],
+    files: Annotated[list[Path] | None, typer.Argument(help="video files; with --features, for players")] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(help="arrays of the new videos, or a folder of them, where others made the run's"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="folder for JSON, CSV, subtitles and a page")] = Path("predicted"),
     variant: Annotated[str | None, typer.Option(help="default: the run's first")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="default: the variant's first")] = None,
@@ -77,7 +81,9 @@ def predict(
 ) -> None:
     """Find in new videos what a run has learnt to find.
 
-    Example: feel-steps predict results/demo clip.mp4 --out found
+    Examples: feel-steps predict results/demo clip.mp4 --out found
+
+    feel-steps predict results/mine --features new.npy
     """
     from feel_steps.explore.names import find_names
     from feel_steps.explore.predict import choose, table, write
@@ -88,7 +94,7 @@ def predict(
     names = find_names(run, place) if shown else {}
     own = parse_settings(settings, "--settings")
     with claim(device) as where:
-        prediction = step(run, files, place, settings=own, device=where, threads=threads)
+        prediction = step(run, files or [], place, features=features or [], settings=own, device=where, threads=threads)
     for video_id in prediction.videos["video_id"][prediction.unlike]:
         strange = f"{video_id}: looks unlike everything the run was trained on; what is found may mean nothing"
         warnings.warn(strange, stacklevel=1)

@@ -1,255 +1,21 @@
-"""Feature arrays that others made, one file a video: which files there are, what is in them, and their numbers.
-
-The files are ``.npy``, ``.npz``, ``.pt``, ``.safetensors`` or, with h5py, ``.h5``. An array is [T, D], one row for each
-snippet, of any floating-point type, byte order and memory order. Nothing is unpickled.
-"""
+"""A folder of feature arrays that others made, one file a video, listed as a manifest."""
 
 from __future__ import annotations
 
 import warnings
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
 
 import numpy as np
 
-from feel_steps.dataset.files import identifier, list_files, list_names
+from feel_steps.dataset.array_file import READERS, ArrayError, open_array
+from feel_steps.dataset.files import identifier, list_files
 from feel_steps.dataset.folder import read_split, video_files
 from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
 from feel_steps.dataset.videos import balance, expected_snippets, fits, require_two_videos, strings
-from feel_steps.errors import InputError, hint
+from feel_steps.errors import InputError
 from feel_steps.runtime.progress import track
 from feel_steps.tables.kinds import Columns
-
-TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # names in safetensors
-# first bytes of a file -> what it is
-MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": "a zip archive (.npz or .pt)", b"\x89HDF": ".h5"}
-
-
-class ArrayError(Exception):
-    """An array that cannot be used; the message is the reason, without the file's name."""
-
-
-@dataclass(frozen=True)
-class Array:
-    """An array that is in a file and not read yet; ``dtype`` is its name, such as float16."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    load: Callable[[], np.ndarray]
-
-    def __str__(self) -> str:
-        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
-
-
-# ---------------------------------------------------------------------------------------------------- one file
-
-
-def open_array(path: str | Path, key: str | None = None, transposed: bool = False) -> Array:
-    """Look at the array [T, D] of a file; its numbers stay on disk where the format allows it.
-
-    Parameters
-    ----------
-    path : path
-        The suffix says the format, see :data:`READERS`.
-    key : str, optional
-        Name of the array, where the file holds several.
-    transposed : bool
-        Whether the file holds [D, T].
-
-    Returns
-    -------
-    Array
-        Of two dimensions, T and D above zero.
-
-    Raises
-    ------
-    ArrayError
-        The file cannot be read, or does not hold one such array.
-    """
-    path = Path(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ArrayError(f"no known suffix of an array; expected {', '.join(READERS)}")
-    _check_format(path)
-    try:
-        array = reader(path, key)
-    except ArrayError:
-        raise
-    except Exception as error:  # each library has its own ways to say that a file is damaged
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ArrayError(f"not a readable {path.suffix} file ({reason}); write it again") from None
-    _check_shape(array)
-    if transposed:
-        return replace(array, shape=array.shape[::-1], load=lambda: array.load().T)
-    return array
-
-
-def read_array(path: str | Path, key: str | None = None, transposed: bool = False) -> np.ndarray:
-    """Read the array of a file as float32 [T, D], in C order; parameters as in :func:`open_array`.
-
-    Raises
-    ------
-    ArrayError
-        As there, or a number is NaN or infinite, in the file or as float32.
-    """
-    array = open_array(path, key, transposed)
-    try:
-        with np.errstate(over="ignore"):
-            features = np.ascontiguousarray(array.load(), np.float32)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ArrayError(f"not a readable {Path(path).suffix} file ({error}); write it again") from None
-    finite = np.isfinite(features).all(1)
-    if not finite.all():
-        raise ArrayError(
-            f"row {int(finite.argmin())} of {array}: NaN or infinite as float32; extract its features again"
-        )
-    return features
-
-
-def _check_format(path: Path) -> None:
-    """Name a file whose first bytes belong to another suffix."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise ArrayError(f"cannot be read ({error.strerror}); check the path") from None
-    suffix = path.suffix.lower()
-    for magic, content in MAGIC.items():
-        wrong = suffix not in content and not (suffix == ".pth" and ".pt" in content)
-        if start.startswith(magic) and wrong and suffix not in (".hdf5",):
-            raise ArrayError(f"{content} under the suffix {suffix}; give it the suffix of its format")
-
-
-def _check_shape(array: Array) -> None:
-    if array.dtype == "object":
-        raise ArrayError(
-            "an array of Python objects, which only pickle could read; write plain numbers: "
-            "np.save(path, np.stack(list(array)).astype(np.float32))"
-        )
-    if not array.dtype.startswith(("float", "bfloat")):
-        raise ArrayError(f"{array}: expected floating-point numbers [snippets, dimension]")
-    if len(array.shape) != 2:
-        advice = "write [snippets, dimension]"
-        if len(array.shape) == 3 and array.shape[0] == 1:
-            advice = f"take its only element: array[0] is [{array.shape[1]}, {array.shape[2]}]"
-        elif len(array.shape) > 2:
-            advice = "average over crops, frames or places, so that each snippet is one row"
-        raise ArrayError(f"{array}: expected two dimensions, [snippets, dimension]; {advice}")
-    if 0 in array.shape:
-        raise ArrayError(f"{array}: it is empty; extract its features again, or take it out")
-
-
-def _pick(names: Sequence[str], key: str | None) -> str:
-    """The name to read of those in a file: the only one, or the one that the config names."""
-    if key is not None:
-        if key not in names:
-            raise ArrayError(f"no array '{key}' in it; {hint(key, names)}")
-        return key
-    if len(names) != 1:
-        found = f"{len(names)} arrays in it ({list_names(list(names))})" if names else "no array in it"
-        raise ArrayError(f"{found}; " + ("name one in dataset.key" if names else "take the file out"))
-    return names[0]
-
-
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array in NumPy's format."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype
-
-
-def _open_npy(path: Path, key: str | None) -> Array:
-    with open(path, "rb") as file:
-        shape, dtype = _read_header(file)
-        promised = file.tell() + int(np.prod(shape)) * dtype.itemsize
-    if not dtype.hasobject and path.stat().st_size < promised:
-        raise ArrayError(f"cut short: {path.stat().st_size} of {promised} bytes; copy it again")
-    return Array(shape, dtype.name, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
-
-
-def _open_npz(path: Path, key: str | None) -> Array:
-    with zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        name = _pick(names, key)
-        with archive.open(f"{name}.npy") as file:
-            shape, dtype = _read_header(file)
-
-    def load() -> np.ndarray:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[name]
-
-    return Array(shape, dtype.name, load)
-
-
-def _open_safetensors(path: Path, key: str | None) -> Array:
-    from safetensors import safe_open
-
-    def load() -> np.ndarray:
-        with safe_open(path, framework="pt") as file:  # NumPy knows no bfloat16
-            return file.get_tensor(name).float().numpy()
-
-    with safe_open(path, framework="numpy") as file:
-        name = _pick(list(file.keys()), key)
-        part = file.get_slice(name)
-        dtype = TYPES.get(part.get_dtype(), part.get_dtype().lower())
-        return Array(tuple(part.get_shape()), dtype, load)
-
-
-def _open_torch(path: Path, key: str | None) -> Array:
-    import torch
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = "it holds more than tensors" if "weights_only" in str(error) else str(error).splitlines()[0]
-        raise ArrayError(
-            f"not readable without running code of the file ({reason}); save the tensor alone: torch.save(tensor, path)"
-        ) from None
-    if isinstance(content, torch.Tensor):
-        tensor = content
-    elif isinstance(content, dict):
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-        tensor = tensors[_pick(list(tensors), key)]
-    else:
-        raise ArrayError(f"a {type(content).__name__} in it; expected one tensor, or a dictionary of tensors")
-    tensor = tensor.detach()
-    return Array(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), lambda: tensor.float().numpy())
-
-
-def _open_h5(path: Path, key: str | None) -> Array:
-    try:
-        import h5py
-    except ImportError:
-        raise InputError(f"{path}: reading .h5 files needs h5py: pip install 'feel-steps[h5]'") from None
-    with h5py.File(path, "r") as file:
-        found: dict[str, Any] = {}
-        file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
-        name = _pick(list(found), key)
-        shape, dtype = found[name].shape, found[name].dtype.name
-
-    def load() -> np.ndarray:
-        with h5py.File(path, "r") as file:
-            return file[name][()]
-
-    return Array(shape, dtype, load)
-
-
-READERS: dict[str, Callable[[Path, str | None], Array]] = {
-    ".npy": _open_npy,
-    ".npz": _open_npz,
-    ".pt": _open_torch,
-    ".pth": _open_torch,
-    ".safetensors": _open_safetensors,
-    ".h5": _open_h5,
-    ".hdf5": _open_h5,
-}
-
-
-# ---------------------------------------------------------------------------------------------------- one folder
 
 
 def list_arrays(root: str | Path, streams: Sequence[str] = (), links: str = "inside") -> dict[str, dict[str, Path]]:
@@ -429,21 +195,24 @@ def _match(root: str | Path, ids: Sequence[str], folder: Path, links: str) -> di
     return {video_id: clips[video_id] for video_id in ids if video_id in clips}
 
 
+def lies_across(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether arrays plainly lie the other way round: as many rows in all, and columns that differ in most."""
+    rows, columns = ({shape[axis] for shape in shapes} for axis in (0, 1))
+    return len(shapes) > 1 and len(rows) == 1 and len(columns) > len(shapes) / 2
+
+
 def _check_orientation(
     arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]], transposed: bool
 ) -> None:
-    """Refuse arrays that plainly lie the other way round: as many rows in all, and different numbers of columns."""
     for i, files in enumerate(arrays.values()):
-        rows, columns = ({found[i][axis] for found in shapes.values()} for axis in (0, 1))
-        if len(rows) > 1 or len(columns) < 3:
+        if not lies_across([found[i] for found in shapes.values()]):
             continue
         names = sorted(shapes, key=lambda video_id: shapes[video_id][i][1])
         a, b = (f"{list(shapes[v][i][:: -1 if transposed else 1])} in {files[v]}" for v in (names[0], names[-1]))
         order = "[snippets, dimension]" if transposed else "[dimension, snippets]"
         advice = "leave dataset.transposed out" if transposed else "set dataset.transposed: true"
-        raise InputError(
-            f"arrays of {a} and {b}: only the {'first' if transposed else 'second'} number differs, so these are {order}; {advice}"
-        )
+        differs = "first" if transposed else "second"
+        raise InputError(f"arrays of {a} and {b}: only the {differs} number differs, so these are {order}; {advice}")
 
 
 def _check_dimensions(arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]]) -> None:
@@ -463,7 +232,8 @@ def common_length(lengths: Sequence[int], where: str) -> int:
     """Snippets that all streams have; a stream that needs the next frame, such as flow, may have one fewer."""
     if max(lengths) - min(lengths) > 1:
         raise InputError(
-            f"{where}: streams of {' and '.join(map(str, lengths))} snippets; at most one may be missing: extract them again"
+            f"{where}: streams of {' and '.join(map(str, lengths))} snippets; at most one may be missing: extract them "
+            "again"
         )
     return min(lengths)
 

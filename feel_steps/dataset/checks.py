@@ -42,9 +42,9 @@ def _check_paths(dataset: Mapping[str, Any]) -> None:
         raise InputError(
             f"config: key 'dataset.path' is not set; layout '{dataset['layout']}' needs the folder to read"
         )
-    if dataset["layout"] != "features":
-        if key := next((key for key in ("streams", "key", "transposed", "videos") if dataset[key]), None):
-            raise InputError(f"config: key 'dataset.{key}' is for layout 'features'; leave it out")
+    own = next((key for key in ("streams", "key", "transposed", "videos") if dataset[key]), None)
+    if own and dataset["layout"] != "features":
+        raise InputError(f"config: key 'dataset.{own}' is for layout 'features'; leave it out")
     for key in ("path", "split", "annotations", "videos"):
         if dataset[key] and not Path(dataset[key]).exists():
             raise InputError(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from feel_steps.dataset.arrays import ArrayError, common_length, open_array
+from feel_steps.dataset.array_file import ArrayError, open_array
+from feel_steps.dataset.arrays import common_length
 from feel_steps.dataset.files import identifier, list_files, list_names, read_text
 from feel_steps.dataset.videos import SPLITS, balance, require_two_videos, strings
 from feel_steps.errors import InputError

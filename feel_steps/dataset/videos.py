@@ -48,7 +48,7 @@ def fits(
     slack: float | np.ndarray = 1
     if padded:
         most, slack = np.maximum(fewest, np.ceil(frames / stride)), np.maximum(1, 0.01 * T)
-    return (T >= fewest - slack) & (T <= most + slack)
+    return (fewest - slack <= T) & (most + slack >= T)
 
 
 def balance(duration: np.ndarray, parts: int) -> np.ndarray:

@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from sklearn.neighbors import NearestNeighbors
 
-from feel_steps import __version__
 from feel_steps.attend import attend
-from feel_steps.dataset.video_file import VideoError, probe
-from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
 from feel_steps.explore.export import export
-from feel_steps.features.contract import Contract, read_contract
-from feel_steps.features.extract import Extractor, build, takes
+from feel_steps.explore.new_videos import extract_features, read_features, run_contract
 from feel_steps.localize import PUBLISHED, Settings, localize
 from feel_steps.localizers import weights
 from feel_steps.pool import pool
 from feel_steps.report.page import predicted_page
 from feel_steps.report.videos import apart
-from feel_steps.runtime.progress import Progress
-from feel_steps.snippets import Snippets, load_snippets, part_path, runs
+from feel_steps.snippets import Snippets, load_snippets, runs
 from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import find_run
 
 MOMENTS = 10  # of a video in the terminal
-DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -109,20 +100,24 @@ def predict(
     files: Sequence[Path],
     place: Path,
     *,
+    features: Sequence[Path] = (),
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     threads: int = 2,
 ) -> Prediction:
-    """Extract, attend and localize new videos as the run did its own.
+    """Extract (or read), attend and localize new videos as the run did its own.
 
     Parameters
     ----------
     run : path
         Folder of the finished run.
     files : M paths
-        Video files; a video's id is its file's name without the suffix.
+        Video files; a video's id is its file's name without the suffix. Optional where there are ``features``: then
+        they give players and durations to the arrays of their names.
     place : path
         Folder of the iteration whose localizer looks at them, see :func:`choose`.
+    features : paths
+        Arrays [T, D] of the new videos, or folders of them, for a run whose features were made by others.
     settings : mapping, optional
         Settings of the extractor that the run's features cannot tell: where networks' weights are.
     device, threads
@@ -135,23 +130,18 @@ def predict(
     Raises
     ------
     InputError
-        A file cannot be used, two have one name, or the run's features were not made from videos, or otherwise.
+        A file cannot be used, two have one name, or the features are not of the run's kind.
     """
-    names = [file.stem for file in files]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"two files are called '{twice[0]}'; rename one, or predict them one after the other")
-    contract = _contract(run)
-    engine = _extractor(contract, settings or {}, device, threads)
+    contract = run_contract(run)
     fps, window, stride = contract.timing
-    videos, features = _extract(engine, files, fps, window)
-    if features[0].shape[1] != contract.dimension:
-        raise InputError(
-            f"{run / 'features'}: dimension {contract.dimension}, but new videos get {features[0].shape[1]}; "
-            f"give the run's own settings of '{contract.extractor}' by --settings"
-        )
-    lengths = np.array([len(own) for own in features])
-    snippets = Snippets(names, np.concatenate(features), np.concatenate([[0], np.cumsum(lengths)]))
-    M = len(files)
+    if contract.exists:
+        videos, vectors = read_features(run, contract, features, files)
+    else:
+        videos, vectors = extract_features(run, contract, features, files, settings or {}, device, threads)
+    lengths = np.array([len(own) for own in vectors])
+    names = videos["video_id"].tolist()
+    snippets = Snippets(names, np.concatenate(vectors), np.concatenate([[0], np.cumsum(lengths)]))
+    M = len(names)
     table = {
         **videos,
         "fps": np.full(M, fps),
@@ -242,74 +232,6 @@ def _empty(kind: str) -> Columns:
     """Columns of a table without a row."""
     kinds = tables.KINDS[kind].columns.items()
     return {name: np.empty(0, object if type_ == "string" else type_) for name, type_ in kinds}
-
-
-def _contract(run: Path) -> Contract:
-    """How the run's features were made, by the part that holds its first video."""
-    part = tables.read(run / "videos.parquet", "videos")["part"][0]
-    contract = read_contract(part_path(run / "features", part))
-    if contract.extractor in ("", "cola"):
-        raise InputError(
-            f"{run}: made of features that others extracted; only videos of a run that extracted its features itself "
-            "can be compared with new ones"
-        )
-    if contract.version != __version__:
-        other = f"{run}: made by feel-steps {contract.version}, this is {__version__}; features may differ"
-        warnings.warn(other, stacklevel=2)
-    return contract
-
-
-def _extractor(contract: Contract, settings: Mapping[str, Any], device: str, threads: int) -> Extractor:
-    """The extractor of the run's features, as its settings were then."""
-    recorded = contract.settings
-    if takes(contract.extractor, "dimension"):
-        recorded["dimension"] = contract.made["dimension"]
-    # a digest stands for a file, of which only the user knows where it is
-    files = [key for key, value in recorded.items() if DIGEST.fullmatch(value)]
-    if any(key not in settings for key in files):
-        example = json.dumps(dict.fromkeys(files, "PATH"))
-        raise InputError(f"extractor '{contract.extractor}' needs the files that the run had: --settings '{example}'")
-    own = {key: yaml.safe_load(value) for key, value in recorded.items() if key not in files}
-    fps, window, stride = contract.timing
-    given = {"fps": fps, "window": window, "stride": stride, "root": None, "device": device, "threads": threads}
-    engine = build(contract.extractor, given, {**own, **settings})
-    for key, value in recorded.items():
-        if str(engine.settings[key]) != value:
-            raise InputError(
-                f"extractor '{contract.extractor}': {key} is {engine.settings[key]}, but the run's features were made "
-                f"with {value}; give what the run had"
-            )
-    return engine
-
-
-def _extract(engine: Extractor, files: Sequence[Path], fps: float, window: int) -> tuple[Columns, list[np.ndarray]]:
-    """Columns of a videos table that the files tell, and their features [T, D]."""
-    infos = []
-    for file in files:
-        try:
-            infos.append(probe(file))
-        except VideoError as error:
-            raise InputError(f"{file}: {error}; mend it or leave it out") from None
-    videos = {
-        "video_id": np.array([file.stem for file in files], object),
-        "split": np.full(len(files), "", object),
-        "path": np.array([str(file) for file in files], object),
-        "n_frames": np.array([info.n_frames for info in infos]),
-        "duration": np.array([info.duration for info in infos]),
-        "part": np.full(len(files), "", object),
-    }
-    features: list[np.ndarray] = []
-    with Progress("extracting", round(sum(info.duration for info in infos) * fps), "frame") as progress:
-        for file, info in zip(files, infos, strict=True):
-            video = Video(file.stem, "", str(file), info.n_frames, info.duration)
-            try:
-                own = engine.extract(video, partial(progress.advance, note=file.stem))
-            except VideoError as error:
-                raise InputError(f"{file}: {error}; mend it or leave it out") from None
-            if not len(own):
-                raise InputError(f"{file}: {info.duration:.2f} s long; the run looks at {window / fps:.2f} s at a time")
-            features.append(own)
-    return videos, features
 
 
 def _written(table: Path) -> dict[str, Any]:

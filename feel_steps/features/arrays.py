@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from feel_steps.dataset.arrays import ArrayError, common_length, list_arrays, read_array
+from feel_steps.dataset.array_file import ArrayError, read_array
+from feel_steps.dataset.arrays import common_length, list_arrays
 from feel_steps.dataset.video_file import VideoError
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError

@@ -139,12 +139,10 @@ def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any])
     return made
 
 
-def _source(extractor: str) -> dict[str, str]:
-    """Digest of the module of a class that is not of this package: when its text changes, its features may."""
-    if extractor in EXTRACTORS:
-        return {}
-    file = getsourcefile(_load(extractor))  # type: ignore[arg-type]
-    return {"source": hashlib.sha256(Path(file).read_bytes()).hexdigest()} if file else {}
+def digest_source(extractor: str) -> str:
+    """SHA-256 of the module of a user's class: when its text changes, its features may. Empty for this package's."""
+    file = None if extractor in EXTRACTORS else getsourcefile(_load(extractor))  # type: ignore[arg-type]
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
 def extract_part(
@@ -204,7 +202,9 @@ def extract_part(
     given = {"fps": fps, "window": window, "stride": stride, "root": root, "device": device, "threads": threads}
     engine = build(extractor, given, settings)
     metadata = {"extractor": extractor, "fps": repr(float(fps)), "window": str(window), "stride": str(stride)}
-    metadata |= {"view_family": engine.view_family, **_source(extractor)}
+    metadata |= {"view_family": engine.view_family}
+    if source := digest_source(extractor):
+        metadata["source"] = source
     metadata |= {key: str(value) for key, value in engine.settings.items()}
     exists = extractor in EXISTING  # then they need no cache
     kept = FeatureCache(cache, metadata) if cache and not exists else None

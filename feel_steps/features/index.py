@@ -69,9 +69,10 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
     timing, seconds = (fps, window, stride), videos["duration"]
     for row in np.flatnonzero(~fits(T, seconds, *timing, padded=Contract(made).exists))[:1]:
         video_id = videos["video_id"][row]
+        expected = expected_snippets(seconds[row], *timing)
         raise InputError(
-            f"{found[video_id][1]}: video '{video_id}' has {T[row]} snippets, but "
-            f"{expected_snippets(seconds[row], *timing)} fit in its {seconds[row]:.2f} s; check features.fps, window and stride, or extract it again"
+            f"{found[video_id][1]}: video '{video_id}' has {T[row]} snippets, but {expected} fit in its "
+            f"{seconds[row]:.2f} s; check features.fps, window and stride, or extract it again"
         )
     size = len(T)
     videos |= {

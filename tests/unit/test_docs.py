@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import hashlib
 import re
 import subprocess
 import sys
@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
-from feel_steps.dataset.videos import Video
+from feel_steps.dataset.folder import import_videos
 from feel_steps.evaluation.evaluate import evaluate
+from feel_steps.explore.new_videos import run_extractor
 from feel_steps.features import extract
-from tests.clips import scene, write_video
+from feel_steps.features.contract import read_contract
+from feel_steps.tables import tables
+from tests.clips import write_video
 from tests.paths import ROOT
 from tests.unit.test_evaluate import FOUND, LABELS, TRUTH, VIDEOS
 
@@ -102,19 +105,24 @@ def test_the_design_page_lists_every_module():
 
 def test_the_worked_extractor_extracts(tmp_path, monkeypatch):
     """The example in docs/howto/add-an-extractor.md is what people start from: it must run as it is printed."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "howto/add-an-extractor.md").read_text("utf-8"), re.DOTALL)
-    (tmp_path / "thumbnail.py").write_text(next(block for block in blocks if "class Thumbnail" in block))
-    line = next(block for block in blocks if block.lstrip().startswith('"thumbnail"'))
-    ((name, place),) = ast.literal_eval(f"{{{line}}}").items()
+    page = (DOCS / "howto/add-an-extractor.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (config,) = (yaml.safe_load(block)["features"] for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    (tmp_path / "colour.py").write_text(example)
+    assert example.count("\n") <= 25
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(extract.EXTRACTORS, name, place.removeprefix("feel_steps.features."))
-    write_video(tmp_path / "clip.mp4", scene(40), fps=10)
+    pictures = np.full((40, 64, 96, 3), (200, 100, 50), np.uint8)
+    for name in "ab":
+        write_video(tmp_path / f"clips/{name}.mp4", list(pictures), fps=10)
+    manifest, _ = import_videos(tmp_path / "clips")
+    part, rate = tmp_path / "part.parquet", {"fps": 10.0, "window": 8, "stride": 4}
+    extract.extract_part(manifest, 0, part, extractor=config["extractor"], **rate, **config["settings"])
 
-    engine = extract.build(name, {"fps": 10.0, "window": 8, "stride": 4}, {"side": 4})
-    read: list[int] = []
-    features = engine.extract(Video("clip", "train", str(tmp_path / "clip.mp4"), 40, 4.0), read.append)
-
-    assert features.shape == (9, 96)
-    assert features.dtype == np.float32
-    assert sum(read) == 40
-    assert engine.settings == {"side": 4}
+    features = tables.read(part, "features")["feature"]
+    assert features.shape == (18, 3)
+    np.testing.assert_allclose(features, np.broadcast_to((200, 100, 50), (18, 3)), atol=8)
+    contract = read_contract(part)
+    assert contract.made["source"] == hashlib.sha256(example.encode()).hexdigest()
+    assert contract.settings == {"short_side": "48"} and contract.view_family == "network"
+    engine = run_extractor(contract, {}, "cpu", 1)  # as predict makes it
+    assert engine.settings == {"short_side": 48}

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from feel_steps.errors import InputError
 from feel_steps.explore.inspect import WEIGHTS, inspect
@@ -119,7 +120,8 @@ def test_durations_from_the_video_files(tmp_path):
     ],
 )
 def test_what_it_most_likely_is(tmp_path, change, guess):
-    assert guess in inspect(write(tmp_path, "a", change(i3d_like(20)).astype(np.float32))).splitlines()[-1]
+    text = inspect(write(tmp_path, "a", change(i3d_like(20)).astype(np.float32)))
+    assert guess in line(text, "most likely: ")
 
 
 def test_oddities_of_two_streams(tmp_path):
@@ -141,7 +143,7 @@ def test_a_plain_folder_of_arrays(tmp_path):
 
 
 def test_a_folder_without_features(tmp_path):
-    with pytest.raises(InputError, match="neither feature parts .* nor .npy arrays"):
+    with pytest.raises(InputError, match="neither feature parts .* nor arrays in it"):
         inspect(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         inspect(tmp_path / "gone.parquet")
@@ -165,3 +167,65 @@ def test_real_i3d_features():
     text = inspect(SAMPLE)
     assert line(text, "mean").split()[:2] == ["0.173", "0.097"]
     assert "most likely: I3D (Inception-v1)" in text
+
+
+def config(text):
+    """The part of a config at the end of what inspect says, and its comment."""
+    rows = text.splitlines()
+    first = next(i for i, row in enumerate(rows) if row.startswith("# a config"))
+    return yaml.safe_load("\n".join(rows[first:])), rows[first]
+
+
+def test_the_config_that_reads_a_folder_is_printed(tmp_path):
+    """A user copies it: a wrong pace there would put every detection at a wrong time."""
+    for i, n in enumerate((50, 70, 90)):
+        write_video(tmp_path / f"videos/v{i}.mp4", scene(n), fps=10)
+        (tmp_path / "npz").mkdir(exist_ok=True)
+        np.savez(tmp_path / f"npz/v{i}.npz", feats=i3d_like((n - 8) // 2 + 1, 20), times=np.zeros(n))
+    text = inspect(tmp_path / "npz", videos=tmp_path / "videos", key="feats")
+    block, comment = config(text)
+    assert block == {
+        "dataset": {
+            "layout": "features",
+            "path": str(tmp_path / "npz"),
+            "key": "feats",
+            "videos": str(tmp_path / "videos"),
+        },
+        "features": {"fps": 10, "window": 8, "stride": 2},
+    }
+    assert comment == "# a config that reads these arrays"
+    with pytest.raises(InputError, match=r"v0.npz: 2 arrays in it \('feats', 'times'\); name one"):
+        inspect(tmp_path / "npz")
+
+
+def test_a_row_a_frame_has_window_1(tmp_path):
+    (tmp_path / "npy").mkdir()
+    for i, n in enumerate((50, 70, 93)):
+        write_video(tmp_path / f"videos/v{i}.mp4", scene(n), fps=25)
+        np.save(tmp_path / f"npy/v{i}.npy", i3d_like(n, 20).T)
+    text = inspect(tmp_path / "npy", videos=tmp_path / "videos")
+    block, _ = config(text)
+    assert block["features"] == {"fps": 25, "window": 1, "stride": 1} and block["dataset"]["transposed"] is True
+    assert "[dimension, snippets]" in text and line(text, "dimension").split()[0] == "20"
+
+
+@pytest.mark.parametrize("names", [("rgb", "flow"), ("clip", "pose")])
+def test_streams_are_the_folders_that_hold_the_same_names(tmp_path, names):
+    for name in names:
+        (tmp_path / "f" / name).mkdir(parents=True)
+        for video in "ab":
+            np.save(tmp_path / "f" / name / f"{video}.npy", i3d_like(5, 8))
+    block, comment = config(inspect(tmp_path / "f"))
+    assert block["dataset"] == {"layout": "features", "path": str(tmp_path / "f"), "streams": list(names)}
+    assert "fps, window and stride are not known" in comment
+    block, _ = config(inspect(tmp_path / "f" / names[0]))
+    assert block["dataset"] == {"layout": "features", "path": str(tmp_path / "f" / names[0])}
+
+
+def test_colas_folders_keep_their_layout(tmp_path):
+    write(tmp_path, "a", i3d_like(5, 8))
+    assert "no layout reads these folders" not in inspect(tmp_path)
+    write(tmp_path, "b", i3d_like(5, 8), split="test")
+    assert "no layout reads these folders" in inspect(tmp_path)
+    (tmp_path / "split_train.txt").write_text("a\n")
+    assert config(inspect(tmp_path))[0]["dataset"] == {"layout": "cola", "path": str(tmp_path)}

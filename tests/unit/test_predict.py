@@ -14,7 +14,8 @@ from feel_steps.cli import app
 from feel_steps.dataset.folder import import_videos
 from feel_steps.errors import InputError
 from feel_steps.explore.names import write_names
-from feel_steps.explore.predict import _extractor, choose, predict, unlike
+from feel_steps.explore.new_videos import run_extractor
+from feel_steps.explore.predict import choose, predict, unlike
 from feel_steps.features.contract import read_contract
 from feel_steps.features.extract import extract_part
 from feel_steps.tables import tables
@@ -145,7 +146,7 @@ def test_the_extractor_is_the_one_of_the_run(tmp_path: Path) -> None:
     manifest, _ = import_videos(tmp_path / "videos")
     settings = {"short_side": 48, "grid": 2, "bins": 4, "dimension": 20}
     extract_part(manifest, 0, tmp_path / "part.parquet", fps=25, window=8, stride=4, **settings)
-    engine = _extractor(read_contract(tmp_path / "part.parquet"), {}, "cpu", 1)
+    engine = run_extractor(read_contract(tmp_path / "part.parquet"), {}, "cpu", 1)
     assert engine.settings == {**settings, "flow": "dis"} and engine.window == 8
 
 

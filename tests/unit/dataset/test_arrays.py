@@ -7,8 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from feel_steps.dataset.arrays import ArrayError, list_arrays, open_array, read_array
+from feel_steps.dataset.array_file import ArrayError, open_array, read_array
+from feel_steps.dataset.arrays import import_arrays, list_arrays
 from feel_steps.errors import InputError
+from feel_steps.features.contract import read_contract
+from feel_steps.features.extract import extract_part
+from feel_steps.features.index import index
+from feel_steps.tables import tables
+from tests.clips import scene, write_video
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3) / 8  # exact in float16
 
@@ -99,7 +105,7 @@ def test_a_wrong_suffix_is_named(tmp_path):
     with pytest.raises(ArrayError, match=r"a zip archive \(.npz or .pt\) under the suffix .npy; give it the suffix"):
         open_array(tmp_path / "a.npy")
     save(tmp_path / "b.npy", X).rename(tmp_path / "b.npz")
-    with pytest.raises(ArrayError, match=r"\.npy under the suffix \.npz"):
+    with pytest.raises(ArrayError, match=r"a \.npy array under the suffix \.npz"):
         open_array(tmp_path / "b.npz")
     with pytest.raises(ArrayError, match="no known suffix of an array; expected .npy, .npz"):
         open_array(tmp_path / "c.mat")
@@ -146,3 +152,133 @@ def test_ids_are_names_below_the_folder_of_the_stream(tmp_path):
         list_arrays(tmp_path / "two", ["rgb", "flow"])
     with pytest.raises(InputError, match=r"two/pose: no arrays in it; expected a file a video \(\.npy"):
         list_arrays(tmp_path / "two", ["rgb", "pose"])
+
+
+# ---------------------------------------------------------------------------------------------------- the manifest
+
+RATE = {"fps": 10, "window": 8, "stride": 4}
+
+
+def make_folder(root, lengths=(20, 25, 31), D=6):
+    for i, T in enumerate(lengths):
+        save(root / f"v{i}.npy", np.full((T, D), i, np.float32))
+    return root
+
+
+def make_videos(root, names=("v0", "v1", "v2"), lengths=(20, 25, 31)):
+    for name, T in zip(names, lengths, strict=True):
+        write_video(root / f"{name}.mp4", scene((T - 1) * 4 + 8 + 2), fps=10)  # two frames are left over
+    return root
+
+
+def test_without_videos_durations_follow_from_the_snippets(tmp_path):
+    manifest, skipped = import_arrays(make_folder(tmp_path / "npy"), **RATE, parts=2)
+    assert manifest["video_id"].tolist() == ["v0", "v1", "v2"] and manifest["path"].tolist() == [None] * 3
+    np.testing.assert_allclose(manifest["duration"], [8.4, 10.4, 12.8])
+    assert set(manifest["split"]) == {"train"} and set(manifest["part"]) == {0, 1} and not len(skipped["video_id"])
+
+
+def test_videos_give_players_and_durations(tmp_path):
+    arrays, videos = make_folder(tmp_path / "npy"), make_videos(tmp_path / "videos")
+    (tmp_path / "split.csv").write_text("video_id,split\nv0,train\nv1,train\nv2,test\n")
+    manifest, _ = import_arrays(arrays, **RATE, videos=videos, split=tmp_path / "split.csv")
+    assert manifest["path"].tolist() == [str(videos / f"v{i}.mp4") for i in range(3)]
+    np.testing.assert_allclose(manifest["duration"], [8.6, 10.6, 13.0])
+    assert manifest["split"].tolist() == ["train", "train", "test"]
+    (videos / "v1.mp4").unlink()
+    with pytest.warns(UserWarning, match="no video for 'v1'; the page shows no player"):
+        manifest, _ = import_arrays(arrays, **RATE, videos=videos)
+    assert manifest["path"][1] is None and manifest["duration"][1] == pytest.approx(10.4)
+
+
+def test_folders_without_a_common_name_show_both(tmp_path):
+    arrays = make_folder(tmp_path / "npy")
+    videos = make_videos(tmp_path / "videos", [f"clip_v{i}" for i in range(3)])
+    with pytest.raises(InputError, match=r"npy holds 'v0', and .*videos holds 'clip_v0': no array and no video share"):
+        import_arrays(arrays, **RATE, videos=videos)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="none holds no video: no array and no video share a name"):
+        import_arrays(arrays, **RATE, videos=tmp_path / "none")
+
+
+@pytest.mark.parametrize("change", [{"fps": 25}, {"stride": 8}])
+def test_a_pace_that_does_not_fit_the_videos_is_named(tmp_path, change):
+    """Every detection would be at a wrong time."""
+    arrays, videos = make_folder(tmp_path / "npy"), make_videos(tmp_path / "videos")
+    with pytest.raises(
+        InputError, match=r"'v0' has 20 snippets in a video of 8\.60 s, but .* \(3 of 3 videos do not fit"
+    ):
+        import_arrays(arrays, **RATE | change, videos=videos)
+
+
+def test_a_padded_last_window_fits(tmp_path):
+    arrays, videos = make_folder(tmp_path / "npy", (22, 27, 33)), make_videos(tmp_path / "videos")
+    manifest, _ = import_arrays(arrays, **RATE, videos=videos)
+    assert len(manifest["video_id"]) == 3
+
+
+def test_a_bad_array_is_named_or_left_out(tmp_path):
+    arrays = make_folder(tmp_path / "npy")
+    np.save(arrays / "v1.npy", np.zeros(7, np.float32))
+    with pytest.raises(InputError, match=r"v1\.npy: float32\[7\]: expected two dimensions"):
+        import_arrays(arrays, **RATE)
+    manifest, skipped = import_arrays(arrays, **RATE, on_bad_video="skip")
+    assert manifest["video_id"].tolist() == ["v0", "v2"]
+    assert skipped["video_id"].tolist() == ["v1"] and "expected two dimensions" in skipped["reason"][0]
+    assert skipped["path"].tolist() == [str(arrays / "v1.npy")]
+
+
+def test_arrays_that_lie_across_are_named_not_turned(tmp_path):
+    root = tmp_path / "npy"
+    for i, T in enumerate((20, 25, 31)):
+        save(root / f"v{i}.npy", np.zeros((6, T), np.float32))
+    message = r"\[6, 20\] in .*v0.npy and \[6, 31\] in .*v2.npy: only the second number differs.*transposed: true"
+    with pytest.raises(InputError, match=message):
+        import_arrays(root, **RATE)
+    manifest, _ = import_arrays(root, **RATE, transposed=True)
+    np.testing.assert_allclose(manifest["duration"], [8.4, 10.4, 12.8])
+    with pytest.raises(InputError, match=r"only the first number differs.*leave dataset\.transposed out"):
+        import_arrays(make_folder(tmp_path / "right"), **RATE, transposed=True)
+
+
+def test_arrays_of_different_widths_are_named(tmp_path):
+    root = make_folder(tmp_path / "npy")
+    np.save(root / "v2.npy", np.zeros((31, 7), np.float32))
+    with pytest.raises(InputError, match=r"v2\.npy: features of dimension 7, but 6 in .*v0\.npy"):
+        import_arrays(root, **RATE)
+
+
+def test_streams_may_differ_by_one_snippet(tmp_path):
+    """Flow needs a next frame; what is longer is cut when the features are copied."""
+    make_folder(tmp_path / "f/rgb")
+    make_folder(tmp_path / "f/flow", (19, 25, 31), D=3)
+    manifest, unreadable = import_arrays(tmp_path / "f", **RATE, streams=["rgb", "flow"])
+    assert manifest["duration"][0] == pytest.approx(18 * 0.4 + 0.8)
+    part = tmp_path / "part-0000.parquet"
+    extract_part(manifest, 0, part, extractor="arrays", root=tmp_path / "f", **RATE, streams=["rgb", "flow"])
+    features = tables.read(part, "features")
+    assert features["feature"].shape == (19 + 25 + 31, 9)
+    assert np.unique(features["feature"][features["video_id"] == "v1"]).tolist() == [1]
+    videos, _ = index(manifest, unreadable, [part])
+    assert videos["n_snippets"].tolist() == [19, 25, 31]
+    make_folder(tmp_path / "f/flow", (17, 25, 31), D=3)
+    with pytest.raises(InputError, match="'v0' in .*: streams of 20 and 17 snippets; at most one may be missing"):
+        import_arrays(tmp_path / "f", **RATE, streams=["rgb", "flow"])
+
+
+def test_copying_names_a_bad_row_or_leaves_the_video_out(tmp_path):
+    """NaN is found when the numbers are read, not before; features of videos never come from the cache."""
+    root, videos = make_folder(tmp_path / "npy"), make_videos(tmp_path / "videos")
+    bad = np.load(root / "v1.npy")
+    bad[3, 2] = np.inf
+    np.save(root / "v1.npy", bad)
+    manifest, unreadable = import_arrays(root, **RATE, videos=videos)
+    part, options = tmp_path / "part-0000.parquet", {"extractor": "arrays", "root": root, **RATE}
+    with pytest.raises(InputError, match=r"v1: .*v1\.npy: row 3 of float32\[25, 6\]: NaN or infinite"):
+        extract_part(manifest, 0, part, **options)
+    assert not part.exists()
+    extract_part(manifest, 0, part, **options, on_bad_video="skip", cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    table, skipped = index(manifest, unreadable, [part])
+    assert table["video_id"].tolist() == ["v0", "v2"] and skipped["video_id"].tolist() == ["v1"]
+    assert read_contract(part).made["extractor"] == "arrays" and read_contract(part).dimension == 6

@@ -213,7 +213,7 @@ def test_cola_videos_without_features(tmp_path):
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        ({"a": 3, "b": 0}, r"b.npy: float32\[0, 6\]: it is empty"),
+        ({"a": 3, "b": 0}, r"b.npy: float16\[0, 6\]: it is empty"),
         ({"a": 3, "b": (5, 3)}, "video 'b' in .*: streams of 5 and 3 snippets; at most one may be missing"),
         ({"a": 3}, "1 usable training video; at least two"),
     ],

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from feel_steps.dataset.video_file import probe, read_frames
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
 from feel_steps.features.transformers import Transformers, digest, read_preparation, sample
-from feel_steps.dataset.video_file import probe, read_frames
 from tests.clips import scene, write_video
 
 transformers = pytest.importorskip("transformers")

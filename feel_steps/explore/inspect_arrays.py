@@ -1,0 +1,373 @@
+"""What a folder of other people's arrays most likely is, and the part of a config that reads it.
+
+There is nothing but numbers: their dimension, range and zeros tell a network's last layer, their count against the
+videos' durations tells the pace of the snippets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from feel_steps.dataset.array_file import READERS, ArrayError, open_array
+from feel_steps.dataset.arrays import lies_across
+from feel_steps.dataset.cola import STREAMS
+from feel_steps.dataset.files import read_json
+from feel_steps.dataset.video_file import VideoError, probe
+from feel_steps.errors import InputError
+
+RATES = (1.0, 2.0, 5.0, 8.0, 10.0, 12.0, 15.0, 20.0, 24.0, 25.0, 29.97, 30.0)  # frames/s that people extract at
+STRIDES = (1, 2, 4, 5, 8, 10, 16, 24, 32, 64)
+NETWORKS = {  # dimension of one stream -> what commonly has it
+    400: "class scores of Kinetics-400, not features",
+    512: "R(2+1)D-18, ResNet-18 or CLIP ViT-B",
+    768: "a ViT-B (VideoMAE, CLIP ViT-L after projection)",
+    1024: "I3D (Inception-v1), or TSN (BN-Inception), or a ViT-L",
+    2048: "both I3D streams in one array, or a network on ResNet-50 (I3D-R50, SlowFast, TSN)",
+    2304: "SlowFast-R50 (both pathways)",
+    4096: "C3D (fc6 or fc7)",
+}
+WIDTH = 18  # of a column
+
+
+@dataclass
+class Values:
+    """The numbers of one stream, gathered file by file."""
+
+    files: int = 0
+    rows: int = 0
+    dimensions: set[int] = field(default_factory=set)
+    types: set[str] = field(default_factory=set)
+    low: float = np.inf
+    high: float = -np.inf
+    total: float = 0.0
+    squares: float = 0.0
+    count: int = 0
+    zeros: int = 0
+    negative: int = 0
+    broken: int = 0  # NaN or infinite
+    unit: int = 0  # rows of length 1
+    simplex: int = 0  # rows that sum to 1
+
+    def add(self, features: np.ndarray) -> None:
+        """Count in features [T, D]."""
+        self.files += 1
+        self.rows += len(features)
+        self.dimensions.add(features.shape[1])
+        self.types.add(str(features.dtype))
+        x = np.asarray(features, np.float64)
+        fine = np.isfinite(x)
+        self.broken += int((~fine).sum())
+        x = np.where(fine, x, 0)
+        self.count += x.size
+        self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
+        self.total, self.squares = self.total + float(x.sum()), self.squares + float((x**2).sum())
+        self.zeros += int((x == 0).sum())
+        self.negative += int((x < 0).sum())
+        self.unit += int((np.abs(np.linalg.norm(x, axis=1) - 1) < 1e-3).sum())
+        self.simplex += int(((np.abs(x.sum(1) - 1) < 1e-3) & (x >= 0).all(1)).sum())
+
+    @property
+    def mean(self) -> float:
+        """Of all numbers."""
+        return self.total / max(1, self.count)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of all numbers."""
+        return max(0.0, self.squares / max(1, self.count) - self.mean**2) ** 0.5
+
+
+# the streams of extractor i3d, and the one real sample of public features known here
+OURS = {
+    "dimension": "1024",
+    "type": "float32",
+    "smallest": "0",
+    "largest": "about 3",
+    "mean": ".17 rgb, .10 flow",
+    "deviation": ".20 rgb, .14 flow",
+    "zeros": "1 to 10 %",
+    "negative": "none",
+}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Frames per second, frames of a snippet, and frames from the start of one snippet to the next."""
+
+    fps: float
+    window: int
+    stride: int
+
+
+def describe_arrays(
+    root: Path, *, fps: float, window: int, stride: int, videos: str | Path | None, key: str | None
+) -> list[str]:
+    """Describe a folder of arrays; parameters as in :func:`feel_steps.explore.inspect.inspect`.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read.
+    """
+    arrays = find_arrays(root)
+    source = videos or (root / "gt.json" if (root / "gt.json").is_file() else None)
+    durations, rates = _durations(source) if source else ({}, [])
+    shapes = {stream: {v: _open(file, key).shape for v, file in files.items()} for stream, files in arrays.items()}
+    across = any(lies_across(list(own.values())) for own in shapes.values())
+    streams = list(arrays)
+    values = {stream: Values() for stream in streams}
+    lengths: dict[str, dict[str, int]] = {stream: {} for stream in streams}
+    for stream in streams:
+        for video, file in arrays[stream].items():
+            features = _open(file, key, across).load()
+            values[stream].add(features)
+            lengths[stream][video] = len(features)
+    n = max(len(files) for files in arrays.values())
+    lines = [f"{root}: {n} video{'s' * (n != 1)}"]
+    lines += _table([("", *streams, "extractor i3d"), *_rows([values[stream] for stream in streams])])
+    if across:
+        lines.append(
+            "  the arrays are [dimension, snippets]: only the second number differs; shown the other way round"
+        )
+    lines += _uneven(lengths, arrays, key)
+    asked = Timing(fps, window, stride)
+    text, timing = _pace(next(iter(lengths.values())), durations, rates, asked)
+    lines += [*text, "most likely: " + _guess([values[stream] for stream in streams])]
+    folder = Path(videos) if videos and Path(videos).is_dir() else None
+    return lines + _config(root, arrays, timing, asked, folder, key, across)
+
+
+# ---------------------------------------------------------------------------------------------------- what there is
+
+
+def find_arrays(root: Path) -> dict[str, dict[str, Path]]:
+    """Arrays below a folder: stream -> video -> file.
+
+    A stream is a folder or a file named rgb or flow; without these, sub-folders that hold the same names are streams.
+    """
+    files = [file for file in sorted(root.rglob("*")) if file.suffix.lower() in READERS and file.is_file()]
+    names = {file: file.relative_to(root).with_suffix("").parts for file in files}
+    streams = STREAMS if any(set(STREAMS) & set(parts) for parts in names.values()) else _same_names(names.values())
+    arrays: dict[str, dict[str, Path]] = {}
+    for file, parts in names.items():
+        place = max((i for i, name in enumerate(parts) if name in streams), default=None)
+        stream = "features" if place is None else parts[place]
+        rest = parts if place is None else parts[place + 1 :] or parts[:place] or (root.name,)
+        video = arrays.setdefault(stream, {})
+        video["/".join(rest) if "/".join(rest) not in video else "/".join(parts)] = file
+    return dict(sorted(arrays.items(), key=lambda item: [*STREAMS, item[0]].index(item[0])))
+
+
+def _same_names(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """Sub-folders that hold arrays of the same names, if all do: the streams of the same videos."""
+    held: dict[str, set[tuple[str, ...]]] = {}
+    for first, *rest in names:
+        held.setdefault(first if rest else "", set()).add(tuple(rest))
+    same = "" not in held and len(held) > 1 and len({frozenset(own) for own in held.values()}) == 1
+    return tuple(held) if same else ()
+
+
+def _open(file: Path, key: str | None, across: bool = False) -> Any:
+    try:
+        return open_array(file, key, across)
+    except ArrayError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def _durations(source: str | Path) -> tuple[dict[str, float], list[float]]:
+    """Seconds of each video, by id, of the files in a folder or as a JSON says; and the files' frame rates."""
+    source = Path(source)
+    if source.is_dir():
+        found, rates = {}, []
+        for file in sorted(source.rglob("*")):
+            if file.is_file() and file.suffix:
+                try:
+                    info = probe(file)
+                except VideoError:
+                    continue  # not a video, or not one that can be measured
+                found[file.relative_to(source).with_suffix("").as_posix()] = info.duration
+                rates.append(round(info.fps, 2))
+        return found, rates
+    content = read_json(source)
+    try:
+        database: Mapping[str, Any] = content["database"]
+        return {name: float(entry["duration"]) for name, entry in database.items() if "duration" in entry}, []
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{source}: no ActivityNet-style JSON with a 'database' of videos ({error!r})") from None
+
+
+def _rows(values: list[Values]) -> Iterable[tuple[str, ...]]:
+    """One row a property: name, a column a stream, ours."""
+    show = {
+        "dimension": lambda v: ", ".join(map(str, sorted(v.dimensions))),
+        "type": lambda v: ", ".join(sorted(v.types)),
+        "smallest": lambda v: f"{v.low:.4g}",
+        "largest": lambda v: f"{v.high:.4g}",
+        "mean": lambda v: f"{v.mean:.3f}",
+        "deviation": lambda v: f"{v.deviation:.3f}",
+        "zeros": lambda v: f"{v.zeros / v.count:.1%}",
+        "negative": lambda v: f"{v.negative / v.count:.1%}" if v.negative else "none",
+    }
+    for name, text in show.items():
+        yield (name, *(text(v) for v in values), OURS[name])
+    if any(v.broken for v in values):
+        yield ("NaN or infinite", *(str(v.broken) for v in values), "none")
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return ["  " + "".join(f"{cell:<{WIDTH}}" for cell in row).rstrip() for row in rows]
+
+
+def _uneven(
+    lengths: Mapping[str, Mapping[str, int]], arrays: Mapping[str, Mapping[str, Path]], key: str | None
+) -> list[str]:
+    """What is odd about the two streams beside each other."""
+    if not {"rgb", "flow"} <= lengths.keys():
+        return []
+    rgb, flow = lengths["rgb"], lengths["flow"]
+    both = sorted(rgb.keys() & flow.keys())
+    lines = []
+    if alone := sorted(rgb.keys() ^ flow.keys()):
+        lines.append(f"  videos with one stream only: {len(alone)}, {', '.join(alone[:5])}")
+    if uneven := [video for video in both if rgb[video] != flow[video]]:
+        most = max(abs(rgb[video] - flow[video]) for video in uneven)
+        lines.append(f"  videos with streams of different lengths: {len(uneven)}, by up to {most}; {uneven[0]} is one")
+    if both and np.array_equal(*(_open(arrays[stream][both[0]], key).load() for stream in STREAMS)):
+        lines.append(f"  rgb and flow of '{both[0]}' are the same numbers: one was copied over the other")
+    return lines
+
+
+def _pace(
+    lengths: Mapping[str, int], durations: Mapping[str, float], rates: list[float], asked: Timing
+) -> tuple[list[str], Timing | None]:
+    """Snippets against durations: do they fit fps, window and stride, and if not, which would?"""
+    known = [video for video in lengths if video in durations]
+    if not known:
+        if durations:
+            return [
+                f"  no durations known: arrays such as '{next(iter(lengths))}', videos '{next(iter(durations))}'"
+            ], None
+        return ["  no durations known: name the videos, or a JSON that has them, to check the snippets' pace"], None
+    T = np.array([lengths[video] for video in known])
+    seconds = np.array([durations[video] for video in known])
+
+    fps, stride = asked.fps, asked.stride
+    off = np.abs(T - ((seconds * fps - asked.window) / stride + 1))  # snippets too many or too few
+    fit = int((off <= 2).sum())
+    lines = [
+        f"  {T.sum() / seconds.sum():.3f} snippets a second in {len(known)} videos; {fps:g} fps and stride {stride} "
+        f"make {fps / stride:.3f}: {fit} of {len(known)} fit"
+    ]
+    if fit < len(known):
+        worst = int(off.argmax())
+        lines.append(f"  farthest off: {known[worst]}, {T[worst]} snippets in {seconds[worst]:.1f} s")
+    if fit >= 0.9 * len(known):
+        return lines, asked
+    if len(T) > 2 and len(np.unique(T)) == 1:
+        return [*lines, f"  every video has {T[0]} snippets: resampled to one length, their times are lost"], None
+    errors = _pace_errors(T, seconds, rates, asked.window)
+    best = min(errors.values())
+    if best >= 0.05:
+        lines.append("  no common frame rate and stride gives these lengths: each video may have its own rate")
+        return lines, None
+    fitting = {(one.fps, one.stride): one for one, error in errors.items() if error <= best + 0.002}
+    lines.append("  the pace of " + " or ".join(f"{rate:g} fps with stride {step}" for rate, step in fitting))
+    return lines, min(fitting.values(), key=lambda one: (one.fps not in rates, errors[one]))
+
+
+def _pace_errors(T: np.ndarray, seconds: np.ndarray, rates: list[float], window: int) -> dict[Timing, float]:
+    """How far common timings are off, as a share of a video: each rate and stride, with the window that fits best."""
+    errors = {}
+    for rate in sorted({*RATES, *rates}):
+        for step in STRIDES:
+            # from the last snippet's start to the video's end: its window, and on average half a stride that is left
+            rest = seconds * rate - (T - 1) * step - (step - 1) / 2
+            best = min({1, step, 2 * step, 8, 16, 32, 64, window}, key=lambda w: (np.median(np.abs(rest - w)), w))
+            errors[Timing(rate, best, step)] = float(np.median(np.abs(rest - best)) / np.median(T * step))
+    return errors
+
+
+# ---------------------------------------------------------------------------------------------------- its config
+
+
+def _config(
+    root: Path,
+    arrays: Mapping[str, Mapping[str, Path]],
+    timing: Timing | None,
+    asked: Timing,
+    videos: Path | None,
+    key: str | None,
+    across: bool,
+) -> list[str]:
+    """The part of a config that reads the folder."""
+    dataset: dict[str, Any] = {"layout": "features", "path": str(root)}
+    if (root / "split_train.txt").is_file() and (root / "features").is_dir():
+        dataset["layout"] = "cola"
+    elif set(arrays) != {"features"}:
+        found = [_folder(root, stream, files) for stream, files in arrays.items()]
+        folders = [folder for folder in found if folder]
+        if len(folders) < len(found):
+            return ["no layout reads these folders: put each stream into one, rgb/NAME.npy and flow/NAME.npy"]
+        dataset |= {"path": str(root / folders[0])} if len(folders) == 1 else {"streams": folders}
+    if dataset["layout"] == "features":
+        dataset |= {"key": key} if key else {}
+        dataset |= {"transposed": True} if across else {}
+        dataset |= {"videos": str(videos)} if videos else {}
+    used = timing or asked
+    fps = int(used.fps) if used.fps == int(used.fps) else used.fps
+    block = {"dataset": dataset, "features": {"fps": fps, "window": used.window, "stride": used.stride}}
+    unsure = "; fps, window and stride are not known: put in what they were made with" if timing is None else ""
+    return [f"# a config that reads these arrays{unsure}", *yaml.safe_dump(block, sort_keys=False).splitlines()]
+
+
+def _folder(root: Path, stream: str, files: Mapping[str, Path]) -> str | None:
+    """The one sub-folder that holds a stream's arrays under their ids; None if there is none."""
+    names = {
+        file.relative_to(root).with_suffix("").as_posix().removesuffix(f"/{video}") for video, file in files.items()
+    }
+    folder = names.pop()
+    return folder if not names and folder.split("/")[-1] == stream else None
+
+
+# ---------------------------------------------------------------------------------------------------- what it may be
+
+
+def summarize(values: Values) -> str:
+    """One line on the numbers of a stream."""
+    broken = f", {values.broken} NaN or infinite" if values.broken else ""
+    return (
+        f"{values.low:.4g} to {values.high:.4g}, mean {values.mean:.3f}, deviation {values.deviation:.3f}, "
+        f"{values.zeros / values.count:.1%} zeros, {values.negative / values.count:.1%} negative{broken}"
+    )
+
+
+def _guess(values: list[Values]) -> str:
+    """One sentence on where the numbers come from."""
+    if any(v.broken for v in values):
+        return "damaged: there are numbers that are NaN or infinite"
+    if any(len(v.dimensions) > 1 for v in values):
+        return "several extractors: the files have different dimensions"
+    dimensions = [next(iter(v.dimensions)) for v in values]
+    if all(v.simplex > 0.99 * v.rows for v in values):
+        return f"probabilities of {dimensions[0]} classes, not features"
+    negative = any(v.negative for v in values)
+    if not negative and all(v.unit > 0.99 * v.rows for v in values):
+        return f"{NETWORKS.get(dimensions[0], 'a network after a ReLU')}, each row scaled to length 1"
+    if set(dimensions) == {1024} and not negative:
+        # the average over 2 x 7 x 7 places of what a ReLU gives: rarely zero, rarely large
+        if all(0.02 < v.mean < 0.6 and v.high < 30 and v.zeros < 0.25 * v.count for v in values):
+            return (
+                "I3D (Inception-v1), last block averaged over each window: the kind that extractor i3d gives. Which "
+                "weights, flow, frame rate and crop, numbers alone do not tell"
+            )
+        return "1024 numbers after a ReLU, but not in the range of I3D: another network, or scaled"
+    if set(dimensions) == {1024}:
+        return "I3D features that were normalized or projected, or another network: I3D's own are never negative"
+    guess = NETWORKS.get(dimensions[0], "nothing known here")
+    return f"{guess} (by its dimension, {' and '.join(map(str, dimensions))})"

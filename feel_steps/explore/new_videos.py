@@ -1,0 +1,260 @@
+"""The features of new videos, of the kind that a finished run has: extracted as it did, or read from arrays."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import yaml
+
+from feel_steps import __version__
+from feel_steps.dataset.array_file import READERS, ArrayError, read_array
+from feel_steps.dataset.arrays import common_length, list_arrays
+from feel_steps.dataset.cola import STREAMS
+from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
+from feel_steps.dataset.videos import Video, expected_snippets, fits, strings
+from feel_steps.errors import InputError
+from feel_steps.features.contract import Contract, read_contract
+from feel_steps.features.extract import Extractor, build, digest_source, takes
+from feel_steps.runtime.progress import Progress
+from feel_steps.snippets import part_path
+from feel_steps.tables import tables
+from feel_steps.tables.kinds import Columns
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def run_contract(run: Path) -> Contract:
+    """How the run's features were made, by the part that holds its first video.
+
+    Raises
+    ------
+    InputError
+        The features do not say how they were made.
+    """
+    part = tables.read(run / "videos.parquet", "videos")["part"][0]
+    contract = read_contract(part_path(run / "features", part))
+    if not contract.extractor:
+        raise InputError(f"{run}: its features do not say how they were made, so new ones cannot be compared with them")
+    if contract.version != __version__ and not contract.exists:
+        other = f"{run}: made by feel-steps {contract.version}, this is {__version__}; features may differ"
+        warnings.warn(other, stacklevel=2)
+    return contract
+
+
+# ---------------------------------------------------------------------------------------------------- from videos
+
+
+def extract_features(
+    run: Path,
+    contract: Contract,
+    features: Sequence[Path],
+    files: Sequence[Path],
+    settings: Mapping[str, Any],
+    device: str,
+    threads: int,
+) -> tuple[Columns, list[np.ndarray]]:
+    """Extract the features of video files as the run did; parameters as in :func:`feel_steps.explore.predict.predict`.
+
+    Returns
+    -------
+    videos : columns of a videos table that the files tell
+    features : list of float32 [T, D]
+
+    Raises
+    ------
+    InputError
+        No file is named, one cannot be used, two have one name, or the extractor is not the run's.
+    """
+    if features:
+        raise InputError(
+            f"--features {features[0]}: the run extracted its features itself, by '{contract.extractor}'; name videos"
+        )
+    if not files:
+        raise InputError("no video is named; give the paths of video files")
+    _require_names(files)
+    engine = run_extractor(contract, settings, device, threads)
+    fps, window, _ = contract.timing
+    infos = [_probe(file) for file in files]
+    vectors: list[np.ndarray] = []
+    with Progress("extracting", round(sum(info.duration for info in infos) * fps), "frame") as progress:
+        for file, info in zip(files, infos, strict=True):
+            video = Video(file.stem, "", str(file), info.n_frames, info.duration)
+            try:
+                own = engine.extract(video, partial(progress.advance, note=file.stem))
+            except VideoError as error:
+                raise InputError(f"{file}: {error}; mend it or leave it out") from None
+            if not len(own):
+                raise InputError(f"{file}: {info.duration:.2f} s long; the run looks at {window / fps:.2f} s at a time")
+            if own.shape[1] != contract.dimension:
+                raise InputError(
+                    f"{run / 'features'}: dimension {contract.dimension}, but new videos get {own.shape[1]}; "
+                    f"give the run's own settings of '{contract.extractor}' by --settings"
+                )
+            vectors.append(own)
+    return _videos([file.stem for file in files], list(files), infos, [info.duration for info in infos]), vectors
+
+
+def run_extractor(contract: Contract, settings: Mapping[str, Any], device: str, threads: int) -> Extractor:
+    """The extractor of the run's features, as its settings were then.
+
+    Raises
+    ------
+    InputError
+        A file that it needs is not named, or a setting is not the run's.
+    """
+    recorded = contract.settings
+    if takes(contract.extractor, "dimension"):
+        recorded["dimension"] = contract.made["dimension"]
+    # a digest under another name than sha256 stands for a file, of which only the user knows where it is
+    files = [key for key, value in recorded.items() if DIGEST.fullmatch(value) and not key.startswith("sha256")]
+    if any(key not in settings for key in files):
+        example = json.dumps(dict.fromkeys(files, "PATH"))
+        raise InputError(f"extractor '{contract.extractor}' needs the files that the run had: --settings '{example}'")
+    if digest_source(contract.extractor) != contract.made.get("source", ""):
+        changed = f"extractor '{contract.extractor}': its module is another than the run had; features may differ"
+        warnings.warn(changed, stacklevel=2)
+    own = {key: yaml.safe_load(value) for key, value in recorded.items() if key not in files}
+    fps, window, stride = contract.timing
+    given = {"fps": fps, "window": window, "stride": stride, "root": None, "device": device, "threads": threads}
+    engine = build(contract.extractor, given, {**own, **settings})
+    for key, value in recorded.items():
+        elsewhere = key == "model" and "sha256" in recorded  # the same files in another folder
+        if str(engine.settings[key]) != value and not elsewhere:
+            raise InputError(
+                f"extractor '{contract.extractor}': {key} is {engine.settings[key]}, but the run's features were made "
+                f"with {value}; give what the run had"
+            )
+    return engine
+
+
+# ---------------------------------------------------------------------------------------------------- from arrays
+
+
+def read_features(
+    run: Path, contract: Contract, features: Sequence[Path], files: Sequence[Path]
+) -> tuple[Columns, list[np.ndarray]]:
+    """Read arrays that were made as the run's features; parameters as in :func:`feel_steps.explore.predict.predict`.
+
+    Returns
+    -------
+    videos : columns of a videos table; a video without a file ends with its last snippet
+    features : list of float32 [T, D]
+
+    Raises
+    ------
+    InputError
+        No array is named, one cannot be used or is of another dimension, two have one name, or a video file belongs to
+        no array.
+    """
+    if not features:
+        raise InputError(f"{run}: others made its features; give those of the new videos, --features NEW.npy")
+    recorded = contract.settings
+    streams = list(STREAMS) if contract.extractor == "cola" else yaml.safe_load(recorded["streams"])
+    key, transposed = recorded.get("key") or None, recorded.get("transposed") == "True"
+    arrays = _find_arrays(features, streams)
+    clips = _clips(files, list(arrays))
+    fps, window, stride = contract.timing
+    vectors, durations, infos = [], [], []
+    for video_id, paths in arrays.items():
+        own = _read(paths, key, transposed)
+        if own.shape[1] != contract.dimension:
+            turned = "; is it [dimension, snippets]?" if own.shape[0] == contract.dimension else ""
+            raise InputError(
+                f"{paths[0]}: features of dimension {own.shape[1]}, but the run's have {contract.dimension}{turned}; "
+                "give features of the same network"
+            )
+        info = _probe(clips[video_id]) if video_id in clips else None
+        if info and not fits(len(own), info.duration, fps, window, stride, padded=True):
+            raise InputError(
+                f"{paths[0]}: {len(own)} snippets, but {expected_snippets(info.duration, fps, window, stride)} fit in "
+                f"the {info.duration:.2f} s of {clips[video_id]}; the run has fps {fps:g}, window {window} and stride "
+                f"{stride}"
+            )
+        vectors.append(own)
+        infos.append(info)
+        durations.append(info.duration if info else ((len(own) - 1) * stride + window) / fps)
+    return _videos(list(arrays), [clips.get(video_id) for video_id in arrays], infos, durations), vectors
+
+
+def _find_arrays(features: Sequence[Path], streams: Sequence[str]) -> dict[str, list[Path]]:
+    """Map the ids of new videos to their files, one a stream."""
+    found: dict[str, list[Path]] = {}
+    for path in features:
+        if path.is_dir():
+            listed = list_arrays(path, streams, links="anywhere")
+            new = {video_id: [files[video_id] for files in listed.values()] for video_id in next(iter(listed.values()))}
+        elif streams:
+            raise InputError(
+                f"{path}: the run joins the streams {', '.join(streams)}; name a folder that holds "
+                f"{' and '.join(f'{stream}/' for stream in streams)}"
+            )
+        else:
+            if not path.is_file():
+                raise InputError(f"{path}: no such file; give an array ({', '.join(READERS)}) or a folder of them")
+            new = {path.stem: [path]}
+        if twice := sorted(found.keys() & new.keys()):
+            raise InputError(f"{new[twice[0]][0]}: the id '{twice[0]}' is taken by {found[twice[0]][0]}; rename one")
+        found |= new
+    return found
+
+
+def _read(paths: Sequence[Path], key: str | None, transposed: bool) -> np.ndarray:
+    """Read the arrays of one video's streams, side by side."""
+    arrays = []
+    for path in paths:
+        try:
+            arrays.append(read_array(path, key, transposed))
+        except ArrayError as error:
+            raise InputError(f"{path}: {error}") from None
+    T = common_length([len(array) for array in arrays], str(paths[0]))
+    return np.concatenate([array[:T] for array in arrays], axis=1)
+
+
+def _clips(files: Sequence[Path], ids: Sequence[str]) -> dict[str, Path]:
+    """Map the ids of arrays to the video files of the same names."""
+    _require_names(files)
+    names = {PurePosixPath(video_id).name: video_id for video_id in ids}
+    if strange := [file for file in files if file.stem not in names]:
+        raise InputError(f"{strange[0]}: no array is called '{strange[0].stem}'; there is '{ids[0]}'")
+    return {names[file.stem]: file for file in files}
+
+
+# ---------------------------------------------------------------------------------------------------- both
+
+
+def _require_names(files: Sequence[Path]) -> None:
+    """Refuse files of one name."""
+    names = [file.stem for file in files]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"two files are called '{twice[0]}'; rename one, or predict them one after the other")
+
+
+def _probe(file: Path) -> VideoInfo:
+    try:
+        return probe(file)
+    except VideoError as error:
+        raise InputError(f"{file}: {error}; mend it or leave it out") from None
+
+
+def _videos(
+    ids: Sequence[str],
+    paths: Sequence[Path | None],
+    infos: Sequence[VideoInfo | None],
+    durations: Sequence[float],
+) -> Columns:
+    """Columns of a videos table, without those of the snippets."""
+    return {
+        "video_id": strings(ids),
+        "split": np.full(len(ids), "", object),
+        "path": np.array([str(path) if path else None for path in paths], object),
+        "n_frames": np.array([info.n_frames if info else -1 for info in infos]),
+        "duration": np.array(durations),
+        "part": np.full(len(ids), "", object),
+    }
