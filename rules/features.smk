@@ -97,6 +97,7 @@ rule import_annotations:
         truth=TRUTH or [],
     output:
         annotations=f"{RUN}/annotations.parquet",
+        dropped=f"{RUN}/annotations_dropped.parquet",
     log:
         f"{LOGS}/import_annotations.log",
     benchmark:
@@ -106,12 +107,12 @@ rule import_annotations:
     conda:
         "../envs/feel.yaml"
     params:
-        truth=flags({"annotations": TRUTH}),
+        truth=flags({"annotations": TRUTH, **config["annotations"]}),
         source=get_source("import-annotations"),
     shell:
         "python -m feel_steps import-annotations --manifest {input.manifest:q} --unreadable {input.unreadable:q}"
         " {params.truth}"
-        " --out {output.annotations:q} 2>&1 | tee {log:q}"
+        " --out {output.annotations:q} --out-dropped {output.dropped:q} 2>&1 | tee {log:q}"
 
 
 rule extract_features:

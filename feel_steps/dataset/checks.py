@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from feel_steps.dataset.files import list_files
+import numpy as np
+
+from feel_steps.dataset.annotations import read_annotations
+from feel_steps.dataset.files import list_files, read_text
+from feel_steps.dataset.videos import strings
 from feel_steps.errors import InputError
 
 list_inputs = cache(list_files)  # checking the data set and digesting its inputs take one walk
@@ -32,6 +39,28 @@ def check_dataset(config: Mapping[str, Any], clusters: int) -> None:
     _check_paths(config["dataset"])
     if clusters > (most := _training_videos(config)):
         raise InputError(f"config: key 'clusters' is {clusters}, but there are only {most} training videos to group")
+
+
+def check_annotations(config: Mapping[str, Any]) -> None:
+    """Refuse annotations of another form before the first job; how long the videos are, import will see.
+
+    Raises
+    ------
+    InputError
+    """
+    dataset = config["dataset"]
+    if dataset["layout"] == "demo" or not dataset["annotations"]:
+        return
+    if dataset["layout"] == "cola":
+        splits = (Path(dataset["path"], f"split_{split}.txt") for split in ("train", "test"))
+        names = [name for split in splits if split.is_file() for name in read_text(split).split()]
+    else:
+        names = [os.path.splitext(name)[0] for name in list_inputs(dataset["path"], dataset["links"])]
+        for stream in dataset["streams"] or ():
+            names += [name.removeprefix(f"{stream}/") for name in names if name.startswith(f"{stream}/")]
+    manifest = {"video_id": strings(names), "duration": np.full(len(names), np.inf)}
+    with contextlib.redirect_stderr(io.StringIO()):  # the step will warn
+        read_annotations(dataset["annotations"], manifest, strict=config["annotations"]["strict"])
 
 
 def _check_paths(dataset: Mapping[str, Any]) -> None:
