@@ -106,10 +106,10 @@ def flags(values):
     return shlex.join(words)
 
 
-def get_listing(folder):
-    """Digest of the names, sizes and times of all files in a folder: a folder's own time says little about them."""
+def get_listing(folder, layout):
+    """Digest of names, sizes and times of the files that a layout reads: a folder's own time says little about them."""
     digest = hashlib.sha256()
-    for name, (size, time) in list_inputs(folder, config["dataset"]["links"]).items():
+    for name, (size, time) in list_inputs(folder, config["dataset"]["links"], layout).items():
         digest.update(os.fsencode(f"{name}\0{size}\0{time}\n"))
     return digest.hexdigest()[:16]
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from feel_steps.dataset.files import read_csv, read_json
+from feel_steps.dataset.suffixes import is_called_video
 from feel_steps.dataset.videos import strings
 from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
 
 CLIPPED, DROPPED, IGNORED = "clipped", "dropped", "ignored"  # what becomes of segments that do not fit
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".wmv", ".mpg", ".mpeg", ".m4v", ".ts", ".mts", ".3gp")
 
 
 def read_annotations(
@@ -120,8 +120,8 @@ def match_ids(known: Collection[str]) -> Callable[[str], str | None]:
 def _bare(name: str) -> str:
     """Id without a video's suffix and ActivityNet's prefix."""
     folder, slash, file = name.rpartition("/")
-    stem, dot, suffix = file.rpartition(".")
-    if stem and f"{dot}{suffix}".lower() in SUFFIXES:
+    stem = file.rpartition(".")[0]
+    if stem and is_called_video(file):
         file = stem
     return folder + slash + file.removeprefix("v_")
 
