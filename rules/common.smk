@@ -15,7 +15,7 @@ from snakemake.utils import update_config
 
 from feel_steps.tables import source
 from feel_steps.config import check, get_base, resolve, retype
-from feel_steps.dataset.checks import check_dataset, list_inputs
+from feel_steps.dataset.checks import check_annotations, check_dataset, list_inputs
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
 from feel_steps.runtime.gpus import count
@@ -29,6 +29,8 @@ SCHEMA = ROOT / "schemas/config.schema.yaml"
 try:
     check(config, SCHEMA)
     check_dataset(config, max(resolve(config, variant)["clusters"] for variant in config["variants"]))
+    if workflow.is_main_process:
+        check_annotations(config)
     check_extractor(config)
     STUDIES_FILE = config["studies_file"] or ROOT / "studies.yaml"
     STUDIES = read_studies(STUDIES_FILE, config, SCHEMA.parent)
@@ -104,10 +106,10 @@ def flags(values):
     return shlex.join(words)
 
 
-def get_listing(folder):
-    """Digest of the names, sizes and times of all files in a folder: a folder's own time says little about them."""
+def get_listing(folder, layout):
+    """Digest of names, sizes and times of the files that a layout reads: a folder's own time says little about them."""
     digest = hashlib.sha256()
-    for name, (size, time) in list_inputs(folder, config["dataset"]["links"]).items():
+    for name, (size, time) in list_inputs(folder, config["dataset"]["links"], layout).items():
         digest.update(os.fsencode(f"{name}\0{size}\0{time}\n"))
     return digest.hexdigest()[:16]
 
@@ -201,7 +203,7 @@ def get_tables(variants=tuple(config["variants"])):
 
 def get_artifacts():
     """Every file of the run: a table that somebody deletes is made again, even where all that came of it is still there."""
-    shared = ["manifest", "unreadable", "videos", "skipped", "annotations", "metrics"]
+    shared = ["manifest", "unreadable", "videos", "skipped", "annotations", "annotations_dropped", "metrics"]
     features = expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS)
     own = [f"{RUN}/{name}.parquet" for name in shared]
     return [*own, *features, *get_tables(), f"{RUN}/report.html"]

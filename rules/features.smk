@@ -13,9 +13,9 @@ if DATASET["layout"] == "demo":
 else:
     # ancient: the listing tells what is new, and the folder's own time changes with every file that a file manager hides
     SOURCE, SPLIT, TRUTH = ancient(DATASET["path"]), DATASET["split"], DATASET["annotations"]
-    LISTING = get_listing(DATASET["path"])
+    LISTING = get_listing(DATASET["path"], DATASET["layout"])
 if DATASET["videos"]:
-    LISTING += get_listing(DATASET["videos"])
+    LISTING += get_listing(DATASET["videos"], "videos")
 
 SNIPPETS = {key: config["features"][key] for key in ("fps", "window", "stride")}
 ARRAYS = {key: DATASET[key] for key in ("streams", "key", "transposed")}  # how layout features reads them
@@ -97,6 +97,7 @@ rule import_annotations:
         truth=TRUTH or [],
     output:
         annotations=f"{RUN}/annotations.parquet",
+        dropped=f"{RUN}/annotations_dropped.parquet",
     log:
         f"{LOGS}/import_annotations.log",
     benchmark:
@@ -106,12 +107,12 @@ rule import_annotations:
     conda:
         "../envs/feel.yaml"
     params:
-        truth=flags({"annotations": TRUTH}),
+        truth=flags({"annotations": TRUTH, **config["annotations"]}),
         source=get_source("import-annotations"),
     shell:
         "python -m feel_steps import-annotations --manifest {input.manifest:q} --unreadable {input.unreadable:q}"
         " {params.truth}"
-        " --out {output.annotations:q} 2>&1 | tee {log:q}"
+        " --out {output.annotations:q} --out-dropped {output.dropped:q} 2>&1 | tee {log:q}"
 
 
 rule extract_features:

@@ -106,6 +106,8 @@ def import_annotations(
         typer.Option(help="ActivityNet-style JSON, or CSV video_id,label,t_start,t_end; none: an empty table"),
     ] = None,
     unreadable: Annotated[Path | None, typer.Option(help="table of videos left out; they may be annotated")] = None,
+    out_dropped: Annotated[Path | None, typer.Option(help="table of segments that do not fit their videos")] = None,
+    strict: Annotated[bool, typer.Option(help="refuse segments that do not fit instead of clipping them")] = False,
 ) -> None:
     """Read ground truth, which evaluation, report and studies alone will see.
 
@@ -115,7 +117,10 @@ def import_annotations(
     from feel_steps.tables import tables
 
     skipped = tables.read(unreadable, "skipped")["video_id"].tolist() if unreadable else ()
-    tables.write(out, "annotations", read_annotations(annotations, tables.read(manifest, "manifest"), skipped))
+    truth, dropped = read_annotations(annotations, tables.read(manifest, "manifest"), skipped, strict=strict)
+    tables.write(out, "annotations", truth)
+    if out_dropped:
+        tables.write(out_dropped, "dropped", dropped)
 
 
 @app.command()

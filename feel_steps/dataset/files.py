@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import unicodedata
@@ -20,9 +21,9 @@ AT_MOST = 10  # names listed in a message
 def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int, int]]:
     """List the files of a folder and its sub-folders; nothing is opened.
 
-    The folder itself may be a link. Hidden files and folders are not seen, nor is what is no regular file (a pipe, a
-    device). A link to nothing is listed. Every folder is read once, by its own name before a link's, so links that lead
-    back come to an end.
+    The folder itself may be a link. Not seen are hidden files and folders, results (``results`` where the program runs,
+    and folders of runs elsewhere), and what is no regular file (a pipe, a device). A link to nothing is listed. Every
+    folder is read once, by its own name before a link's, so links that lead back come to an end.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int
                         f"{entry.path}: a link to {os.path.realpath(entry.path)}, outside of the folder; if you trust "
                         "the links in it, set dataset.links: anywhere"
                     )
+                if entry.is_dir() and _is_results(entry.path):
+                    continue
                 if entry.is_dir():
                     (linked if is_link else places).append(os.path.join(place, entry.name))
                 elif entry.is_file() or not os.path.exists(entry.path):
@@ -72,6 +75,12 @@ def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it out") from None
     return dict(sorted(files.items()))
+
+
+def _is_results(folder: str) -> bool:
+    """Whether the program writes into a folder; what it wrote is never input."""
+    run = all(os.path.isfile(os.path.join(folder, f"{table}.parquet")) for table in ("manifest", "unreadable"))
+    return run or os.path.realpath(folder) == os.path.realpath("results")
 
 
 def identifier(name: str, where: object) -> str:
@@ -131,7 +140,7 @@ def read_json(path: str | Path) -> Any:
 
 def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Read the rows of a CSV that has these columns, each with the number of its line."""
-    reader = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
     found = reader.fieldnames or []
     if missing := [name for name in columns if name not in found]:
         raise InputError(

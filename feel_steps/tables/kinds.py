@@ -55,6 +55,7 @@ KINDS: dict[str, Kind] = {
     "skipped": Kind({"video_id": "string", "path": "string", "reason": "string"}, frozenset(["path"])),
     "features": Kind({"video_id": "string", "snippet": "int32", "feature": "vector"}),
     "annotations": Kind({"video_id": "string", "label": "string", **_SEGMENT}),
+    "dropped": Kind({"video_id": "string", "label": "string", **_SEGMENT, "fate": "string", "reason": "string"}),
     "pooled": Kind({"video_id": "string", "feature": "vector"}),
     # margin and second, the runner-up: of a consensus, whose distance is 1 - agreement; none where K = 1
     "clusters": Kind(
