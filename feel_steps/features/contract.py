@@ -8,8 +8,8 @@ from pathlib import Path
 
 from feel_steps.tables import tables
 
-# what the features of every extractor have
-COMMON = ("extractor", "source", "fps", "window", "stride", "dimension", "view_family")
+# what features of any extractor may have
+COMMON = ("extractor", "source", "fps", "window", "stride", "dimension", "view_family", "streams", "scaled")
 EXISTING = ("cola", "arrays")  # extractors that read features of others
 AMOUNTS = ("skipped", "snippets", "seconds")  # what is a part's own
 

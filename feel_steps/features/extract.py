@@ -48,6 +48,8 @@ class Extractor(Protocol):
     view_family : {"network", "motion"}
         Which view of a video suits the features: "network" for what a network sees in pictures, "motion" for histograms
         of motion and for skeletons.
+    streams : mapping of str to (int, float), optional
+        Of an extractor that gives several streams side by side: how many numbers each has, and its weight.
     """
 
     settings: Mapping[str, Any]
@@ -205,6 +207,8 @@ def extract_part(
     metadata |= {"view_family": engine.view_family}
     if source := digest_source(extractor):
         metadata["source"] = source
+    if streams := getattr(engine, "streams", None):
+        metadata["streams"] = json.dumps(streams)
     metadata |= {key: str(value) for key, value in engine.settings.items()}
     exists = extractor in EXISTING  # then they need no cache
     kept = FeatureCache(cache, metadata) if cache and not exists else None
