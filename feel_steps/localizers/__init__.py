@@ -16,6 +16,7 @@ from feel_steps.errors import InputError, hint
 LOCALIZERS = {
     "cola": "feel_steps.localizers.cola:CoLA",
     "aicl": "feel_steps.localizers.aicl:AICL",
+    "co2net": "feel_steps.localizers.co2net:CO2Net",
 }
 SHARED = {"adapter": 0}  # settings that every localizer has besides its own
 
