@@ -44,8 +44,9 @@ class Settings:
         A cluster is predicted where its video score reaches this; the best one where none does.
     cas_thresholds, actionness_thresholds : (start, stop, step)
         Levels at which the signal and the actionness, scaled to [0, 1], are cut; ``stop`` included.
-    class_weight : float
-        Share of the video's score for the cluster in a detection's score.
+    class_weight : float, optional
+        None: a detection's score is its outer-inner contrast times the video's score for the cluster. A number: the
+        contrast plus so many times the video's score, as published (0.2).
     nms : float
         Of two detections of a cluster that overlap by this or more, the better one stays.
     soft_nms : float
@@ -62,7 +63,7 @@ class Settings:
     class_threshold: float = 0.2
     cas_thresholds: Range = (0.0, 0.225, 0.025)
     actionness_thresholds: Range = (0.1, 0.9, 0.025)
-    class_weight: float = 0.5
+    class_weight: float | None = None
     nms: float = 0.6
     soft_nms: float = 0.3
 
@@ -77,8 +78,10 @@ class Settings:
             raise InputError(f"soft_nms: {self.soft_nms} is not a width; give a number such as 0.3, or 0 for plain NMS")
         if not 0 <= self.class_threshold <= 1:
             raise InputError(f"class_threshold: {self.class_threshold} is not a probability; give a number from 0 to 1")
-        if not (np.isfinite(self.class_weight) and self.class_weight >= 0):
-            raise InputError(f"class_weight: {self.class_weight} is not a finite number from 0 up")
+        if self.class_weight is not None and not (np.isfinite(self.class_weight) and self.class_weight >= 0):
+            raise InputError(
+                f"class_weight: {self.class_weight} is not a finite number from 0 up; leave it out, or give 0.2"
+            )
         self.levels()
 
     def levels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -209,7 +212,8 @@ def detect(cas: np.ndarray, actionness: np.ndarray, scores: np.ndarray, timing: 
         # both are judged by the signal: its own proposals by what their threshold leaves of it, the others by all of it
         by_own = _contrast(_kept_before(total, above), own, U)
         by_all = _contrast(_all_before(total), active, U)
-        score = np.concatenate([by_own, by_all]) + settings.class_weight * scores[k]
+        contrast, weight = np.concatenate([by_own, by_all]), settings.class_weight
+        score = contrast * scores[k] if weight is None else contrast + weight * scores[k]
         score = score.round(12)  # so that ties are ties, however the sums were rounded
         t_start = edges[np.concatenate([own.start, active.start])]
         t_end = edges[np.concatenate([own.stop, active.stop])]

@@ -142,8 +142,9 @@ def localize(
     cas_thresholds: Annotated[str, typer.Option(help="of the signal: start,stop,step")] = "0,0.225,0.025",
     actionness_thresholds: Annotated[str, typer.Option(help="start,stop,step")] = "0.1,0.9,0.025",
     class_weight: Annotated[
-        float, typer.Option(min=0, help="weight of the video's class score in a detection's (published: 0.2)")
-    ] = 0.5,
+        float | None,
+        typer.Option(min=0, help="score: contrast + weight x class score (published: 0.2); not given: product"),
+    ] = None,
     nms: Annotated[float, typer.Option(help="without soft-NMS: tIoU above which the weaker detection goes")] = 0.6,
     soft_nms: Annotated[float, typer.Option(min=0, help="width of soft-NMS; 0: plain NMS (published)")] = 0.3,
 ) -> None:

@@ -100,7 +100,7 @@ def test_a_variant_changes_only_what_it_names():
     assert base["select"]["speed"] == "constant"
 
 
-@pytest.mark.parametrize("localizer", ["cola", "aicl"])
+@pytest.mark.parametrize("localizer", ["cola", "aicl", "co2net"])
 def test_an_adapter_stands_before_either_localizer(localizer):
     changes = {"pool": {"method": "adapted"}, "train": {"localizer": localizer, "settings": {"adapter": 64}}}
     check(config(variants={"adapted": changes}), SCHEMA)
