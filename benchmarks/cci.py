@@ -25,7 +25,7 @@ from feel_steps import jaccard
 from feel_steps.cluster import cluster
 from feel_steps.jaccard import refine
 from feel_steps.selection import select
-from feel_steps.studies.overhead import Times, peak, sample, timed
+from studies.overhead import Times, peak, sample, timed
 
 
 def unit(features: np.ndarray) -> Times:

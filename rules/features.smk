@@ -13,9 +13,9 @@ if DATASET["layout"] == "demo":
 else:
     # ancient: the listing tells what is new, and the folder's own time changes with every file that a file manager hides
     SOURCE, SPLIT, TRUTH = ancient(DATASET["path"]), DATASET["split"], DATASET["annotations"]
-    LISTING = get_listing(DATASET["path"])
+    LISTING = digest_inputs(DATASET["path"], DATASET["links"])
 if DATASET["videos"]:
-    LISTING += get_listing(DATASET["videos"])
+    LISTING += digest_inputs(DATASET["videos"], DATASET["links"])
 
 SNIPPETS = {key: config["features"][key] for key in ("fps", "window", "stride")}
 ARRAYS = {key: DATASET[key] for key in ("streams", "key", "transposed")}  # how layout features reads them

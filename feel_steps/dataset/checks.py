@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -14,15 +16,23 @@ from feel_steps.errors import InputError
 list_inputs = cache(list_files)  # checking the data set and digesting its inputs take one walk
 
 
-def check_dataset(config: Mapping[str, Any], clusters: int) -> None:
+def digest_inputs(folder: str | Path, links: str) -> str:
+    """Digest of the names, sizes and times of all files in a folder: a folder's own time says little about them."""
+    digest = hashlib.sha256()
+    for name, (size, time) in list_inputs(folder, links).items():
+        digest.update(os.fsencode(f"{name}\0{size}\0{time}\n"))
+    return digest.hexdigest()[:16]
+
+
+def check_dataset(config: Mapping[str, Any], clusters: Mapping[str, int]) -> None:
     """Refuse paths that are missing, and more clusters than there are training videos.
 
     Parameters
     ----------
     config : mapping
         Checked against the schema.
-    clusters : int
-        The largest K of all variants.
+    clusters : mapping of str to int
+        K of each variant.
 
     Raises
     ------
@@ -30,8 +40,11 @@ def check_dataset(config: Mapping[str, Any], clusters: int) -> None:
         Names the key, what was found and what was expected.
     """
     _check_paths(config["dataset"])
-    if clusters > (most := _training_videos(config)):
-        raise InputError(f"config: key 'clusters' is {clusters}, but there are only {most} training videos to group")
+    most = _training_videos(config)
+    for variant, K in clusters.items():
+        if K > most:
+            where = "" if K == config["clusters"] else f"variant '{variant}': "
+            raise InputError(f"config: {where}key 'clusters' is {K}, but there are only {most} training videos to group")
 
 
 def _check_paths(dataset: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from feel_steps.config import merge, resolve
 from feel_steps.errors import InputError
-from feel_steps.studies import check_study, choose, get_owners, get_run, read_studies
+from studies.settings import check_study, choose, get_owners, get_run, read_studies
 from tests.paths import ROOT
 
 SCHEMAS = ROOT / "schemas"

@@ -22,7 +22,7 @@ from feel_steps.evaluation.evaluate import clustering_scores
 from feel_steps.jaccard import refine
 from feel_steps.runtime.progress import track
 from feel_steps.selection import schedule, select
-from feel_steps.studies.measures import NONE, Pooled, Row, judge, to_rows, to_table
+from studies.measures import NONE, Pooled, Row, judge, to_rows, to_table
 from feel_steps.tables.kinds import Columns
 
 SPEEDS = {"all at once": "none", "constant speed": "constant", "variable speed": "variable"}
@@ -63,7 +63,7 @@ def image_clustering(
     Returns
     -------
     columns of a study table
-        Settings ``CCI`` and ``k-means``, each at three speeds: what :func:`feel_steps.studies.measures.judge` says of
+        Settings ``CCI`` and ``k-means``, each at three speeds: what :func:`studies.measures.judge` says of
         the clusters, their one-to-one ``accuracy``, and that of the network's predictions for all images,
         ``accuracy of the network``.
     """

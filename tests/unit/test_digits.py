@@ -2,7 +2,7 @@
 
 import pytest
 
-from feel_steps.studies.beyond import anomaly_detection, image_clustering
+from studies.beyond import anomaly_detection, image_clustering
 from tests.unit.studies.few import same, values
 
 
