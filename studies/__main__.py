@@ -10,7 +10,9 @@ import typer
 from feel_steps.cli.app import Steps, main
 from feel_steps.cli.options import Clusters, Pooled, parse_settings
 
-app = Steps(help="Steps of the studies, called by studies/Snakefile.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = Steps(
+    help="Steps of the studies, called by studies/Snakefile.", no_args_is_help=True, pretty_exceptions_enable=False
+)
 
 
 @app.command()

@@ -14,8 +14,8 @@ import numpy as np
 from feel_steps.cluster import cluster
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import track
-from studies.measures import NONE, Pooled, Row, compare, first_classes, mean, to_rows, to_table
 from feel_steps.tables.kinds import Columns
+from studies.measures import NONE, Pooled, Row, compare, first_classes, mean, to_rows, to_table
 
 PARAMETERS = ("k1", "k2", "lambda")
 

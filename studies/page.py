@@ -12,8 +12,8 @@ import pandas as pd
 
 from feel_steps.report.charts import Series, heat_map, line_chart
 from feel_steps.report.page import write_page
-from studies.tables import PLACE, WITHOUT_TRUTH, Estimate, counterpart, difference, estimate, last
 from feel_steps.tables.kinds import Columns
+from studies.tables import PLACE, WITHOUT_TRUTH, Estimate, counterpart, difference, estimate, last
 
 Setting = tuple[str, float, float]  # label, x, y: one row of a study's numbers
 

@@ -197,9 +197,12 @@ def _settings(about: Config, config: Config, validator: Any) -> Iterator[Setting
         if true_labels:
             given = merge({"iterations": 1, "select": {"speed": "none"}}, given)
         overrides, known = merge(config["variants"][base_name] or {}, given), base
+        if "method" in given:  # its own defaults say what differs from it
+            switched = merge(config["variants"][base_name] or {}, {"method": given["method"]})
+            known = resolve({**config, "variants": {"": switched}}, "") | {"method": base["method"]}
         if switches_localizer(base, given):
             overrides["train"]["settings"] = given["train"].get("settings", {})
-            known = {**base, "train": {**base["train"], "settings": {}}}
+            known = {**known, "train": {**known["train"], "settings": {}}}
         resolved = resolve({**config, "variants": {"": overrides}}, "")
         twins = [name for name in own if _same(resolved, own[name]) and not true_labels]
         changed = [f"{key}-{_word(value)}" for key, value in _flat(named) if _at(known, key) != value]

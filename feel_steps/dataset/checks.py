@@ -41,10 +41,10 @@ def check_dataset(config: Mapping[str, Any], clusters: Mapping[str, int]) -> Non
     """
     _check_paths(config["dataset"])
     most = _training_videos(config)
-    for variant, K in clusters.items():
-        if K > most:
-            where = "" if K == config["clusters"] else f"variant '{variant}': "
-            raise InputError(f"config: {where}key 'clusters' is {K}, but there are only {most} training videos to group")
+    for variant, count in clusters.items():
+        if count > most:
+            where = f"config: variant '{variant}'" if count != config["clusters"] else "config"
+            raise InputError(f"{where}: key 'clusters' is {count}, but there are only {most} training videos to group")
 
 
 def _check_paths(dataset: Mapping[str, Any]) -> None:

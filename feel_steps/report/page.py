@@ -105,9 +105,7 @@ def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mappin
     )
 
 
-def write_page(
-    out: Path, template: str, data: Mapping[str, Any], *, folder: Path = TEMPLATES, **values: Any
-) -> None:
+def write_page(out: Path, template: str, data: Mapping[str, Any], *, folder: Path = TEMPLATES, **values: Any) -> None:
     """Fill a template of a folder, by default of this one, and write the page; ``data`` is for its script."""
     script, style = (TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     environment = Environment(
