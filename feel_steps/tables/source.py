@@ -40,7 +40,7 @@ def digest(step: str) -> str:
     KeyError
         There is no such command.
     """
-    name, file = _command_files()[step]
+    name, file = _find_command(step)
     helpers = _functions(PACKAGE / "cli/options.py") | _functions(file)
     helpers = {key: function for key, function in helpers.items() if not function.decorator_list}
     todo, reached = [_functions(file)[name]], dict[str, ast.FunctionDef]()
@@ -59,16 +59,23 @@ def digest(step: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def _find_command(step: str) -> tuple[str, Path]:
+    """Function and file of a command; the studies' file is read only where no other file has it."""
+    for file in [*sorted((PACKAGE / "cli").glob("*.py")), PACKAGE.parent / STUDIES / "__main__.py"]:
+        if step in (commands := _commands(file)):
+            return commands[step], file
+    raise KeyError(step)
+
+
 @cache
-def _command_files() -> dict[str, tuple[str, Path]]:
-    """Function and file of each command, by the command's name."""
+def _commands(file: Path) -> dict[str, str]:
+    """Function of each command in a file, by the command's name."""
     commands = {}
-    for file in [*sorted((PACKAGE / "cli").glob("*.py")), *PACKAGE.parent.glob(f"{STUDIES}/__main__.py")]:
-        for name, function in _functions(file).items():
-            for call in function.decorator_list:
-                if isinstance(call, ast.Call) and ast.unparse(call.func) == "app.command":
-                    given = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
-                    commands[str(given or name.replace("_", "-"))] = name, file
+    for name, function in _functions(file).items() if file.is_file() else ():
+        for call in function.decorator_list:
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "app.command":
+                given = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
+                commands[str(given or name.replace("_", "-"))] = name
     return commands
 
 

@@ -62,6 +62,7 @@ LATER = ["select_instances", "train_localizer", "attend_videos", "localize_actio
 
 
 SNAKEFILE, FILE = "studies/Snakefile", "studies_file=studies.yaml"
+FEEL = ("method-feel", "method-feel+refine.method-none")  # variants of the ablation
 
 
 def snakemake(workspace: Workspace, *arguments: str, config: tuple[str, ...] = (), **options) -> str:
@@ -96,11 +97,11 @@ def test_every_study_runs_and_leaves_the_run_as_it_was(workspace):
     assert workspace.planned() == workspace.planned("--config", FILE, snakefile=SNAKEFILE) - {"studies"} == set()
 
     # computed once: the first clustering of every variant that groups the same vectors into as many clusters
-    own, other = (workspace.results / f"{name}/seed-0/iter-1/pooled.parquet" for name in ("feel", "refine.method-none"))
+    own, other = (workspace.results / f"{name}/seed-0/iter-1/pooled.parquet" for name in FEEL)
     assert own.read_bytes() == other.read_bytes()
     logs = workspace.results / "logs"
-    assert (logs / "share_work/refine.method-none/seed-0/iter-1/clusters.parquet.log").is_file()
-    assert not (logs / "refine.method-none/seed-0/iter-1/cluster_videos.log").exists()
+    assert (logs / f"share_work/{FEEL[1]}/seed-0/iter-1/clusters.parquet.log").is_file()
+    assert not (logs / FEEL[1] / "seed-0/iter-1/cluster_videos.log").exists()
     # the second iteration clusters what the first one's adapter made of the features
     adapted = workspace.results / "method-feel+pool.views-adapted+train.settings.adapter-4/seed-0"
     embeddings = tables.read(adapted / "iter-1/embeddings.parquet", "embeddings")
@@ -109,11 +110,11 @@ def test_every_study_runs_and_leaves_the_run_as_it_was(workspace):
     rows = [place[video_id] for video_id in pooled["video_id"]]
     assert pooled["feature"].tolist() == embeddings["adapted"][rows].tolist()
     # the bound learns from true labels
-    bound = tables.read(workspace.results / "true-labels/seed-0/iter-1/refined.parquet", "refined")
+    bound = tables.read(workspace.results / "true-labels+method-feel/seed-0/iter-1/refined.parquet", "refined")
     assert bound["cluster"].tolist() == [int(video_id[-2:]) % 3 for video_id in bound["video_id"]]
 
     # a deleted table of a variant is made again, and nothing else but what depends on it
-    (workspace.results / "refine.method-none/seed-0/iter-2/selected.parquet").unlink()
+    (workspace.results / FEEL[1] / "seed-0/iter-2/selected.parquet").unlink()
     jobs = workspace.planned("--config", FILE, snakefile=SNAKEFILE)
     assert jobs == {f"{step} 2" for step in LATER} | {"gather_study", "write_studies", "studies"}
 
@@ -144,7 +145,7 @@ def test_ground_truth_reaches_only_the_bound_and_what_measures(workspace):
     jobs = snakemake(workspace, "--dry-run", "--forceall", "--quiet", "host")
     _, *parts = JOB.split(jobs)
     labelled = [text for rule, text in zip(parts[::2], parts[1::2], strict=True) if rule == "label_classes"]
-    assert labelled and all("variant=true-labels" in text for text in labelled)
+    assert labelled and all("variant=true-labels+method-feel" in text for text in labelled)
 
 
 def test_without_annotations_the_studies_say_what_needs_none(workspace):
