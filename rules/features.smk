@@ -82,7 +82,9 @@ rule import_videos:
         "../envs/feel.yaml"
     params:
         layout=DATASET["layout"].replace("demo", "videos"),
-        options=flags({"split": SPLIT, **{key: DATASET[key] for key in ("parts", "on_bad_video", "links")}, **SNIPPETS, **LAYOUT}),
+        options=flags(
+            {"split": SPLIT, **{key: DATASET[key] for key in ("parts", "on_bad_video", "links")}, **SNIPPETS, **LAYOUT}
+        ),
         listing=LISTING,
         source=get_source("import"),
     shell:
