@@ -56,6 +56,27 @@ def retype(value: Any) -> Any:
     return value
 
 
+def retype_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
+    """Copy a config with :func:`retype` for what was given in braces or brackets and still stands there."""
+    typed = dict(config)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(config.get(key), Mapping):
+            typed[key] = _retype_inside(config[key], value)
+        elif isinstance(value, list) and config.get(key) == value:
+            typed[key] = retype(value)
+    return typed
+
+
+def _retype_inside(section: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
+    typed = dict(section)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(section.get(key), Mapping):
+            typed[key] = _retype_inside(section[key], value)
+        elif key in section and section[key] == value:
+            typed[key] = retype(value)
+    return typed
+
+
 def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
     """The config as one variant has it; as it stands for work that all variants share.
 
@@ -75,11 +96,6 @@ def switches_localizer(config: Mapping[str, Any], overrides: Mapping[str, Any]) 
     """Whether these overrides put another localizer in the place of the config's."""
     localizer = config["train"]["localizer"]
     return overrides.get("train", {}).get("localizer", localizer) != localizer
-
-
-def get_base(config: Mapping[str, Any]) -> str:
-    """Name of the variant that studies start from: the first."""
-    return next(iter(config["variants"]))
 
 
 def explain(error: Any) -> str:

@@ -13,9 +13,9 @@ if DATASET["layout"] == "demo":
 else:
     # ancient: the listing tells what is new, and the folder's own time changes with every file that a file manager hides
     SOURCE, SPLIT, TRUTH = ancient(DATASET["path"]), DATASET["split"], DATASET["annotations"]
-    LISTING = get_listing(DATASET["path"], DATASET["layout"])
+    LISTING = digest_inputs(DATASET["path"], DATASET["links"], DATASET["layout"])
 if DATASET["videos"]:
-    LISTING += get_listing(DATASET["videos"], "videos")
+    LISTING += digest_inputs(DATASET["videos"], DATASET["links"], "videos")
 
 SNIPPETS = {key: config["features"][key] for key in ("fps", "window", "stride")}
 ARRAYS = {key: DATASET[key] for key in ("streams", "key", "transposed")}  # how layout features reads them
@@ -82,7 +82,9 @@ rule import_videos:
         "../envs/feel.yaml"
     params:
         layout=DATASET["layout"].replace("demo", "videos"),
-        options=flags({"split": SPLIT, **{key: DATASET[key] for key in ("parts", "on_bad_video", "links")}, **SNIPPETS, **LAYOUT}),
+        options=flags(
+            {"split": SPLIT, **{key: DATASET[key] for key in ("parts", "on_bad_video", "links")}, **SNIPPETS, **LAYOUT}
+        ),
         listing=LISTING,
         source=get_source("import"),
     shell:

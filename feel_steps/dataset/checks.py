@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from feel_steps.dataset.annotations import read_annotations
-from feel_steps.dataset.array_file import READERS
 from feel_steps.dataset.files import list_files, read_text
-from feel_steps.dataset.suffixes import may_be_video
-from feel_steps.dataset.videos import strings
+from feel_steps.dataset.suffixes import ARRAY, may_be_video
 from feel_steps.errors import InputError
 
 _list = cache(list_files)  # checking the data set and digesting its inputs take one walk
@@ -37,18 +34,26 @@ def list_inputs(folder: str, links: str, layout: str) -> dict[str, tuple[int, in
 
 
 def _is_array(name: str) -> bool:
-    return Path(name).suffix.lower() in READERS or name in ("split_train.txt", "split_test.txt")
+    return Path(name).suffix.lower() in ARRAY or name in ("split_train.txt", "split_test.txt")
 
 
-def check_dataset(config: Mapping[str, Any], clusters: int) -> None:
+def digest_inputs(folder: str, links: str, layout: str) -> str:
+    """Digest of names, sizes and times of the files that a layout reads: a folder's own time says little about them."""
+    digest = hashlib.sha256()
+    for name, (size, time) in list_inputs(folder, links, layout).items():
+        digest.update(os.fsencode(f"{name}\0{size}\0{time}\n"))
+    return digest.hexdigest()[:16]
+
+
+def check_dataset(config: Mapping[str, Any], clusters: Mapping[str, int]) -> None:
     """Refuse paths that are missing, and more clusters than there are training videos.
 
     Parameters
     ----------
     config : mapping
         Checked against the schema.
-    clusters : int
-        The largest K of all variants.
+    clusters : mapping of str to int
+        K of each variant.
 
     Raises
     ------
@@ -56,8 +61,11 @@ def check_dataset(config: Mapping[str, Any], clusters: int) -> None:
         Names the key, what was found and what was expected.
     """
     _check_paths(config["dataset"])
-    if clusters > (most := _training_videos(config)):
-        raise InputError(f"config: key 'clusters' is {clusters}, but there are only {most} training videos to group")
+    most = _training_videos(config)
+    for variant, count in clusters.items():
+        if count > most:
+            where = f"config: variant '{variant}'" if count != config["clusters"] else "config"
+            raise InputError(f"{where}: key 'clusters' is {count}, but there are only {most} training videos to group")
 
 
 def check_annotations(config: Mapping[str, Any]) -> None:
@@ -68,8 +76,13 @@ def check_annotations(config: Mapping[str, Any]) -> None:
     InputError
     """
     dataset = config["dataset"]
-    if dataset["layout"] == "demo" or not dataset["annotations"]:
-        return
+    if dataset["layout"] == "demo" or not dataset["annotations"] or find_spec("numpy") is None:
+        return  # with --use-conda, the environment of Snakemake may lack numpy; the import job checks them, too
+    import numpy as np
+
+    from feel_steps.dataset.annotations import read_annotations
+    from feel_steps.dataset.videos import strings
+
     if dataset["layout"] == "cola":
         splits = (Path(dataset["path"], f"split_{split}.txt") for split in ("train", "test"))
         names = [name for split in splits if split.is_file() for name in read_text(split).split()]

@@ -16,6 +16,7 @@ _BESIDE = (
     "jpg jpeg png bmp webp tif tiff svg heic mp3 wav flac m4a aac opus "
     "zip gz tar 7z rar npy npz parquet h5 hdf5 pt pth safetensors"
 )
+ARRAY = frozenset([".npy", ".npz", ".pt", ".pth", ".safetensors", ".h5", ".hdf5"])
 VIDEO = frozenset(f".{suffix}" for suffix in _VIDEO.split())
 BESIDE = frozenset(f".{suffix}" for suffix in _BESIDE.split())
 

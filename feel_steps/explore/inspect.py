@@ -7,8 +7,8 @@ from pathlib import Path
 from feel_steps.errors import InputError
 from feel_steps.explore.inspect_arrays import WIDTH, Values, describe_arrays, find_arrays, summarize
 from feel_steps.features.contract import COMMON, read_contract
-from feel_steps.snippets import runs
 from feel_steps.tables import tables
+from feel_steps.tables.tables import runs
 
 # digests of public weight files
 WEIGHTS = {

@@ -15,13 +15,12 @@ import yaml
 
 from feel_steps.errors import InputError
 from feel_steps.tables import provenance, tables
-
-FILE = "clusters.yaml"
+from feel_steps.tables.folders import NAMES
 
 
 def find_names(run: str | Path, place: str | Path) -> dict[int, str]:
     """Read the names in a run's own file, as :func:`read_names` does; empty where there is none."""
-    path = Path(run) / FILE
+    path = Path(run) / NAMES
     return read_names(path, place) if path.is_file() else {}
 
 

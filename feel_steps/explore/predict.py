@@ -21,11 +21,12 @@ from feel_steps.localizers import weights
 from feel_steps.pool import pool
 from feel_steps.report.page import predicted_page
 from feel_steps.report.videos import apart
-from feel_steps.snippets import Snippets, load_snippets, runs
+from feel_steps.snippets import Snippets, load_snippets
 from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import find_run
+from feel_steps.tables.tables import runs
 
 MOMENTS = 10  # of a video in the terminal
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+NAMES = "clusters.yaml"  # in a run's folder: what a person calls the clusters
 EVERY = "*/seed-*/iter-*"  # glob pattern of all iterations' folders
 _PLACE = re.compile(r"(?:.*/)?([^/]+)/seed-(\d+)/iter-(\d+)")
 

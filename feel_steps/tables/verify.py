@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feel_steps.errors import InputError
-from feel_steps.explore.names import FILE as NAMES
 from feel_steps.runtime.progress import track
 from feel_steps.tables import source
+from feel_steps.tables.folders import NAMES
 from feel_steps.tables.kinds import KINDS
 from feel_steps.tables.provenance import DIGEST, Incomplete, fits, read_digests, read_provenance
 

@@ -24,7 +24,7 @@ def config(**changes):
 def check_all(changed):
     """What is checked before a run starts, as in rules/common.smk."""
     check(changed, SCHEMA)
-    check_dataset(changed, max(resolve(changed, variant)["clusters"] for variant in changed["variants"]))
+    check_dataset(changed, {variant: resolve(changed, variant)["clusters"] for variant in changed["variants"]})
     check_extractor(changed)
 
 
