@@ -17,8 +17,8 @@ ABOUT = {"title": "t", "question": "q", "paper": "p"}
 
 
 def config(**changes):
-    """The default config with changes, section by section."""
-    return merge(yaml.safe_load((ROOT / "config.yaml").read_text()), changes)
+    """The default config with the paper's method and changes, section by section."""
+    return merge(yaml.safe_load((ROOT / "config.yaml").read_text()), {"method": "feel", **changes})
 
 
 def read(tmp_path, entry, **changes):
@@ -131,8 +131,9 @@ def test_an_unknown_study_is_refused_with_those_that_there_are(tmp_path):
         choose({"one": study}, ["two"], "f")
 
 
-def test_every_entry_of_the_shipped_file_can_run():
-    own = config()
+@pytest.mark.parametrize("method", ["views", "feel"])
+def test_every_entry_of_the_shipped_file_can_run(method):
+    own = config(method=method)
     for study in read_studies(ROOT / "studies.yaml", own, SCHEMAS).values():
         assert len(study.settings) <= 10
         check_study(study, own, SCHEMAS / "config.schema.yaml", "studies.yaml")
@@ -159,7 +160,7 @@ def test_tables_are_shared_up_to_the_first_stage_that_differs():
 def test_pooling_and_selection_are_compared_by_what_they_do():
     """The first iteration always takes the mean; one rate is one selection, whatever the speed is called."""
     shared = owners(
-        feel={}, a={"pool": {"method": "mean"}}, b={"select": {"speed": "variable", "beta": 1}, "iterations": 6}
+        feel={}, a={"pool": {"views": ["mean"]}}, b={"select": {"speed": "variable", "beta": 1}, "iterations": 6}
     )
     assert "a/iter-1/model.safetensors" in shared and "a/iter-2/pooled.parquet" not in shared
     assert "b/iter-4/detections.parquet" in shared and "b/iter-5/pooled.parquet" not in shared
