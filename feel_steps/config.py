@@ -20,12 +20,14 @@ METHODS: dict[str, Config] = {
         "cluster": {"method": "consensus"},
         "refine": {"method": "none"},
         "select": {"speed": "none", "share": 0.75},
+        "localize": {"time": "centre", "signal": "both", "class_weight": 0.5, "soft_nms": 0.3},
     },
     "feel": {
         "pool": {"views": ["embedding"], "normalize": "none"},
         "cluster": {"method": "kmeans"},
         "refine": {"method": "cci"},
         "select": {"speed": "constant", "share": 1.0},
+        "localize": {"time": "start", "signal": "activation", "class_weight": 0.2, "soft_nms": 0},
     },
 }
 _WORDS = {"true": True, "false": False, "null": None}
