@@ -16,16 +16,18 @@ Config = dict[str, Any]
 # What stands where a config has null; docs/explanation/method.md describes both methods.
 METHODS: dict[str, Config] = {
     "views": {
-        "pool": {"views": "auto", "normalize": True},
+        "pool": {"views": "auto", "normalize": "standard"},
         "cluster": {"method": "consensus"},
         "refine": {"method": "none"},
         "select": {"speed": "none", "share": 0.75},
+        "localize": {"time": "centre", "signal": "both", "score": "product", "soft_nms": 0.3},
     },
     "feel": {
-        "pool": {"views": ["embedding"], "normalize": False},
+        "pool": {"views": ["embedding"], "normalize": "none"},
         "cluster": {"method": "kmeans"},
         "refine": {"method": "cci"},
         "select": {"speed": "constant", "share": 1.0},
+        "localize": {"time": "start", "signal": "activation", "score": "sum", "soft_nms": 0},
     },
 }
 _WORDS = {"true": True, "false": False, "null": None}

@@ -162,7 +162,7 @@ def predict(
     )
     written = _written(place / "detections.parquet")
     # an older run wrote fewer settings, and null for plain NMS
-    used = PUBLISHED | {name: value for name, value in written.items() if value is not None or name == "class_weight"}
+    used = PUBLISHED | {name: value for name, value in written.items() if value is not None}
     detections = localize(attention, embeddings, table, Settings(**used))
     training = load_snippets(tables.read(run / "videos.parquet", "videos"), run / "features", "train")
     strange = unlike(pool(snippets)["mean"], pool(training)["mean"])

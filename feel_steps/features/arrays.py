@@ -34,7 +34,7 @@ class Arrays:
         Whether the files hold [D, T].
     """
 
-    view_family = "network"
+    view_family = ""  # the files do not say
 
     def __init__(
         self,

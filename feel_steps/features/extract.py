@@ -45,7 +45,7 @@ class Extractor(Protocol):
     ----------
     settings : mapping of str to number, text or bool
         All that decides on the features beside fps, window and stride; recorded with them.
-    view_family : {"network", "motion"}
+    view_family : {"network", "motion", ""}
         Which view of a video suits the features: "network" for what a network sees in pictures, "motion" for histograms
         of motion and for skeletons.
     streams : mapping of str to (int, float), optional
@@ -66,7 +66,7 @@ class Extractor(Protocol):
 class Cola:
     """Features that exist already, in CoLA's folders (see :func:`feel_steps.dataset.cola.import_cola`)."""
 
-    view_family = "network"
+    view_family = ""  # the folders do not say
 
     def __init__(self, *, root: str | Path | None, fps: float, window: int, stride: int) -> None:
         if root is None:

@@ -262,7 +262,7 @@ def test_a_score_is_contrast_times_class_probability():
     sure, doubtful = (detect(cas, cas[:, 0], np.array([p, 0]), Timing(25, 16, 16), Settings()) for p in (0.8, 0.2))
     n = len(doubtful.score)  # soft-NMS drops the weakest
     np.testing.assert_allclose(sure.score[:n], 4 * doubtful.score)
-    weighted = detect(cas, cas[:, 0], np.array([0.8, 0]), Timing(25, 16, 16), Settings(class_weight=0.5))
+    weighted = detect(cas, cas[:, 0], np.array([0.8, 0]), Timing(25, 16, 16), Settings(score="sum", class_weight=0.5))
     assert weighted.score[0] == pytest.approx(sure.score[0] / 0.8 + 0.5 * 0.8)
 
 
@@ -292,6 +292,7 @@ def test_actionness_sharpens_what_the_class_activation_leaves_open():
         ({"class_threshold": 1.5}, "class_threshold"),
         ({"class_weight": float("nan")}, "class_weight"),
         ({"class_weight": -0.1}, "class_weight"),
+        ({"score": "mean"}, "score 'mean': expected product or sum"),
         ({"time": "end"}, "time 'end': expected centre or start"),
         ({"signal": "cas"}, "signal 'cas': expected both or activation"),
         ({"cas_thresholds": (0.5, 0.1, 0.1)}, "cas_thresholds"),

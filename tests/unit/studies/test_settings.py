@@ -138,8 +138,9 @@ def test_an_unknown_study_is_refused_with_those_that_there_are(tmp_path):
         read_studies(file, own, ["two"], SCHEMA)
 
 
-def test_every_entry_of_the_shipped_file_can_run():
-    own = config()
+@pytest.mark.parametrize("method", ["views", "feel"])
+def test_every_entry_of_the_shipped_file_can_run(method):
+    own = config(method=method)
     studies = read_studies(ROOT / "studies/studies.yaml", own, "all", SCHEMA)
     assert all(len(study.settings) <= 10 for study in studies.values())
     check({**own, "variants": {name: one.overrides for name, one in get_variants(studies, own).items()}}, SCHEMA)
