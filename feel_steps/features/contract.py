@@ -61,6 +61,13 @@ class Contract:
         return self.made.get("view_family", "")
 
     @property
+    def streams(self) -> dict[str, tuple[int, float]]:
+        """Numbers and weight of each stream, in the order in which they lie side by side before they are scaled."""
+        if "streams" not in self.made:
+            return {"features": (self.dimension, 1.0)}
+        return {name: (size, weight) for name, (size, weight) in json.loads(self.made["streams"]).items()}
+
+    @property
     def settings(self) -> dict[str, str]:
         """The extractor's own."""
         return {key: value for key, value in self.made.items() if key not in COMMON}
