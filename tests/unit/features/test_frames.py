@@ -47,13 +47,13 @@ def test_network_is_the_published_one():
 @pytest.mark.parametrize(("stride", "count"), [(8, 4), (5, 3), (20, 4)])
 def test_a_snippet_is_the_mean_over_its_frames(tmp_path, weights, stride, count):
     """Whether windows overlap, touch or leave gaps, and whatever frames they share."""
-    video = clip(tmp_path / "v.mp4", 60)
+    video = clip(tmp_path / "v.mp4", 45)
     engine = Frames(**RATE | {"stride": stride}, frames=count, weights=weights)
     told = []
     features = engine.extract(video, told.append)
-    assert features.shape == ((60 - 16) // stride + 1, 1392) and features.dtype == np.float32
-    assert sum(told) == 60
-    pictures = [engine._look(picture[None])[0] for picture in squares(video)]
+    assert features.shape == ((45 - 16) // stride + 1, 1392) and features.dtype == np.float32
+    assert sum(told) == 45
+    pictures = engine._look(np.stack(squares(video)))
     middle = [(2 * i + 1) * 16 // (2 * count) for i in range(count)]
     for t, feature in enumerate(features):
         expected = np.mean([pictures[t * stride + i] for i in middle], 0)
@@ -67,21 +67,21 @@ def squares(video):
 
 def test_as_many_snippets_as_other_extractors(tmp_path, weights):
     """Streams of two extractors lie side by side; a clip shorter than a window has none."""
-    for n in (15, 16, 24, 61):
+    for n in (15, 16, 33):
         video = clip(tmp_path / f"{n}.mp4", n)
         other = Descriptors(fps=15, window=16, stride=8).extract(video, lambda n: None)
         assert len(Frames(**RATE, weights=weights).extract(video, lambda n: None)) == len(other)
 
 
 def test_same_bytes_again(tmp_path, weights):
-    video = clip(tmp_path / "v.mp4", 40)
+    video = clip(tmp_path / "v.mp4", 24)
     first, second = (Frames(**RATE, weights=weights).extract(video, lambda n: None) for _ in range(2))
     assert np.array_equal(first, second)
 
 
 def test_bfloat16_is_recorded_and_close(tmp_path, weights):
     """The contract says which arithmetic was used; its features differ by rounding alone."""
-    video = clip(tmp_path / "v.mp4", 40)
+    video = clip(tmp_path / "v.mp4", 24)
     half = Frames(**RATE | {"precision": "bfloat16"}, weights=weights)
     assert half.settings["precision"] == "bfloat16"
     exact = Frames(**RATE, weights=weights).extract(video, lambda n: None)
