@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -222,21 +223,25 @@ class Frames:
         features = [np.zeros((0, HEAD + MID), np.float32)]
         slots = [np.zeros(0, np.int64)]
         n = 0
-        resize = Resize(SIDE, SIDE)
         with deterministic(0, self.threads):
-            for some in ahead(seen_pictures(video, self.fps, self.stride, self.seen, lambda _: resize, BATCH)):
+            for some in ahead(seen_pictures(video, self.fps, self.stride, self.seen, self.resize, BATCH)):
                 advance(some.read - n)
                 n = some.read
                 slots.append(some.slots)
-                features += [self._look(np.stack(some.pictures))] if some.pictures else []
+                features += [self.look(np.stack(some.pictures))] if some.pictures else []
         rows = window_rows(np.concatenate(slots), n, self.window, self.stride, self.seen)  # [T, frames]
         every, total = np.concatenate(features), np.zeros((len(rows), HEAD + MID), np.float32)
         for own in rows.T:
             total += every[own]
         return total / np.float32(len(self.seen))
 
+    @staticmethod
+    def resize(frame: av.VideoFrame) -> Resize:
+        """Pictures as the network wants them, whatever shape the frame has."""
+        return Resize(SIDE, SIDE)
+
     @torch.inference_mode()
-    def _look(self, pictures: np.ndarray) -> np.ndarray:
+    def look(self, pictures: np.ndarray) -> np.ndarray:
         """Features of pictures uint8 [B, SIDE, SIDE, 3], float32 [B, HEAD + MID]."""
         with (
             out_of_memory("extractor frames", self.device, "use device: cpu"),

@@ -53,7 +53,7 @@ def test_a_snippet_is_the_mean_over_its_frames(tmp_path, weights, stride, count)
     features = engine.extract(video, told.append)
     assert features.shape == ((45 - 16) // stride + 1, 1392) and features.dtype == np.float32
     assert sum(told) == 45
-    pictures = engine._look(np.stack(squares(video)))
+    pictures = engine.look(np.stack(squares(video)))
     middle = [(2 * i + 1) * 16 // (2 * count) for i in range(count)]
     for t, feature in enumerate(features):
         expected = np.mean([pictures[t * stride + i] for i in middle], 0)
