@@ -28,6 +28,7 @@ from feel_steps.tables.kinds import Columns
 # where each extractor's class is; it is imported when it is needed
 EXTRACTORS = {
     "descriptors": "feel_steps.features.descriptors:Descriptors",
+    "frames": "feel_steps.features.frames:Frames",
     "i3d": "feel_steps.features.i3d:I3D",
     "transformers": "feel_steps.features.transformers:Transformers",
     "cola": "feel_steps.features.extract:Cola",
@@ -48,6 +49,8 @@ class Extractor(Protocol):
     view_family : {"network", "motion"}
         Which view of a video suits the features: "network" for what a network sees in pictures, "motion" for histograms
         of motion and for skeletons.
+    streams : mapping of str to (int, float), optional
+        Of an extractor that gives several streams side by side: how many numbers each has, and its weight.
     """
 
     settings: Mapping[str, Any]
@@ -205,6 +208,8 @@ def extract_part(
     metadata |= {"view_family": engine.view_family}
     if source := digest_source(extractor):
         metadata["source"] = source
+    if streams := getattr(engine, "streams", None):
+        metadata["streams"] = json.dumps(streams)
     metadata |= {key: str(value) for key, value in engine.settings.items()}
     exists = extractor in EXISTING  # then they need no cache
     kept = FeatureCache(cache, metadata) if cache and not exists else None
