@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from snakemake.utils import update_config
 
 from feel_steps.tables import source
-from feel_steps.config import check, get_base, resolve, retype
+from feel_steps.config import check, get_base, get_extractor, resolve, retype, scales
 from feel_steps.dataset.checks import check_dataset, list_inputs
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
@@ -203,6 +203,8 @@ def get_artifacts():
     """Every file of the run: a table that somebody deletes is made again, even where all that came of it is still there."""
     shared = ["manifest", "unreadable", "videos", "skipped", "annotations", "metrics"]
     features = expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS)
+    if scales(config):
+        shared.append("scaling")
     own = [f"{RUN}/{name}.parquet" for name in shared]
     return [*own, *features, *get_tables(), f"{RUN}/report.html"]
 

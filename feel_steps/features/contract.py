@@ -53,6 +53,7 @@ class Contract:
 
     @property
     def dimension(self) -> int:
+        """Numbers of a snippet, as extracted."""
         return int(self.made["dimension"])
 
     @property
@@ -66,6 +67,11 @@ class Contract:
         if "streams" not in self.made:
             return {"features": (self.dimension, 1.0)}
         return {name: (size, weight) for name, (size, weight) in json.loads(self.made["streams"]).items()}
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the scale step made them of what was extracted."""
+        return "scaled" in self.made
 
     @property
     def settings(self) -> dict[str, str]:

