@@ -30,6 +30,10 @@ METHODS: dict[str, Config] = {
         "localize": {"time": "start", "signal": "activation", "score": "sum", "soft_nms": 0},
     },
 }
+# Who gives the features of each layout, where the config does not say.
+EXTRACTORS = {"demo": "descriptors", "videos": "frames"}
+EXISTING = {"cola": "cola", "features": "arrays"}  # layouts that bring their features
+UNSCALED = ("descriptors", "i3d", "cola", "arrays")  # extractors whose features the loop takes as they are
 _WORDS = {"true": True, "false": False, "null": None}
 
 
@@ -92,6 +96,18 @@ def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
     for section, values in METHODS[merged["method"]].items():
         merged[section] |= {key: copy.deepcopy(value) for key, value in values.items() if merged[section][key] is None}
     return merged
+
+
+def get_extractor(config: Mapping[str, Any]) -> str:
+    """Who gives the snippet features: the layout, or the extractor that the config names, or the layout's default."""
+    layout = config["dataset"]["layout"]
+    return EXISTING.get(layout) or config["features"]["extractor"] or EXTRACTORS[layout]
+
+
+def scales(config: Mapping[str, Any]) -> bool:
+    """Whether the streams of the features are brought to one scale."""
+    scale = config["features"]["scale"]
+    return get_extractor(config) not in UNSCALED if scale == "auto" else scale
 
 
 def switches_localizer(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from feel_steps.config import check, merge, resolve
+from feel_steps.config import check, get_extractor, merge, resolve, scales
 from feel_steps.dataset.checks import check_annotations, check_dataset, digest_inputs
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
@@ -139,6 +139,8 @@ def get_artifacts():
     """Every file of the run: a table that somebody deletes is made again, even where all that came of it is still there."""
     shared = ["manifest", "unreadable", "videos", "skipped", "annotations", "annotations_dropped", "metrics"]
     features = expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS)
+    if scales(config):
+        shared.append("scaling")
     own = [f"{RUN}/{name}.parquet" for name in shared]
     return [*own, *features, *get_tables(), f"{RUN}/report.html"]
 

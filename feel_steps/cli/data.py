@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from feel_steps.cli.app import app
-from feel_steps.cli.options import Device, Out, Seed, Threads, parse_settings
+from feel_steps.cli.options import Device, Out, Seed, Threads, Videos, parse_settings
 from feel_steps.errors import InputError
 
 if TYPE_CHECKING:
@@ -207,3 +207,26 @@ def index(
     videos, skipped = step(tables.read(manifest, "manifest"), tables.read(unreadable, "skipped"), parts)
     tables.write(out, "videos", videos)
     tables.write(out_skipped, "skipped", skipped)
+
+
+@app.command()
+def scale(
+    parts: Annotated[list[Path], typer.Argument(help="features tables, as extracted")],
+    videos: Videos,
+    out: Annotated[Path, typer.Option(help="folder of the scaled features tables, of the same names")],
+    out_scaling: Annotated[Path, typer.Option(help="scaling table, which scales the features of new videos too")],
+    weights: Annotated[str, typer.Option(help="factors on the weights of streams or extractors, as JSON")] = "{}",
+) -> None:
+    """Bring the streams of features to one scale, fitted on the training videos.
+
+    Example: feel-steps scale --videos videos.parquet --out features --out-scaling scaling.parquet raw/part-*.parquet
+    """
+    from feel_steps.features.scaling import fit, scale_part
+    from feel_steps.tables import tables
+
+    known = tables.read(videos, "videos")
+    training = known["video_id"][known["split"] == "train"]
+    scaling, components = fit(parts, training, weights=parse_settings(weights, "--weights"))
+    tables.write(out_scaling, "scaling", scaling)
+    for part in parts:
+        scale_part(part, out / part.name, scaling, components)

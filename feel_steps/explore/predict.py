@@ -16,6 +16,7 @@ from feel_steps.attend import attend
 from feel_steps.errors import InputError
 from feel_steps.explore.export import export
 from feel_steps.explore.new_videos import extract_features, read_features, run_contract
+from feel_steps.features.scaling import scale
 from feel_steps.localize import PUBLISHED, Settings, localize
 from feel_steps.localizers import weights
 from feel_steps.pool import pool
@@ -139,6 +140,9 @@ def predict(
         videos, vectors = read_features(run, contract, features, files)
     else:
         videos, vectors = extract_features(run, contract, features, files, settings or {}, device, threads)
+    if contract.scaled:
+        scaling = tables.read(run / "scaling.parquet", "scaling")
+        vectors = [scale(own, scaling) for own in vectors]
     lengths = np.array([len(own) for own in vectors])
     names = videos["video_id"].tolist()
     snippets = Snippets(names, np.concatenate(vectors), np.concatenate([[0], np.cumsum(lengths)]))

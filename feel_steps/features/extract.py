@@ -28,7 +28,10 @@ from feel_steps.tables.kinds import Columns
 # where each extractor's class is; it is imported when it is needed
 EXTRACTORS = {
     "descriptors": "feel_steps.features.descriptors:Descriptors",
+    "frames": "feel_steps.features.frames:Frames",
     "i3d": "feel_steps.features.i3d:I3D",
+    "pose": "feel_steps.features.pose:Pose",
+    "streams": "feel_steps.features.streams:Streams",
     "transformers": "feel_steps.features.transformers:Transformers",
     "cola": "feel_steps.features.extract:Cola",
     "arrays": "feel_steps.features.arrays:Arrays",

@@ -53,6 +53,8 @@ KINDS: dict[str, Kind] = {
         _UNKNOWN,
     ),
     "skipped": Kind({"video_id": "string", "path": "string", "reason": "string"}, frozenset(["path"])),
+    # how features become what the localizer sees: (feature - mean) @ basis, a row for each number of a feature
+    "scaling": Kind({"stream": "string", "mean": "float32", "basis": "vector"}),
     "features": Kind({"video_id": "string", "snippet": "int32", "feature": "vector"}),
     "annotations": Kind({"video_id": "string", "label": "string", **_SEGMENT}),
     "dropped": Kind({"video_id": "string", "label": "string", **_SEGMENT, "fate": "string", "reason": "string"}),
