@@ -21,6 +21,7 @@ def run(
     features: Annotated[Path | None, typer.Option(help="folder of feature arrays of these videos")] = None,
     annotations: Annotated[Path | None, typer.Option(help="ground truth, for evaluation only")] = None,
     split: Annotated[Path | None, typer.Option(help="CSV video_id,split with train or test")] = None,
+    configfile: Annotated[Path | None, typer.Option(help="YAML file of further settings, such as a preset")] = None,
     cores: Annotated[int, typer.Option(min=1, help="CPU cores")] = 2,
     profile: Annotated[str | None, typer.Option(help="Snakemake profile, such as slurm")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="run the built-in demo")] = False,
@@ -41,7 +42,8 @@ def run(
         raise InputError("give a folder of videos or of feature arrays, or --demo")
     name = name or ("demo" if path is None else path.resolve().name)
     numbers = parse_integers(clusters, "--clusters") if clusters else []
-    config = make_config(path, name=name, clusters=numbers, features=features, annotations=annotations, split=split)
+    data = {"features": features, "annotations": annotations, "split": split, "settings": configfile}
+    config = make_config(path, name=name, clusters=numbers, **data)
     words = command(write_config(config), cores=cores, profile=profile, options=options)
     if status := launch(words, Path("results", name, "logs/run.log"), config.get("iterations", 4)):
         raise typer.Exit(status)

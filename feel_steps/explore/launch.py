@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from feel_steps.dataset.files import guess_layout
+from feel_steps.config import merge
+from feel_steps.dataset.files import guess_layout, read_text
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import Progress
 
@@ -36,6 +37,7 @@ def make_config(
     features: Path | None = None,
     annotations: Path | None = None,
     split: Path | None = None,
+    settings: Path | None = None,
 ) -> dict[str, Any]:
     """Make the config of a run from what a person gives on the command line.
 
@@ -51,6 +53,8 @@ def make_config(
         Folder of feature arrays of the videos in ``path``.
     annotations, split : path, optional
         As ``dataset.annotations`` and ``dataset.split``.
+    settings : path, optional
+        A YAML file of further settings; what is given on the command line lies over it.
 
     Returns
     -------
@@ -64,29 +68,40 @@ def make_config(
     """
     if not NAME.fullmatch(name):
         raise InputError(f"--name '{name}': expected letters, digits, '.', '_' and '-'; results go to results/NAME")
-    config: dict[str, Any] = {}
+    further = _read_settings(settings) if settings else {}
+    config = further
     if path is not None:
         layout = "features" if features else guess_layout(path)
         preset = WORKFLOW / "configs" / f"{layout}.yaml"
         if preset.is_file():
-            config = yaml.safe_load(preset.read_text("utf-8"))
+            config = merge(yaml.safe_load(preset.read_text("utf-8")), further)
         dataset = config.setdefault("dataset", {})
-        dataset |= {"layout": layout, "path": str(features or path), "annotations": None, "split": None}
+        given = {"annotations": annotations, "split": split}
+        dataset |= {"layout": layout, "path": str(features or path)}
+        dataset |= {key: str(file) if file else further.get("dataset", {}).get(key) for key, file in given.items()}
         if features:
             dataset["videos"] = str(path)
         elif layout == "features":
             dataset["videos"] = None
-        if not clusters:
+        if not clusters and "clusters" not in further:
             raise InputError(
                 "--clusters is missing: how many kinds of action to look for, such as --clusters 6, or several numbers "
                 "to compare, --clusters 4,6,8"
             )
-        for key, file in {"annotations": annotations, "split": split}.items():
-            if file:
-                dataset[key] = str(file)
     if clusters:
         config["clusters"] = list(clusters) if len(clusters) > 1 else clusters[0]
     return config | {"name": name}
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Settings of a YAML file; the run checks them."""
+    try:
+        settings = yaml.safe_load(read_text(path)) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); correct it") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: a {type(settings).__name__}; expected settings, as in config.yaml")
+    return settings
 
 
 def write_config(config: Mapping[str, Any]) -> Path:

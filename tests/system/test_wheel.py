@@ -58,7 +58,7 @@ def test_the_wheel_runs_the_workflow_from_an_empty_folder(program, finished, tmp
     preset = {key: TINY[key] for key in ("iterations", "threads", "features", "refine", "train")}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump({**preset, "dataset": {"parts": 2}}))
     words = [program, "run", "data", "--clusters", 3, "--name", "tiny", "--annotations", "data/gt.json"]
-    output = run(*words, "--", "--configfile", "small.yaml", cwd=tmp_path)
+    output = run(*words, "--configfile", "small.yaml", cwd=tmp_path)
     assert output.splitlines()[-1] == "results/tiny/report.html"
     whole, made = (Workspace(folder).digests() for folder in (finished, tmp_path))
     same = {file for file, digest in whole.items() if made.get(file) == digest}

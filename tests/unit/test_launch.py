@@ -39,6 +39,9 @@ def test_the_config_of_a_run_repeats_it(tmp_path, monkeypatch):
     assert config["dataset"]["annotations"] == str(tmp_path / "gt.csv")
     file = write_config(config)
     assert file.as_posix() == "results/mine.yaml" and yaml.safe_load(file.read_text()) == config
+    (tmp_path / "more.yaml").write_text("iterations: 2\ndataset: {parts: 1}\n")
+    further = make_config(tmp_path / "clips", name="mine", clusters=[5], settings=tmp_path / "more.yaml")
+    assert (further["iterations"], further["dataset"]["parts"], further["dataset"]["on_bad_video"]) == (2, 1, "skip")
     assert "snakemake --snakefile" in file.read_text().splitlines()[1]
 
 
