@@ -83,6 +83,22 @@ def _retype_inside(section: Mapping[str, Any], given: Mapping[str, Any]) -> Conf
     return typed
 
 
+def spread(config: Mapping[str, Any]) -> Config:
+    """Turn a list of numbers of clusters into variants that run side by side: ``feel-k4``, ``feel-k6``.
+
+    A list that the schema refuses is left for it to refuse.
+    """
+    numbers = config["clusters"]
+    if not isinstance(numbers, list) or not numbers or not all(type(number) is int for number in numbers):
+        return dict(config)
+    variants = {
+        f"{name}-k{number}": {**(overrides or {}), "clusters": number}
+        for number in numbers
+        for name, overrides in config["variants"].items()
+    }
+    return {**config, "clusters": numbers[0], "variants": variants}
+
+
 def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
     """The config as one variant has it; as it stands for work that all variants share.
 

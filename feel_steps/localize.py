@@ -84,7 +84,7 @@ class Settings:
         if self.score not in ("product", "sum"):
             raise InputError(f"score '{self.score}': expected product or sum")
         if not (np.isfinite(self.class_weight) and self.class_weight >= 0):
-            raise InputError(f"class_weight: {self.class_weight} is not a finite number from 0 up; give 0.2, for example")
+            raise InputError(f"class_weight: {self.class_weight} is not a finite number from 0 up, such as 0.2")
         self.levels()
 
     def levels(self) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import yaml
 
+<<<<<<< HEAD
 from feel_steps.config import check, get_extractor, merge, resolve, scales
+=======
+from feel_steps.config import check, get_extractor, merge, resolve, scales, spread
+>>>>>>> origin/main
 from feel_steps.dataset.checks import check_annotations, check_dataset, digest_inputs
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
@@ -14,7 +18,7 @@ from feel_steps.selection import schedule
 from feel_steps.tables.source import digest as get_source  # Snakemake's code trigger sees no edits in imported modules
 
 # A workflow that imports this one as a module may give a part of the config; the rest is as in config.yaml.
-config = merge(yaml.safe_load((ROOT / "config.yaml").read_text("utf-8")), config)
+config = spread(merge(yaml.safe_load((ROOT / "config.yaml").read_text("utf-8")), config))
 try:
     check(config, ROOT / "schemas/config.schema.yaml")
     SETTINGS = {variant: resolve(config, variant) for variant in config["variants"]}

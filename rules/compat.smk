@@ -1,5 +1,6 @@
 # Every hook into Snakemake's insides, each with what it mends and the version in which that was seen. In a
 # module, workflow.basedir is the folder of the workflow that imports it, so paths start from the file that is being read.
+import os
 import re
 import shlex
 import sys
@@ -18,9 +19,26 @@ config = retype_given(config, workflow.config_settings.config)
 # this folder, with the interpreter that runs Snakemake or, under --use-conda, the environment's. In a module workflow.basedir is
 # the importer's folder. Strict bash is Snakemake's own prefix, which ours replaces: failures must pass through "| tee".
 ROOT = Path(str(workflow.current_basedir)).parent
+
+
+def find_package(root):
+    """Folders from which jobs import: a clone's own or, installed, the workflow's and one that holds only a link.
+
+    The whole of site-packages must not reach the interpreter of a conda environment.
+    """
+    if (root / "feel_steps").is_dir():
+        return [root]
+    link = Path(".snakemake/feel-steps/feel_steps").absolute()
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink() or link.resolve() != root.parent:
+        link.unlink(missing_ok=True)
+        link.symlink_to(root.parent, target_is_directory=True)
+    return [root, link.parent]
+
+
 CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
 INTERPRETER = "" if CONDA else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-PREFIX = f"set -euo pipefail; {INTERPRETER}export PYTHONPATH={shlex.quote(str(ROOT))}; "
+PREFIX = f"set -euo pipefail; {INTERPRETER}export PYTHONPATH={shlex.quote(os.pathsep.join(map(str, find_package(ROOT))))}; "
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 LOCAL = workflow.nodes is None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from feel_steps.dataset.suffixes import ARRAY, VIDEO
 from feel_steps.errors import InputError
 from feel_steps.tables import provenance
 
@@ -156,3 +157,22 @@ def list_names(names: list[str]) -> str:
     """Names for a message, the first ones where there are many."""
     tail = f" and {len(names) - AT_MOST} more" if len(names) > AT_MOST else ""
     return ", ".join(f"'{name}'" for name in names[:AT_MOST]) + tail
+
+
+def guess_layout(folder: str | Path) -> str:
+    """Say what a folder holds, by the names of its files: videos, features (arrays), or cola (CoLA's folders).
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or nothing in it that can be used.
+    """
+    names = [PurePosixPath(name) for name in list_files(folder, "anywhere")]
+    if Path(folder, "split_train.txt").is_file() and Path(folder, "features").is_dir():
+        return "cola"
+    suffixes = [name.suffix.lower() for name in names]
+    arrays, videos = (sum(suffix in known for suffix in suffixes) for known in (ARRAY, VIDEO))
+    if not arrays and not videos:
+        shown = ", ".join(sorted({suffix or "no suffix" for suffix in suffixes})) or "nothing"
+        raise InputError(f"{folder}: neither videos nor feature arrays in it (there is: {shown}); name another folder")
+    return "features" if arrays > videos else "videos"
