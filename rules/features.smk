@@ -28,7 +28,6 @@ EXTRACTION = {
     "cache": config["features"]["cache"],
     "settings": config["features"].get(EXTRACTOR, {}),
 }
-<<<<<<< HEAD
 USED = list(config["features"]["streams"]) if EXTRACTOR == "streams" else [EXTRACTOR]
 FILES = {"frames": ["weights"], "i3d": ["weights_rgb", "weights_flow"], "pose": ["detector", "landmarks"]}
 WEIGHTS = [config["features"][name][key] for name in USED for key in FILES.get(name, [])]
@@ -38,17 +37,6 @@ if NETWORK:
     EXTRACTION["device"] = config["device"]
 if EXTRACTOR == "streams":
     EXTRACTION["settings"] = {"extractors": {name: config["features"][name] for name in USED}}
-=======
-WEIGHTS = []
-NETWORK = EXTRACTOR in ("frames", "i3d", "streams", "transformers") or ":" in EXTRACTOR  # computes on the device
-if NETWORK:
-    EXTRACTION["device"] = config["device"]
-if EXTRACTOR == "i3d":
-    WEIGHTS = [config["features"]["i3d"][f"weights_{stream}"] for stream in ("rgb", "flow")]
-if EXTRACTOR == "streams":
-    STREAMS = config["features"]["streams"]
-    EXTRACTION["settings"] = {"extractors": {name: config["features"].get(name, {}) for name in STREAMS}}
->>>>>>> origin/main
 if EXTRACTOR == "arrays":
     EXTRACTION["settings"] = ARRAYS
 if ":" in EXTRACTOR:
