@@ -76,7 +76,8 @@ def test_adapted_features_are_pooled_where_the_action_is(name, tmp_path):
     snippets, model = make_snippets(), trained(name, 4)
     _, embeddings = attend(model, snippets, make_videos(snippets), threads=1, precision="float32")
     tables.write(tmp_path / "embeddings.parquet", "embeddings", embeddings)
-    pooled = pool(snippets, method="adapted", embeddings=tables.read(tmp_path / "embeddings.parquet", "embeddings"))
+    embeddings = tables.read(tmp_path / "embeddings.parquet", "embeddings")
+    pooled = pool(snippets, views=["adapted"], embeddings=embeddings)["adapted"]
     for i in range(len(snippets.video_ids)):
         with torch.no_grad():
             seen = model(torch.from_numpy(snippets.video(i))[None])
