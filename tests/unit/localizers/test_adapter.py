@@ -90,7 +90,7 @@ def test_pooling_without_an_adapter_says_what_to_set():
     _, embeddings = attend(trained("cola", 0), snippets, make_videos(snippets), threads=1)
     assert "adapted" not in embeddings
     with pytest.raises(InputError, match="embeddings: no adapted features; .* train.settings.adapter"):
-        pool(snippets, method="adapted", embeddings=embeddings)
+        pool(snippets, views=["adapted"], embeddings=embeddings)
 
 
 @pytest.mark.parametrize("adapter", [-1, 2.5, True, "wide"])
