@@ -28,6 +28,17 @@ EXTRACTION = {
     "cache": config["features"]["cache"],
     "settings": config["features"].get(EXTRACTOR, {}),
 }
+<<<<<<< HEAD
+USED = list(config["features"]["streams"]) if EXTRACTOR == "streams" else [EXTRACTOR]
+FILES = {"frames": ["weights"], "i3d": ["weights_rgb", "weights_flow"], "pose": ["detector", "landmarks"]}
+WEIGHTS = [config["features"][name][key] for name in USED for key in FILES.get(name, [])]
+WEIGHTS = [file for file in WEIGHTS if file]
+NETWORK = bool({"frames", "i3d", "transformers"} & {*USED}) or ":" in EXTRACTOR  # computes on the device
+if NETWORK:
+    EXTRACTION["device"] = config["device"]
+if EXTRACTOR == "streams":
+    EXTRACTION["settings"] = {"extractors": {name: config["features"][name] for name in USED}}
+=======
 WEIGHTS = []
 NETWORK = EXTRACTOR in ("frames", "i3d", "streams", "transformers") or ":" in EXTRACTOR  # computes on the device
 if NETWORK:
@@ -37,6 +48,7 @@ if EXTRACTOR == "i3d":
 if EXTRACTOR == "streams":
     STREAMS = config["features"]["streams"]
     EXTRACTION["settings"] = {"extractors": {name: config["features"].get(name, {}) for name in STREAMS}}
+>>>>>>> origin/main
 if EXTRACTOR == "arrays":
     EXTRACTION["settings"] = ARRAYS
 if ":" in EXTRACTOR:

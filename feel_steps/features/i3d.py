@@ -249,6 +249,7 @@ class I3D:
     """
 
     view_family = "network"
+    streams = {"rgb": (DIMENSION, 1.0), "flow": (DIMENSION, 1.0)}
 
     def __init__(
         self,
