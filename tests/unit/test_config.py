@@ -43,7 +43,7 @@ def check_all(changed):
         ({"evaluate": {"tiou": [0]}}, ["'evaluate.tiou.0'", "above 0"]),
         ({"train": {"localizer": "colla"}}, ["colla", "did you mean 'cola'?"]),
         ({"method": "mine"}, ["'method' is 'mine'", "views or feel"]),
-        ({"pool": {"views": ["third"]}}, ["'pool.views'", "'third' is not one of"]),
+        ({"pool": {"views": ["third"]}}, ["'pool.views.0'", "'third' is not one of"]),
         ({"pool": {"views": ["adapted"]}}, ["'pool.views' has 'adapted'", "set train.settings.adapter"]),
         (
             {"variants": {"a": {"train": {"localizer": "aicl"}, "pool": {"views": ["adapted"]}}}},
