@@ -6,11 +6,7 @@ from pathlib import Path
 
 import yaml
 
-<<<<<<< HEAD
-from feel_steps.config import check, get_extractor, merge, resolve, scales
-=======
 from feel_steps.config import check, get_extractor, merge, resolve, scales, spread
->>>>>>> origin/main
 from feel_steps.dataset.checks import check_annotations, check_dataset, digest_inputs
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor

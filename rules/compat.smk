@@ -40,7 +40,9 @@ def find_package(root):
 # the importer's folder. Strict bash is Snakemake's own prefix, which ours replaces: failures must pass through "| tee".
 CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
 INTERPRETER = "" if CONDA else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-PREFIX = f"set -euo pipefail; {INTERPRETER}export PYTHONPATH={shlex.quote(os.pathsep.join(map(str, find_package(ROOT))))}; "
+PREFIX = (
+    f"set -euo pipefail; {INTERPRETER}export PYTHONPATH={shlex.quote(os.pathsep.join(map(str, find_package(ROOT))))}; "
+)
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 LOCAL = workflow.nodes is None

@@ -15,7 +15,6 @@ from feel_steps.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from feel_steps.tables.kinds import Columns
 
 
 @app.command()
