@@ -36,13 +36,13 @@ NETWORK = bool({"frames", "i3d", "transformers"} & {*USED}) or ":" in EXTRACTOR 
 if NETWORK:
     EXTRACTION["device"] = config["device"]
 if EXTRACTOR == "streams":
-    EXTRACTION["settings"] = {"extractors": {name: config["features"][name] for name in USED}}
+    EXTRACTION["settings"] = {"extractors": {name: config["features"].get(name, {}) for name in USED}}
 if EXTRACTOR == "arrays":
     EXTRACTION["settings"] = ARRAYS
 if ":" in EXTRACTOR:
     EXTRACTION["settings"] = config["features"]["settings"]
     OWN = Path(EXTRACTOR.partition(":")[0].replace(".", "/") + ".py")
-    WEIGHTS = [OWN] if OWN.is_file() else []  # of an installed one, the version says enough
+    WEIGHTS += [OWN] if OWN.is_file() else []  # of an installed one, the version says enough
 
 # Where streams are brought to one scale, the features as extracted lie apart from those that the loop reads.
 SCALED = scales(config)

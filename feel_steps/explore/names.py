@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
 
 from feel_steps.errors import InputError
+from feel_steps.report.clusters import describe
 from feel_steps.tables import provenance, tables
 from feel_steps.tables.folders import NAMES
+from feel_steps.tables.run import find_run
 
 
 def find_names(run: str | Path, place: str | Path) -> dict[int, str]:
@@ -73,6 +75,40 @@ def write_names(path: str | Path, names: Mapping[int, str], place: str | Path) -
     text = yaml.safe_dump(lines, sort_keys=False, allow_unicode=True)
     with tables.atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def ask_names(run: Path, ask: Callable[[str, str], str], say: Callable[[str], object]) -> Path:
+    """Ask a person for the name of each cluster, showing when and where it is most typical.
+
+    Parameters
+    ----------
+    run : path
+        Results folder of a finished run.
+    ask : callable
+        Gets a question and the name so far, "" for none; gives the answer, "" for no change.
+    say : callable
+        Shows a line.
+
+    Returns
+    -------
+    path
+        Of the file with the names. It is written after each answer, so that an interrupted session keeps its answers.
+    """
+    found, path = find_run(run), run / NAMES
+    place = found.place(found.iterations)
+    names = find_names(run, place)
+    say(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")
+    for cluster in describe(found, {}):
+        c = cluster["id"]
+        labels = f"; annotated as {', '.join(cluster['labels'])}" if cluster["labels"] else ""
+        say(f"\ncluster {c}: {cluster['size']} videos{labels}")
+        for moment in cluster["moments"]:
+            minutes, seconds = divmod(moment["time"], 60)
+            say(f"  {minutes:.0f}:{seconds:04.1f}  {moment['path'] or moment['video']}")
+        if answer := ask(f"name of cluster {c}", names.get(c, "")).strip():
+            names[c] = answer
+            write_names(path, names, place)
+    return path
 
 
 def _number_of_clusters(place: Path) -> int:
