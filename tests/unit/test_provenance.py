@@ -165,8 +165,11 @@ def shipped() -> dict[str, str]:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch, shipped):
-    """A copy of the package to edit."""
-    place = shutil.copytree(source.PACKAGE, tmp_path / "feel_steps", ignore=shutil.ignore_patterns("__pycache__"))
+    """A copy of the package, and of the studies beside it, to edit."""
+    place, _ = (
+        shutil.copytree(source.PACKAGE.with_name(name), tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("feel_steps", "studies")
+    )
     monkeypatch.setattr(source, "PACKAGE", place)
 
     def changed(file: str, edit=lambda text: text + "\n# edited\n") -> set[str]:
