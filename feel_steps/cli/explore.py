@@ -41,11 +41,12 @@ def name(run: Annotated[Path, typer.Argument(help="results folder of the run")])
 
     Example: feel-steps name results/demo
     """
-    from feel_steps.explore.names import FILE, find_names, write_names
+    from feel_steps.explore.names import find_names, write_names
     from feel_steps.report.clusters import describe
+    from feel_steps.tables.folders import CLUSTER_NAMES
     from feel_steps.tables.run import find_run
 
-    found, path = find_run(run), run / FILE
+    found, path = find_run(run), run / CLUSTER_NAMES
     place = found.place(found.iterations)
     names = find_names(run, place)
     typer.echo(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")

@@ -6,7 +6,6 @@ under ``of``: the folder of the iteration and a digest of its centres. Written b
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +14,12 @@ import yaml
 
 from feel_steps.errors import InputError
 from feel_steps.tables import provenance, tables
-
-FILE = "clusters.yaml"
+from feel_steps.tables.folders import CLUSTER_NAMES
 
 
 def find_names(run: str | Path, place: str | Path) -> dict[int, str]:
     """Read the names in a run's own file, as :func:`read_names` does; empty where there is none."""
-    path = Path(run) / FILE
+    path = Path(run) / CLUSTER_NAMES
     return read_names(path, place) if path.is_file() else {}
 
 
@@ -83,6 +81,5 @@ def _number_of_clusters(place: Path) -> int:
 
 def _identity(place: Path) -> str:
     """Say which clusters: variant, seed and iteration, and a digest of the centres."""
-    with open(place / "centres.parquet", "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = provenance.read_provenance(place / "centres.parquet")[provenance.DIGEST]
     return f"{'/'.join(place.absolute().parts[-3:])}, centres {digest[:12]}"

@@ -173,11 +173,9 @@ def _versions() -> list[tuple[str, str]]:
 
 
 def _digests(run: Run) -> list[tuple[str, str]]:
-    """SHA-256 of what the shown iterations rest on and what they came to."""
+    """Digests of the inputs of the iterations that are shown, and of the tables of the last one."""
     last = run.place(run.iterations)
     results = sorted(path for path in last.iterdir() if path.suffix in (".parquet", ".safetensors"))
-    digests = []
-    for path in [run.folder / "videos.parquet", run.folder / "annotations.parquet", *results]:
-        with open(path, "rb") as file:
-            digests.append((path.relative_to(run.folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()))
-    return digests
+    paths = [run.folder / "videos.parquet", run.folder / "annotations.parquet", *results]
+    about = {path.relative_to(run.folder).as_posix(): provenance.read_provenance(path) for path in paths}
+    return [(name, metadata[provenance.DIGEST]) for name, metadata in about.items()]
