@@ -39,7 +39,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows syncs only files that are open for writing
             os.fsync(file.fileno())
         mask = os.umask(0)
         os.umask(mask)
