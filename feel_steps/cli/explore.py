@@ -28,7 +28,7 @@ def report(
     from feel_steps.tables.run import find_run
 
     found = find_run(run)
-    place = found.place(found.iterations)
+    place = found.iteration_folder(found.iterations)
     called = read_names(names, place) if names else find_names(run, place)
     step(run, out, config=parse_settings(settings, "--settings"), names=called)
 
@@ -47,7 +47,7 @@ def name(run: Annotated[Path, typer.Argument(help="results folder of the run")])
     from feel_steps.tables.run import find_run
 
     found, path = find_run(run), run / CLUSTER_NAMES
-    place = found.place(found.iterations)
+    place = found.iteration_folder(found.iterations)
     names = find_names(run, place)
     typer.echo(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")
     for cluster in describe(found, {}):

@@ -92,7 +92,7 @@ def choose(
     if not 1 <= iteration <= last:
         raise InputError(f"{run}: no iteration {iteration} of '{variant}', seed {seed}; it has 1 to {last}")
     place = iteration_folder(run, variant, seed, iteration)
-    return place, place == found.place(found.iterations)
+    return place, place == found.iteration_folder(found.iterations)
 
 
 def predict(

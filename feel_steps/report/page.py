@@ -174,7 +174,7 @@ def _versions() -> list[tuple[str, str]]:
 
 def _digests(run: Run) -> list[tuple[str, str]]:
     """Digests of the inputs of the iterations that are shown, and of the tables of the last one."""
-    last = run.place(run.iterations)
+    last = run.iteration_folder(run.iterations)
     results = sorted(path for path in last.iterdir() if path.suffix in (".parquet", ".safetensors"))
     paths = [run.folder / "videos.parquet", run.folder / "annotations.parquet", *results]
     about = {path.relative_to(run.folder).as_posix(): provenance.read_provenance(path) for path in paths}
