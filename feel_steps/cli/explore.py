@@ -43,10 +43,10 @@ def name(run: Annotated[Path, typer.Argument(help="results folder of the run")])
     """
     from feel_steps.explore.names import find_names, write_names
     from feel_steps.report.clusters import describe
-    from feel_steps.tables.folders import CLUSTER_NAMES
+    from feel_steps.tables.folders import NAMES
     from feel_steps.tables.run import find_run
 
-    found, path = find_run(run), run / CLUSTER_NAMES
+    found, path = find_run(run), run / NAMES
     place = found.iteration_folder(found.iterations)
     names = find_names(run, place)
     typer.echo(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")

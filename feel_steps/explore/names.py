@@ -14,12 +14,12 @@ import yaml
 
 from feel_steps.errors import InputError
 from feel_steps.tables import provenance, tables
-from feel_steps.tables.folders import CLUSTER_NAMES
+from feel_steps.tables.folders import NAMES
 
 
 def find_names(run: str | Path, iteration: str | Path) -> dict[int, str]:
     """Read the names in the folder of a run, as :func:`read_names` does; empty if it has no such file."""
-    path = Path(run) / CLUSTER_NAMES
+    path = Path(run) / NAMES
     return read_names(path, iteration) if path.is_file() else {}
 
 

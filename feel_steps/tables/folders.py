@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-CLUSTER_NAMES = "clusters.yaml"  # in the run's folder: the names that a person gave to clusters
+NAMES = "clusters.yaml"  # in a run's folder: the names that a person gave to clusters
 EVERY = "*/seed-*/iter-*"  # glob pattern of all iterations' folders
 _ITERATION = re.compile(r"(?:.*/)?([^/]+)/seed-(\d+)/iter-(\d+)")
 
