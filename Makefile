@@ -35,7 +35,7 @@ test: setup
 lint: setup
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile rules
+	snakefmt --check Snakefile rules studies/Snakefile
 	mypy
 	snakemake --lint
 

@@ -12,6 +12,7 @@ clock ("wall") and by the processor time of all threads ("cpu", which other prog
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -21,11 +22,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package studies is not installed
+
 from feel_steps import jaccard
 from feel_steps.cluster import cluster
 from feel_steps.jaccard import refine
 from feel_steps.selection import select
-from feel_steps.studies.overhead import Times, peak, sample, timed
+from studies.overhead import Times, peak, sample, timed
 
 
 def unit(features: np.ndarray) -> Times:

@@ -15,11 +15,14 @@ silhouette   of the highest silhouette of the clustering that would come next
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.metrics import silhouette_score
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package studies is not installed
 
 from feel_steps.attend import attend
 from feel_steps.cluster import cluster
@@ -30,9 +33,9 @@ from feel_steps.localizers import weights
 from feel_steps.pool import pool
 from feel_steps.runtime import devices
 from feel_steps.snippets import load_snippets
-from feel_steps.studies.tables import estimate
 from feel_steps.tables import tables
 from feel_steps.train import Adam, Batches, take_step, to_targets
+from studies.tables import estimate
 
 CRITERIA = ("held-out", "agreement", "silhouette")
 

@@ -11,12 +11,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import eigh
 
 from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans
+
+
+COMPONENTS = 64  # principal components of a view that a consensus clusters
+MOST_STEPS = 20  # of one of its k-means runs: a co-association needs no converged ones
 
 
 def cluster(
@@ -120,21 +125,25 @@ def consensus(
 
 def _runs(features: np.ndarray, clusters: int, starts: int, draws: np.random.Generator) -> np.ndarray:
     """Labels of one-start k-means runs with K to 2K clusters, int32 [R, N]."""
-    features = _rotated(np.asarray(features, np.float32))
+    features = _principal(np.asarray(features, np.float32))
     N = len(features)
     most = min(2 * clusters, N)
     sizes, seeds = draws.integers(min(clusters, most), most + 1, starts), draws.integers(0, 2**31, starts)
-    return np.stack([_kmeans(features, int(k), int(s), 1).labels_ for k, s in zip(sizes, seeds, strict=True)])
+    return np.stack(
+        [_kmeans(features, int(k), int(s), 1, MOST_STEPS).labels_ for k, s in zip(sizes, seeds, strict=True)]
+    )
 
 
-def _rotated(features: np.ndarray) -> np.ndarray:
-    """The same distances in no more dimensions than there are videos, [N, min(N, D)]."""
-    N, D = features.shape
-    if N >= D:
-        return features
-    centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    return (vectors * np.sqrt(values.clip(0))).astype(np.float32)
+def _principal(features: np.ndarray) -> np.ndarray:
+    """The first principal components of [N, D], float32 [N, min(N, D, COMPONENTS)]: k-means many times faster."""
+    centred = features - features.mean(0)
+    N, D = centred.shape
+    if D <= COMPONENTS:
+        return centred
+    product = (centred @ centred.T if N < D else centred.T @ centred).astype(np.float64)
+    size = len(product)
+    values, vectors = eigh(product, subset_by_index=(max(0, size - COMPONENTS), size - 1))
+    return (vectors * np.sqrt(values.clip(0)) if N < D else centred @ vectors).astype(np.float32)
 
 
 def _link(runs: np.ndarray, clusters: int) -> np.ndarray:
@@ -177,7 +186,7 @@ def _agreement(runs: np.ndarray, labels: np.ndarray, clusters: int) -> np.ndarra
     return np.divide(total, others, out=np.zeros_like(total), where=others > 0)
 
 
-def _kmeans(features: np.ndarray, clusters: int, seed: int, starts: int) -> KMeans:
+def _kmeans(features: np.ndarray, clusters: int, seed: int, starts: int, steps: int = 300) -> KMeans:
     """Fit scikit-learn's k-means, the same at every call."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -188,7 +197,7 @@ def _kmeans(features: np.ndarray, clusters: int, seed: int, starts: int) -> KMea
     threads = min([2, *(library["num_threads"] for library in openmp.info())])
     with openmp.limit(limits=threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said by the caller, in the user's words
-        return KMeans(clusters, n_init=starts, random_state=seed).fit(np.asarray(features, np.float32))
+        return KMeans(clusters, n_init=starts, random_state=seed, max_iter=steps).fit(np.asarray(features, np.float32))
 
 
 def _check(features: np.ndarray, clusters: int) -> None:

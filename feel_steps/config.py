@@ -16,18 +16,24 @@ Config = dict[str, Any]
 # What stands where a config has null; docs/explanation/method.md describes both methods.
 METHODS: dict[str, Config] = {
     "views": {
-        "pool": {"views": "auto", "normalize": True},
+        "pool": {"views": "auto", "normalize": "standard"},
         "cluster": {"method": "consensus"},
         "refine": {"method": "none"},
         "select": {"speed": "none", "share": 0.75},
+        "localize": {"time": "centre", "signal": "both", "score": "product", "soft_nms": 0.3},
     },
     "feel": {
-        "pool": {"views": ["embedding"], "normalize": False},
+        "pool": {"views": ["embedding"], "normalize": "none"},
         "cluster": {"method": "kmeans"},
         "refine": {"method": "cci"},
         "select": {"speed": "constant", "share": 1.0},
+        "localize": {"time": "start", "signal": "activation", "score": "sum", "soft_nms": 0},
     },
 }
+# Who gives the features of each layout, where the config does not say.
+EXTRACTORS = {"demo": "descriptors", "videos": "frames"}
+EXISTING = {"cola": "cola", "features": "arrays"}  # layouts that bring their features
+UNSCALED = ("descriptors", "i3d", "cola", "arrays")  # extractors whose features the loop takes as they are
 _WORDS = {"true": True, "false": False, "null": None}
 
 
@@ -56,6 +62,43 @@ def retype(value: Any) -> Any:
     return value
 
 
+def retype_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
+    """Copy a config with :func:`retype` for what was given in braces or brackets and still stands there."""
+    typed = dict(config)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(config.get(key), Mapping):
+            typed[key] = _retype_inside(config[key], value)
+        elif isinstance(value, list) and config.get(key) == value:
+            typed[key] = retype(value)
+    return typed
+
+
+def _retype_inside(section: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
+    typed = dict(section)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(section.get(key), Mapping):
+            typed[key] = _retype_inside(section[key], value)
+        elif key in section and section[key] == value:
+            typed[key] = retype(value)
+    return typed
+
+
+def spread(config: Mapping[str, Any]) -> Config:
+    """Turn a list of numbers of clusters into variants that run side by side: ``feel-k4``, ``feel-k6``.
+
+    A list that the schema refuses is left for it to refuse.
+    """
+    numbers = config["clusters"]
+    if not isinstance(numbers, list) or not numbers or not all(type(number) is int for number in numbers):
+        return dict(config)
+    variants = {
+        f"{name}-k{number}": {**(overrides or {}), "clusters": number}
+        for number in numbers
+        for name, overrides in config["variants"].items()
+    }
+    return {**config, "clusters": numbers[0], "variants": variants}
+
+
 def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
     """The config as one variant has it; as it stands for work that all variants share.
 
@@ -71,15 +114,22 @@ def resolve(config: Mapping[str, Any], variant: str | None) -> Config:
     return merged
 
 
+def get_extractor(config: Mapping[str, Any]) -> str:
+    """Who gives the snippet features: the layout, or the extractor that the config names, or the layout's default."""
+    layout = config["dataset"]["layout"]
+    return EXISTING.get(layout) or config["features"]["extractor"] or EXTRACTORS[layout]
+
+
+def scales(config: Mapping[str, Any]) -> bool:
+    """Whether the streams of the features are brought to one scale."""
+    scale = config["features"]["scale"]
+    return get_extractor(config) not in UNSCALED if scale == "auto" else scale
+
+
 def switches_localizer(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:
     """Whether these overrides put another localizer in the place of the config's."""
     localizer = config["train"]["localizer"]
     return overrides.get("train", {}).get("localizer", localizer) != localizer
-
-
-def get_base(config: Mapping[str, Any]) -> str:
-    """Name of the variant that studies start from: the first."""
-    return next(iter(config["variants"]))
 
 
 def explain(error: Any) -> str:

@@ -119,27 +119,15 @@ def refine(
                 best = np.where(wins, distance, best)
                 cluster[wins], jaccard[wins], euclidean[wins] = centre, own_jaccard[wins], own_euclidean[wins]
             progress.advance(len(same))
-    empty = len(centres) - len(np.unique(cluster))
-    if empty:
+    if empty := len(centres) - len(np.unique(cluster)):
         warnings.warn(f"{empty} of {len(centres)} refined clusters have no videos; they are kept, empty", stacklevel=2)
     margin = next_best - best if len(centres) > 1 else np.full(len(features), np.nan)
-    return {
-        "cluster": cluster,
-        "distance": best,
-        "jaccard": jaccard,
-        "euclidean": euclidean,
-        "margin": margin,
-        "second": second,
-    }
+    distances = {"distance": best, "jaccard": jaccard, "euclidean": euclidean, "margin": margin}
+    return {"cluster": cluster, **distances, "second": second}
 
 
 def jaccard_distance(
-    features: np.ndarray,
-    *,
-    k1: int = 20,
-    k2: int = 6,
-    device: str | None = None,
-    dense: bool = True,
+    features: np.ndarray, *, k1: int = 20, k2: int = 6, device: str | None = None, dense: bool = True
 ) -> np.ndarray | sparse.csr_array:
     """k-reciprocal Jaccard distance d_J between all pairs, without centres: for re-identification, or for DBSCAN.
 
@@ -212,14 +200,9 @@ class _Mutual:
         return _sets(self.j, self.indptr)
 
     def with_centre(self, place: np.ndarray, own: np.ndarray) -> sparse.csr_array:
-        """Reciprocal sets when a centre, point N, is among the points, as rows of ones [N + 1, N + 1].
+        """Reciprocal sets with a centre as point N, as rows of ones [N + 1, N + 1].
 
-        Parameters
-        ----------
-        place : int [N]
-            The centre's rank in each video's list.
-        own : int [≥ n - 1]
-            The centre's nearest videos.
+        ``place`` [N] is the centre's rank in each video's list, ``own`` [≥ n - 1] are the centre's nearest videos.
         """
         N = len(place)
         entered = place < self.n
@@ -292,8 +275,7 @@ def _encode(
     """
     own = R[rows]
     overlap = (own @ H).multiply(own).tocsr()  # |H(j) ∩ R(i)| for j in R(i), as H is symmetric
-    mostly = 3 * overlap.data > 2 * np.diff(H.indptr)[overlap.indices]
-    overlap.data[:] = mostly
+    overlap.data[:] = 3 * overlap.data > 2 * np.diff(H.indptr)[overlap.indices]  # mostly inside
     overlap.eliminate_zeros()
     expanded = (own + overlap @ H).tocsr()
     i = np.repeat(rows, np.diff(expanded.indptr))
@@ -311,13 +293,7 @@ class _Refiner:
     """
 
     def __init__(
-        self,
-        features: np.ndarray,
-        centres: np.ndarray,
-        k1: int,
-        k2: int,
-        lambda_value: float,
-        device: str | None,
+        self, features: np.ndarray, centres: np.ndarray, k1: int, k2: int, lambda_value: float, device: str | None
     ) -> None:
         self.features, self.centres = _checked(features, centres, k1, k2, lambda_value)
         self.lambda_value = lambda_value
@@ -330,9 +306,8 @@ class _Refiner:
         if k2 > N:
             self.first = np.hstack([self.first, np.full((N, 1), N, np.int32)])
         self.mean = self.features.mean(0)
-        self.lengths, self.centre_lengths = (
-            np.sqrt(squared_lengths(x, self.mean)) for x in (self.features, self.centres)
-        )
+        self.lengths = np.sqrt(squared_lengths(self.features, self.mean))
+        self.centre_lengths = np.sqrt(squared_lengths(self.centres, self.mean))
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
         equal = equal_rows(self.centres)

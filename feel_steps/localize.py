@@ -44,8 +44,11 @@ class Settings:
         A cluster is predicted where its video score reaches this; the best one where none does.
     cas_thresholds, actionness_thresholds : (start, stop, step)
         Levels at which the signal and the actionness, scaled to [0, 1], are cut; ``stop`` included.
+    score : {"product", "sum"}
+        A detection's score: its outer-inner contrast times the video's score for the cluster, or, as published, the
+        contrast plus ``class_weight`` times the video's score.
     class_weight : float
-        Share of the video's score for the cluster in a detection's score.
+        Used by score "sum".
     nms : float
         Of two detections of a cluster that overlap by this or more, the better one stays.
     soft_nms : float
@@ -62,7 +65,8 @@ class Settings:
     class_threshold: float = 0.2
     cas_thresholds: Range = (0.0, 0.225, 0.025)
     actionness_thresholds: Range = (0.1, 0.9, 0.025)
-    class_weight: float = 0.5
+    score: Literal["product", "sum"] = "product"
+    class_weight: float = 0.2
     nms: float = 0.6
     soft_nms: float = 0.3
 
@@ -77,8 +81,10 @@ class Settings:
             raise InputError(f"soft_nms: {self.soft_nms} is not a width; give a number such as 0.3, or 0 for plain NMS")
         if not 0 <= self.class_threshold <= 1:
             raise InputError(f"class_threshold: {self.class_threshold} is not a probability; give a number from 0 to 1")
+        if self.score not in ("product", "sum"):
+            raise InputError(f"score '{self.score}': expected product or sum")
         if not (np.isfinite(self.class_weight) and self.class_weight >= 0):
-            raise InputError(f"class_weight: {self.class_weight} is not a finite number from 0 up")
+            raise InputError(f"class_weight: {self.class_weight} is not a finite number from 0 up, such as 0.2")
         self.levels()
 
     def levels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +96,7 @@ class Settings:
 
 
 # what differs in the published program
-PUBLISHED: dict[str, Any] = {"time": "start", "signal": "activation", "class_weight": 0.2, "soft_nms": 0.0}
+PUBLISHED: dict[str, Any] = {"time": "start", "signal": "activation", "score": "sum", "soft_nms": 0.0}
 
 
 class Runs(NamedTuple):
@@ -209,7 +215,8 @@ def detect(cas: np.ndarray, actionness: np.ndarray, scores: np.ndarray, timing: 
         # both are judged by the signal: its own proposals by what their threshold leaves of it, the others by all of it
         by_own = _contrast(_kept_before(total, above), own, U)
         by_all = _contrast(_all_before(total), active, U)
-        score = np.concatenate([by_own, by_all]) + settings.class_weight * scores[k]
+        contrast = np.concatenate([by_own, by_all])
+        score = contrast * scores[k] if settings.score == "product" else contrast + settings.class_weight * scores[k]
         score = score.round(12)  # so that ties are ties, however the sums were rounded
         t_start = edges[np.concatenate([own.start, active.start])]
         t_end = edges[np.concatenate([own.stop, active.stop])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,12 +11,14 @@ from scipy import sparse
 from feel_steps.errors import InputError
 from feel_steps.snippets import Snippets, runs
 from feel_steps.tables.kinds import Columns
-from feel_steps.views import COMPONENTS, describe, scale
+from feel_steps.views import COMPONENTS, describe, likeness, scale, standardize
 
 EMBEDDED = {"embedding": "feature", "adapted": "adapted"}  # columns of an embeddings table, by view
 VIEWS = ("mean", "actionness", *EMBEDDED, *COMPONENTS)
-WEIGHTED = {"actionness", "whitened"}  # views that weight the snippets by actionness
-AUTO = {"motion": ("second", "lag", "embedding"), "network": ("whitened",)}  # views for each family of features
+NORMALIZE = ("none", "length", "standard")
+WEIGHTED = {"actionness", *COMPONENTS}  # views that weight the snippets by actionness
+FAMILIES = {"motion": ("second", "lag", "embedding"), "network": ("whitened",)}  # views for each kind of features
+ALIKE = 0.5  # features of which second and lag agree by more show movements
 FLOOR = 0.05  # weight of a snippet without any actionness, where the others have 0.05 to 1.05
 
 
@@ -25,7 +28,7 @@ def pool(
     views: Sequence[str] = ("mean",),
     attention: Columns | None = None,
     embeddings: Columns | None = None,
-    normalize: bool = False,
+    normalize: str = "none",
 ) -> dict[str, np.ndarray]:
     """Describe N videos by one view or several.
 
@@ -39,14 +42,15 @@ def pool(
         Published: "mean" of the raw features; "actionness", their mean weighted by actionness (a video whose
         actionness is zero throughout: plain mean); "embedding", the mean of the localizer's embeddings at the T/5
         snippets of highest actionness ("easy action"), which is what an embeddings table holds. Ours: "second", "lag"
-        and "whitened", see :mod:`feel_steps.views`, the last weighted by actionness where attention is given;
-        "adapted", the mean of the adapted features of the easy-action snippets, where the localizer has an adapter.
+        and "whitened", see :mod:`feel_steps.views`, weighted by actionness where attention is given; "adapted", the
+        mean of the adapted features of the easy-action snippets, where the localizer has an adapter.
     attention : columns of an attention table, optional
-        For "actionness" and "whitened". May hold other videos too, in any order.
+        For "actionness" and our own views. May hold other videos too, in any order.
     embeddings : columns of an embeddings table, optional
         For "embedding" and "adapted". May hold other videos too, in any order.
-    normalize : bool
-        Scale the rows of every view to length 1; zero vectors stay zero. Those of our own views always are.
+    normalize : {"none", "length", "standard"}
+        Of the rows of a view: as they are; scaled to length 1; or standardized over the videos, column by column, and
+        then scaled to length 1. Zero vectors stay zero. Our own views always have length 1.
 
     Returns
     -------
@@ -60,6 +64,8 @@ def pool(
     """
     if unknown := [view for view in views if view not in VIEWS]:
         raise InputError(f"view '{unknown[0]}': unknown; expected some of {', '.join(VIEWS)}")
+    if normalize not in NORMALIZE:
+        raise InputError(f"normalize '{normalize}': unknown; expected one of {', '.join(NORMALIZE)}")
     if not snippets.lengths.all():
         empty = snippets.video_ids[int(np.argmin(snippets.lengths))]
         raise InputError(f"video '{empty}': no snippets; leave it out or extract it again")
@@ -72,15 +78,36 @@ def pool(
             pooled[view] = _weighted_mean(snippets, weights)
         elif view == "mean":
             pooled[view] = _weighted_mean(snippets, np.ones(len(snippets.features)))
-    if own := [view for view in views if view in COMPONENTS]:
-        raised = None if weights is None else _raised(snippets, weights)
-        for view in own:
-            pooled |= describe(snippets, [view], raised if view in WEIGHTED else None)
-    if not pooled:
-        pooled = {"mean": _weighted_mean(snippets, np.ones(len(snippets.features)))}
-    if normalize:
+    own = [view for view in views if view in COMPONENTS]
+    if not pooled and not own:
+        pooled["mean"] = _weighted_mean(snippets, np.ones(len(snippets.features)))
+    if normalize == "standard":
+        pooled = {view: standardize(vectors) for view, vectors in pooled.items()}
+    if normalize != "none":
         pooled = {view: scale(vectors) for view, vectors in pooled.items()}
+    if own:
+        pooled |= describe(snippets, own, None if weights is None else _raised(snippets, weights))
     return {view: pooled[view].astype(np.float32) for view in (*views, "mean") if view in pooled}
+
+
+def pick_views(snippets: Snippets, family: str = "") -> tuple[str, ...]:
+    """Views that suit a kind of features.
+
+    Parameters
+    ----------
+    snippets : Snippets
+        Of the training videos.
+    family : {"motion", "network", ""}
+        Features that describe movement, as descriptors and skeletons do, or what a network recognizes. Where it is not
+        known, the views tell: second and lag are made of different numbers, so they agree on which videos are alike
+        only where the features show movements that videos share.
+    """
+    if not family:
+        views = describe(snippets, ["second", "lag"])
+        agree = likeness(views["second"], views["lag"])
+        family = "motion" if agree > ALIKE else "network"
+        print(f"views: second and lag agree by {agree:.2f}, so features count as of kind '{family}'", file=sys.stderr)
+    return FAMILIES[family]
 
 
 def _raised(snippets: Snippets, actionness: np.ndarray) -> np.ndarray:

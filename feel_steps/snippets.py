@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -11,6 +10,7 @@ import numpy as np
 from feel_steps.errors import InputError
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.tables import runs
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,3 @@ def part_path(folder: str | Path, part: str) -> Path:
     if PurePath(part).name != part or part == "..":
         raise InputError(f"videos table: column 'part' is '{part}'; expected the name of a file in {folder}")
     return Path(folder) / part
-
-
-def runs(values: Sequence[str] | np.ndarray) -> list[tuple[str, int, int]]:
-    """Runs of equal neighbours as (value, start, stop)."""
-    values = np.asarray(values, object)
-    if not len(values):
-        return []
-    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1, [len(values)]])
-    return [(values[a], int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]

@@ -25,6 +25,7 @@ from feel_steps.snippets import Snippets
 COMPONENTS = {"second": 32, "lag": 32, "whitened": 64}  # d
 RIDGE = 0.01  # of the mean variance within videos, added to C_w
 FITTED = 10_000  # snippets, evenly spaced, that the principal components are fitted on at most
+COMPARED = 2000  # videos whose pairs are compared
 CHUNK = 8192  # snippets whose outer products are in memory at once
 
 
@@ -59,12 +60,33 @@ def _describe(z: np.ndarray, shares: np.ndarray, snippets: Snippets, view: str) 
     return standardize(_roots(_covariances(centred, shares, snippets, 0)))
 
 
+def likeness(first: np.ndarray, second: np.ndarray) -> float:
+    """How much two views agree on which videos are alike: correlation of their scalar products over pairs of videos.
+
+    Parameters
+    ----------
+    first, second : float32 [N, E], [N, F]
+        Rows of length 1. Beyond 2,000 videos, as many are taken, evenly spaced.
+
+    Returns
+    -------
+    float
+        -1 to 1; 0 where fewer than three videos leave nothing to compare.
+    """
+    step = max(1, -(-len(first) // COMPARED))
+    first, second = first[::step], second[::step]
+    pairs = np.triu_indices(len(first), 1)
+    a, b = ((view @ view.T)[pairs].astype(np.float64) for view in (first, second))
+    spread = a.std() * b.std() if len(a) > 1 else 0.0
+    return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 0 else 0.0
+
+
 def project(features: np.ndarray, components: int) -> np.ndarray:
     """Principal components of the features [S, D], largest first, float64 [S, d]; d is D where that is less.
 
     The largest entry of each direction is positive, so that signs do not depend on the solver.
     """
-    fitted = features[:: -(-len(features) // FITTED)]
+    fitted = features[:: max(1, -(-len(features) // FITTED))]
     mean = fitted.mean(0, dtype=np.float64)
     fitted = fitted - mean.astype(np.float32)
     D = fitted.shape[1]

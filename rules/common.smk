@@ -1,38 +1,27 @@
 # Validation, paths and helpers: what every rule file uses.
-import copy
-import hashlib
 import json
-import os
-import re
 import shlex
 import sys
 from pathlib import Path
 
-ROOT = Path(workflow.basedir)
-sys.path.insert(0, str(ROOT))
+import yaml
 
-from snakemake.utils import update_config
-
-from feel_steps.tables import source
-from feel_steps.config import check, get_base, resolve, retype
-from feel_steps.dataset.checks import check_dataset, list_inputs
+from feel_steps.config import check, get_extractor, merge, resolve, scales, spread
+from feel_steps.dataset.checks import check_annotations, check_dataset, digest_inputs
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
-from feel_steps.runtime.gpus import count
 from feel_steps.selection import schedule
-from feel_steps.studies import PROGRAMS, check_study, choose, get_owners, read_studies
+from feel_steps.tables.source import digest as get_source  # Snakemake's code trigger sees no edits in imported modules
 
-given = {key: value for key, value in workflow.config_settings.config.items() if isinstance(value, (dict, list))}
-update_config(config, retype(given))
-
-SCHEMA = ROOT / "schemas/config.schema.yaml"
+# A workflow that imports this one as a module may give a part of the config; the rest is as in config.yaml.
+config = spread(merge(yaml.safe_load((ROOT / "config.yaml").read_text("utf-8")), config))
 try:
-    check(config, SCHEMA)
-    check_dataset(config, max(resolve(config, variant)["clusters"] for variant in config["variants"]))
+    check(config, ROOT / "schemas/config.schema.yaml")
+    SETTINGS = {variant: resolve(config, variant) for variant in config["variants"]}
+    check_dataset(config, {variant: settings["clusters"] for variant, settings in SETTINGS.items()})
+    if workflow.is_main_process:
+        check_annotations(config)
     check_extractor(config)
-    STUDIES_FILE = config["studies_file"] or ROOT / "studies.yaml"
-    STUDIES = read_studies(STUDIES_FILE, config, SCHEMA.parent)
-    CHOSEN = choose(STUDIES, config["studies"], STUDIES_FILE)
 except InputError as error:
     # One line is all a person needs here; Snakemake would add its own stack.
     sys.exit(f"error: {error}")
@@ -45,35 +34,7 @@ GROUP = "{variant}-seed-{seed}-iter-{iteration}"  # one SLURM job an iteration; 
 BENCHMARKS = f"{RUN}/benchmarks"
 PARTS = [f"{part:04d}" for part in range(config["dataset"]["parts"])]
 THREADS = config["threads"]
-
-# Variants of the config, run by "rule all", and after them those of the studies.
-STUDIED = {
-    setting.variant: setting
-    for study in STUDIES.values()
-    for setting in study.settings
-    if setting.variant not in config["variants"]
-}
-OVERRIDES = config["variants"] | {name: setting.overrides for name, setting in STUDIED.items()}
-SETTINGS = {name: resolve({**config, "variants": {name: own}}, name) for name, own in OVERRIDES.items()}
-BASE = get_base(config)
-# Tables of the studies' variants that another variant has, too.
-OWNERS = get_owners(SETTINGS, {name: setting.true_labels for name, setting in STUDIED.items()})
-
-# Jobs that may use a GPU ask for one. A scheduler gives it; on this machine no more of them run at once than there are
-# GPUs, unless --resources gpu=N says otherwise, and where there is none, only their threads count.
-GPU = int(config["device"] != "cpu")
-if GPU and workflow.nodes is None and "gpu" not in workflow.global_resources:
-    if gpus := count(config["device"]):
-        workflow.register_resource("gpu", gpus)
-
-# Jobs run the package of this folder, with the interpreter that runs Snakemake or, under --use-conda, the environment's.
-# Snakemake removes PYTHONPATH when it activates an environment, and puts this prefix after the activation.
-CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
-INTERPRETER = "" if CONDA else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-# Strict bash is Snakemake's own prefix, which ours replaces: a step's failure must pass through "| tee".
-STRICT = "set -euo pipefail; "
-PREFIX = f"{STRICT}{INTERPRETER}export PYTHONPATH={shlex.quote(str(ROOT))}; "
-shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
+GPU = limit_gpus(config["device"])
 
 
 wildcard_constraints:
@@ -85,7 +46,7 @@ wildcard_constraints:
 
 def get_settings(wildcards):
     """The config as the job's variant has it."""
-    return copy.deepcopy(SETTINGS.get(getattr(wildcards, "variant", None), config))
+    return SETTINGS[wildcards.variant]
 
 
 def flags(values):
@@ -104,22 +65,9 @@ def flags(values):
     return shlex.join(words)
 
 
-def get_listing(folder):
-    """Digest of the names, sizes and times of all files in a folder: a folder's own time says little about them."""
-    digest = hashlib.sha256()
-    for name, (size, time) in list_inputs(folder, config["dataset"]["links"]).items():
-        digest.update(os.fsencode(f"{name}\0{size}\0{time}\n"))
-    return digest.hexdigest()[:16]
-
-
 def get_options(stage):
     """Params function: the options of a stage, as the job's variant has them."""
     return lambda wildcards: flags(get_settings(wildcards)[stage])
-
-
-def get_source(command):
-    """Digest of all modules that a command runs, since Snakemake's code trigger does not see edits in imported ones."""
-    return source.digest(command)
 
 
 def get_given(*names):
@@ -182,27 +130,17 @@ def get_iterations(name, variants=tuple(config["variants"])):
 
 def get_tables(variants=tuple(config["variants"])):
     """Every file of all iterations of these variants, or of all of the config's."""
-    steps = [
-        "pooled",
-        "clusters",
-        "centres",
-        "refined",
-        "selected",
-        "training",
-        "attention",
-        "embeddings",
-        "detections",
-        "metrics",
-        "mapping",
-    ]
-    names = [*(f"{step}.parquet" for step in steps), "model.safetensors"]
-    return [file for name in names for file in get_iterations(name, variants)]
+    labels, training = ["pooled", "clusters", "centres", "refined", "selected"], ["training", "attention", "embeddings"]
+    names = [f"{step}.parquet" for step in [*labels, *training, "detections", "metrics", "mapping"]]
+    return [file for name in [*names, "model.safetensors"] for file in get_iterations(name, variants)]
 
 
 def get_artifacts():
     """Every file of the run: a table that somebody deletes is made again, even where all that came of it is still there."""
-    shared = ["manifest", "unreadable", "videos", "skipped", "annotations", "metrics"]
+    shared = ["manifest", "unreadable", "videos", "skipped", "annotations", "annotations_dropped", "metrics"]
     features = expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS)
+    if scales(config):
+        shared.append("scaling")
     own = [f"{RUN}/{name}.parquet" for name in shared]
     return [*own, *features, *get_tables(), f"{RUN}/report.html"]
 
@@ -212,51 +150,3 @@ def get_custom_rules(file):
     if not Path(file).is_file():
         sys.exit(f"error: config: key 'custom_rules': there is no '{file}' (relative to where snakemake runs)")
     return str(Path(file).resolve())
-
-
-def get_pattern(names):
-    """Wildcard constraint: one of these names, or nothing at all."""
-    return "|".join(re.escape(name) for name in names) or "(?!)"
-
-
-def get_shared_pattern():
-    """Wildcard constraint: the tables, of any seed, that another variant has."""
-    pieces = [file.split("/", 1) for file in OWNERS]
-    return "|".join(rf"{re.escape(variant)}/seed-\d+/{re.escape(file)}" for variant, file in pieces) or "(?!)"
-
-
-def get_owned(wildcards):
-    """The same table of the variant that makes it."""
-    variant, seed, file = re.fullmatch(r"(.+?)/seed-(\d+)/(.+)", wildcards.shared).groups()
-    return f"{RUN}/{OWNERS[f'{variant}/{file}']}/seed-{seed}/{file}"
-
-
-def get_study_metrics(wildcards):
-    """Metrics of all runs of a study, whose settings are checked before any of them."""
-    study = STUDIES[wildcards.study]
-    try:
-        check_study(study, config, SCHEMA, STUDIES_FILE)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    return get_iterations("metrics.parquet", get_studied(wildcards.study))
-
-
-def get_studied(*studies):
-    """The variants of these studies, each once."""
-    return list(dict.fromkeys(setting.variant for study in studies for setting in STUDIES[study].settings))
-
-
-def get_study_settings(wildcards):
-    """The study's settings, by label."""
-    return flags({"settings": {one.label: one.place for one in STUDIES[wildcards.study].settings}})
-
-
-def get_study_pooled(wildcards):
-    """Pooled tables of the first variant, unless the program needs none."""
-    return get_iterations("pooled.parquet", [BASE]) if PROGRAMS[wildcards.study].pooled else []
-
-
-def get_program_options(wildcards):
-    """K, and the program's own settings."""
-    own = STUDIES[wildcards.study].about["program"]
-    return flags({"clusters": SETTINGS[BASE]["clusters"], "settings": own})

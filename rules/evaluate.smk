@@ -73,9 +73,7 @@ rule write_report:
     params:
         run=get_folder("metrics"),
         # called, since Snakemake would look for wildcards in a string
-        settings=lambda wildcards: flags(
-            {"settings": json.dumps({key: config[key] for key in config if "studies" not in key})}
-        ),
+        settings=lambda wildcards: flags({"settings": config}),
         names=get_given("names"),
         source=get_source("report"),
     shell:

@@ -13,15 +13,14 @@ if DATASET["layout"] == "demo":
 else:
     # ancient: the listing tells what is new, and the folder's own time changes with every file that a file manager hides
     SOURCE, SPLIT, TRUTH = ancient(DATASET["path"]), DATASET["split"], DATASET["annotations"]
-    LISTING = get_listing(DATASET["path"])
+    LISTING = digest_inputs(DATASET["path"], DATASET["links"], DATASET["layout"])
 if DATASET["videos"]:
-    LISTING += get_listing(DATASET["videos"])
+    LISTING += digest_inputs(DATASET["videos"], DATASET["links"], "videos")
 
 SNIPPETS = {key: config["features"][key] for key in ("fps", "window", "stride")}
 ARRAYS = {key: DATASET[key] for key in ("streams", "key", "transposed")}  # how layout features reads them
 LAYOUT = {**ARRAYS, "videos": DATASET["videos"]} if DATASET["layout"] == "features" else {}
-EXISTING = {"cola": "cola", "features": "arrays"}  # layouts that bring their features
-EXTRACTOR = EXISTING.get(DATASET["layout"], config["features"]["extractor"])
+EXTRACTOR = get_extractor(config)
 EXTRACTION = {
     "extractor": EXTRACTOR,
     **SNIPPETS,
@@ -30,17 +29,24 @@ EXTRACTION = {
     "settings": config["features"].get(EXTRACTOR, {}),
 }
 WEIGHTS = []
-NETWORK = EXTRACTOR in ("i3d", "transformers") or ":" in EXTRACTOR  # computes on the device
+NETWORK = EXTRACTOR in ("frames", "i3d", "streams", "transformers") or ":" in EXTRACTOR  # computes on the device
 if NETWORK:
     EXTRACTION["device"] = config["device"]
 if EXTRACTOR == "i3d":
     WEIGHTS = [config["features"]["i3d"][f"weights_{stream}"] for stream in ("rgb", "flow")]
+if EXTRACTOR == "streams":
+    STREAMS = config["features"]["streams"]
+    EXTRACTION["settings"] = {"extractors": {name: config["features"].get(name, {}) for name in STREAMS}}
 if EXTRACTOR == "arrays":
     EXTRACTION["settings"] = ARRAYS
 if ":" in EXTRACTOR:
     EXTRACTION["settings"] = config["features"]["settings"]
     OWN = Path(EXTRACTOR.partition(":")[0].replace(".", "/") + ".py")
     WEIGHTS = [OWN] if OWN.is_file() else []  # of an installed one, the version says enough
+
+# Where streams are brought to one scale, the features as extracted lie apart from those that the loop reads.
+SCALED = scales(config)
+EXTRACTED = f"{RUN}/raw" if SCALED else FEATURES
 
 
 rule render_demo:
@@ -82,7 +88,9 @@ rule import_videos:
         "../envs/feel.yaml"
     params:
         layout=DATASET["layout"].replace("demo", "videos"),
-        options=flags({"split": SPLIT, **{key: DATASET[key] for key in ("parts", "on_bad_video", "links")}, **SNIPPETS, **LAYOUT}),
+        options=flags(
+            {"split": SPLIT, **{key: DATASET[key] for key in ("parts", "on_bad_video", "links")}, **SNIPPETS, **LAYOUT}
+        ),
         listing=LISTING,
         source=get_source("import"),
     shell:
@@ -97,6 +105,7 @@ rule import_annotations:
         truth=TRUTH or [],
     output:
         annotations=f"{RUN}/annotations.parquet",
+        dropped=f"{RUN}/annotations_dropped.parquet",
     log:
         f"{LOGS}/import_annotations.log",
     benchmark:
@@ -106,12 +115,12 @@ rule import_annotations:
     conda:
         "../envs/feel.yaml"
     params:
-        truth=flags({"annotations": TRUTH}),
+        truth=flags({"annotations": TRUTH, **config["annotations"]}),
         source=get_source("import-annotations"),
     shell:
         "python -m feel_steps import-annotations --manifest {input.manifest:q} --unreadable {input.unreadable:q}"
         " {params.truth}"
-        " --out {output.annotations:q} 2>&1 | tee {log:q}"
+        " --out {output.annotations:q} --out-dropped {output.dropped:q} 2>&1 | tee {log:q}"
 
 
 rule extract_features:
@@ -120,14 +129,14 @@ rule extract_features:
         folder=SOURCE,
         weights=WEIGHTS,
     output:
-        features=f"{FEATURES}/part-{{part}}.parquet",
+        features=f"{EXTRACTED}/part-{{part}}.parquet",
     log:
         f"{LOGS}/extract_features/part-{{part}}.log",
     benchmark:
         f"{BENCHMARKS}/extract_features/part-{{part}}.tsv"
     conda:
         "../envs/feel.yaml"
-    threads: THREADS if NETWORK else 1  # the others' parts run beside each other
+    threads: THREADS if NETWORK and EXTRACTOR != "frames" else 1  # the others' parts run beside each other
     resources:
         gpu=GPU * NETWORK,
     params:
@@ -143,7 +152,7 @@ rule index_videos:
     input:
         manifest=f"{RUN}/manifest.parquet",
         unreadable=f"{RUN}/unreadable.parquet",
-        parts=expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS),
+        parts=expand(f"{EXTRACTED}/part-{{part}}.parquet", part=PARTS),
     output:
         videos=f"{RUN}/videos.parquet",
         skipped=f"{RUN}/skipped.parquet",
@@ -158,3 +167,27 @@ rule index_videos:
     shell:
         "python -m feel_steps index --manifest {input.manifest:q} --unreadable {input.unreadable:q}"
         " --out {output.videos:q} --out-skipped {output.skipped:q} {input.parts:q} 2>&1 | tee {log:q}"
+
+
+if SCALED:
+
+    rule scale_features:
+        input:
+            videos=f"{RUN}/videos.parquet",
+            parts=expand(f"{EXTRACTED}/part-{{part}}.parquet", part=PARTS),
+        output:
+            parts=expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS),
+            scaling=f"{RUN}/scaling.parquet",
+        log:
+            f"{LOGS}/scale_features.log",
+        benchmark:
+            f"{BENCHMARKS}/scale_features.tsv"
+        conda:
+            "../envs/feel.yaml"
+        params:
+            folder=lambda wildcards, output: str(Path(output.parts[0]).parent),
+            weights=flags({"weights": config["features"]["streams"] if EXTRACTOR == "streams" else None}),
+            source=get_source("scale"),
+        shell:
+            "python -m feel_steps scale --videos {input.videos:q} --out {params.folder:q} {params.weights}"
+            " --out-scaling {output.scaling:q} {input.parts:q} 2>&1 | tee {log:q}"

@@ -44,7 +44,7 @@ def encode(path, codec, n=48, rate=30, b_frames=0, gop=20, times=None, options=N
     with av.open(str(path), "w", format=muxer, options=container or {}) as target:
         stream = target.add_stream(codec, rate=Fraction(rate), options=options or {})
         stream.height, stream.width = SIZE
-        stream.pix_fmt = {"mjpeg": "yuvj420p", "prores": "yuv422p10le"}.get(codec, "yuv420p")
+        stream.pix_fmt = {"mjpeg": "yuvj420p", "prores": "yuv422p10le", "gif": "rgb8"}.get(codec, "yuv420p")
         context = stream.codec_context
         context.time_base, context.gop_size = tick, gop
         if codec != "libsvtav1":

@@ -49,7 +49,7 @@ app = Steps(
 )
 
 
-def main() -> None:
+def main(app: typer.Typer = app) -> None:
     """Run the command line; what a user can mend is said in one line, without a traceback."""
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated"))  # in good order: no half file stays

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from feel_steps.cli.app import app
-from feel_steps.cli.options import Device, Out, Seed, Threads, parse_settings
+from feel_steps.cli.options import Device, Out, Seed, Threads, Videos, parse_settings
 from feel_steps.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def import_annotations(
         typer.Option(help="ActivityNet-style JSON, or CSV video_id,label,t_start,t_end; none: an empty table"),
     ] = None,
     unreadable: Annotated[Path | None, typer.Option(help="table of videos left out; they may be annotated")] = None,
+    out_dropped: Annotated[Path | None, typer.Option(help="table of segments that do not fit their videos")] = None,
+    strict: Annotated[bool, typer.Option(help="refuse segments that do not fit instead of clipping them")] = False,
 ) -> None:
     """Read ground truth, which evaluation, report and studies alone will see.
 
@@ -115,7 +117,10 @@ def import_annotations(
     from feel_steps.tables import tables
 
     skipped = tables.read(unreadable, "skipped")["video_id"].tolist() if unreadable else ()
-    tables.write(out, "annotations", read_annotations(annotations, tables.read(manifest, "manifest"), skipped))
+    truth, dropped = read_annotations(annotations, tables.read(manifest, "manifest"), skipped, strict=strict)
+    tables.write(out, "annotations", truth)
+    if out_dropped:
+        tables.write(out_dropped, "dropped", dropped)
 
 
 @app.command()
@@ -202,3 +207,26 @@ def index(
     videos, skipped = step(tables.read(manifest, "manifest"), tables.read(unreadable, "skipped"), parts)
     tables.write(out, "videos", videos)
     tables.write(out_skipped, "skipped", skipped)
+
+
+@app.command()
+def scale(
+    parts: Annotated[list[Path], typer.Argument(help="features tables, as extracted")],
+    videos: Videos,
+    out: Annotated[Path, typer.Option(help="folder of the scaled features tables, of the same names")],
+    out_scaling: Annotated[Path, typer.Option(help="scaling table, which scales the features of new videos too")],
+    weights: Annotated[str, typer.Option(help="factors on the weights of streams or extractors, as JSON")] = "{}",
+) -> None:
+    """Bring the streams of features to one scale, fitted on the training videos.
+
+    Example: feel-steps scale --videos videos.parquet --out features --out-scaling scaling.parquet raw/part-*.parquet
+    """
+    from feel_steps.features.scaling import fit, scale_part
+    from feel_steps.tables import tables
+
+    known = tables.read(videos, "videos")
+    training = known["video_id"][known["split"] == "train"]
+    scaling, components = fit(parts, training, weights=parse_settings(weights, "--weights"))
+    tables.write(out_scaling, "scaling", scaling)
+    for part in parts:
+        scale_part(part, out / part.name, scaling, components)

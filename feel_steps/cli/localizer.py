@@ -141,9 +141,10 @@ def localize(
     class_threshold: Annotated[float, typer.Option(help="classes scored below it are not looked for")] = 0.2,
     cas_thresholds: Annotated[str, typer.Option(help="of the signal: start,stop,step")] = "0,0.225,0.025",
     actionness_thresholds: Annotated[str, typer.Option(help="start,stop,step")] = "0.1,0.9,0.025",
-    class_weight: Annotated[
-        float, typer.Option(min=0, help="weight of the video's class score in a detection's (published: 0.2)")
-    ] = 0.5,
+    score: Annotated[
+        str, typer.Option(help="of contrast and class score: product | sum, contrast + class-weight x class score")
+    ] = "product",
+    class_weight: Annotated[float, typer.Option(min=0, help="score sum: weight of the class score")] = 0.2,
     nms: Annotated[float, typer.Option(help="without soft-NMS: tIoU above which the weaker detection goes")] = 0.6,
     soft_nms: Annotated[float, typer.Option(min=0, help="width of soft-NMS; 0: plain NMS (published)")] = 0.3,
 ) -> None:
@@ -164,6 +165,7 @@ def localize(
         "class_threshold": class_threshold,
         "cas_thresholds": parse_range(cas_thresholds, "--cas-thresholds"),
         "actionness_thresholds": parse_range(actionness_thresholds, "--actionness-thresholds"),
+        "score": score,
         "class_weight": class_weight,
         "nms": nms,
         "soft_nms": soft_nms,

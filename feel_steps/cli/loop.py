@@ -26,7 +26,7 @@ def pool(
     views: Annotated[
         str, typer.Option(help="auto, or some of: mean, actionness, embedding, adapted, second, lag, whitened")
     ] = "mean",
-    normalize: Annotated[bool, typer.Option(help="scale each vector to length 1")] = False,
+    normalize: Annotated[str, typer.Option(help="none | length: rows to length 1 | standard: columns before")] = "none",
     attention: Annotated[Path | None, typer.Option(help="attention table of the iteration before")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="embeddings table of the iteration before")] = None,
 ) -> None:
@@ -36,33 +36,27 @@ def pool(
     """
     import numpy as np
 
-    from feel_steps.pool import EMBEDDED, WEIGHTED
+    from feel_steps.pool import EMBEDDED, WEIGHTED, pick_views
     from feel_steps.pool import pool as step
-    from feel_steps.snippets import load_snippets
+    from feel_steps.snippets import load_snippets, part_path
     from feel_steps.tables import tables
 
     table = tables.read(videos, "videos")
-    chosen = _pick_views(features, table) if views == "auto" else views.split(",")
+    snippets = load_snippets(table, features, "train")
+    if views == "auto":
+        about = tables.read_metadata(part_path(features, table["part"][0]))
+        chosen = pick_views(snippets, about.get("view_family", ""))
+    else:
+        chosen = tuple(views.split(","))
     maps = before = None
     if attention and WEIGHTED.intersection(chosen):
         maps = tables.read(attention, "attention", ["video_id", "snippet", "actionness"])
     if embeddings and set(EMBEDDED).intersection(chosen):
         before = tables.read(embeddings, "embeddings")
-    snippets = load_snippets(table, features, "train")
     vectors = step(snippets, views=chosen, attention=maps, embeddings=before, normalize=normalize)
     widths = {view: own.shape[1] for view, own in vectors.items()}
     rows = {"video_id": snippets.video_ids, "feature": np.concatenate(list(vectors.values()), 1)}
     tables.write(out, "pooled", rows, {"settings": dumps({"views": widths, "normalize": normalize})})
-
-
-def _pick_views(features: Path, videos: Columns) -> tuple[str, ...]:
-    """Views that suit the features: those of movement, or those of what a network recognizes."""
-    from feel_steps.pool import AUTO
-    from feel_steps.snippets import part_path
-    from feel_steps.tables import tables
-
-    about = tables.read_metadata(part_path(features, videos["part"][0]))
-    return AUTO[about.get("view_family") or "motion"]
 
 
 @app.command()

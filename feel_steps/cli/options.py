@@ -28,6 +28,17 @@ def parse_numbers(text: str, option: str) -> list[float]:
         raise InputError(f"{option} {text!r}: expected numbers with commas between them, such as 0.1,0.2,0.3") from None
 
 
+def parse_integers(text: str, option: str) -> list[int]:
+    """Parse ``4,6,8``: whole numbers from 2, each once."""
+    try:
+        numbers = [int(item) for item in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 2 or len(set(numbers)) < len(numbers):
+        raise InputError(f"{option} {text!r}: expected different whole numbers from 2, such as 6 or 4,6,8")
+    return numbers
+
+
 def parse_range(text: str, option: str) -> tuple[float, float, float]:
     """Parse ``start,stop,step``."""
     values = parse_numbers(text, option)

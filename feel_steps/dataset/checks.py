@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from feel_steps.dataset.files import list_files
+from feel_steps.dataset.files import list_files, read_text
+from feel_steps.dataset.suffixes import ARRAY, may_be_video
 from feel_steps.errors import InputError
 
-list_inputs = cache(list_files)  # checking the data set and digesting its inputs take one walk
+_list = cache(list_files)  # checking the data set and digesting its inputs take one walk
 
 
-def check_dataset(config: Mapping[str, Any], clusters: int) -> None:
+def list_inputs(folder: str, links: str, layout: str) -> dict[str, tuple[int, int]]:
+    """List the files of a folder that a layout reads; notes, annotations and results beside them do not count.
+
+    Parameters
+    ----------
+    folder, links
+        See :func:`feel_steps.dataset.files.list_files`.
+    layout : {"videos", "features", "cola"}
+    """
+    reads = may_be_video if layout == "videos" else _is_array
+    return {name: state for name, state in _list(folder, links).items() if reads(name)}
+
+
+def _is_array(name: str) -> bool:
+    return Path(name).suffix.lower() in ARRAY or name in ("split_train.txt", "split_test.txt")
+
+
+def digest_inputs(folder: str, links: str, layout: str) -> str:
+    """Digest of names, sizes and times of the files that a layout reads: a folder's own time says little about them."""
+    digest = hashlib.sha256()
+    for name, (size, time) in list_inputs(folder, links, layout).items():
+        digest.update(os.fsencode(f"{name}\0{size}\0{time}\n"))
+    return digest.hexdigest()[:16]
+
+
+def check_dataset(config: Mapping[str, Any], clusters: Mapping[str, int]) -> None:
     """Refuse paths that are missing, and more clusters than there are training videos.
 
     Parameters
     ----------
     config : mapping
         Checked against the schema.
-    clusters : int
-        The largest K of all variants.
+    clusters : mapping of str to int
+        K of each variant.
 
     Raises
     ------
@@ -30,8 +61,40 @@ def check_dataset(config: Mapping[str, Any], clusters: int) -> None:
         Names the key, what was found and what was expected.
     """
     _check_paths(config["dataset"])
-    if clusters > (most := _training_videos(config)):
-        raise InputError(f"config: key 'clusters' is {clusters}, but there are only {most} training videos to group")
+    most = _training_videos(config)
+    for variant, count in clusters.items():
+        if count > most:
+            where = f"config: variant '{variant}'" if count != config["clusters"] else "config"
+            raise InputError(f"{where}: key 'clusters' is {count}, but there are only {most} training videos to group")
+
+
+def check_annotations(config: Mapping[str, Any]) -> None:
+    """Refuse annotations of another form before the first job; how long the videos are, import will see.
+
+    Raises
+    ------
+    InputError
+    """
+    dataset = config["dataset"]
+    if dataset["layout"] == "demo" or not dataset["annotations"] or find_spec("numpy") is None:
+        return  # with --use-conda, the environment of Snakemake may lack numpy; the import job checks them, too
+    import numpy as np
+
+    from feel_steps.dataset.annotations import read_annotations
+    from feel_steps.dataset.videos import strings
+
+    if dataset["layout"] == "cola":
+        splits = (Path(dataset["path"], f"split_{split}.txt") for split in ("train", "test"))
+        names = [name for split in splits if split.is_file() for name in read_text(split).split()]
+    else:
+        names = [
+            os.path.splitext(name)[0] for name in list_inputs(dataset["path"], dataset["links"], dataset["layout"])
+        ]
+        for stream in dataset["streams"] or ():
+            names += [name.removeprefix(f"{stream}/") for name in names if name.startswith(f"{stream}/")]
+    manifest = {"video_id": strings(names), "duration": np.full(len(names), np.inf)}
+    with contextlib.redirect_stderr(io.StringIO()):  # the step will warn
+        read_annotations(dataset["annotations"], manifest, strict=config["annotations"]["strict"])
 
 
 def _check_paths(dataset: Mapping[str, Any]) -> None:
@@ -56,7 +119,7 @@ def _check_paths(dataset: Mapping[str, Any]) -> None:
             "in its folder, leave the key out"
         )
     for folder in filter(None, (dataset["path"], dataset["videos"])):
-        list_inputs(folder, dataset["links"])  # refuses links that lead out
+        _list(folder, dataset["links"])  # refuses links that lead out
 
 
 def _training_videos(config: Mapping[str, Any]) -> int:
@@ -67,4 +130,4 @@ def _training_videos(config: Mapping[str, Any]) -> int:
     if dataset["layout"] == "cola":
         names = Path(dataset["path"], "split_train.txt")
         return len(names.read_text().split()) if names.is_file() else sys.maxsize  # import will say what is missing
-    return len(list_inputs(dataset["path"], dataset["links"]))
+    return len(list_inputs(dataset["path"], dataset["links"], dataset["layout"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import unicodedata
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from feel_steps.dataset.suffixes import ARRAY, VIDEO
 from feel_steps.errors import InputError
 from feel_steps.tables import provenance
 
@@ -21,9 +23,9 @@ AT_MOST = 10  # names listed in a message
 def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int, int]]:
     """List the files of a folder and its sub-folders; nothing is opened.
 
-    The folder itself may be a link. Hidden files and folders are not seen, nor is what is no regular file (a pipe, a
-    device). A link to nothing is listed. Every folder is read once, by its own name before a link's, so links that lead
-    back come to an end.
+    The folder itself may be a link. Not seen are hidden files and folders, results (``results`` where the program runs,
+    and folders of runs elsewhere), and what is no regular file (a pipe, a device). A link to nothing is listed. Every
+    folder is read once, by its own name before a link's, so links that lead back come to an end.
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int
                         f"{entry.path}: a link to {os.path.realpath(entry.path)}, outside of the folder; if you trust "
                         "the links in it, set dataset.links: anywhere"
                     )
+                if entry.is_dir() and _is_results(entry.path):
+                    continue
                 if entry.is_dir():
                     (linked if is_link else places).append(os.path.join(place, entry.name))
                 elif entry.is_file() or not os.path.exists(entry.path):
@@ -73,6 +77,12 @@ def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it out") from None
     return dict(sorted(files.items()))
+
+
+def _is_results(folder: str) -> bool:
+    """Whether the program writes into a folder; what it wrote is never input."""
+    run = all(os.path.isfile(os.path.join(folder, f"{table}.parquet")) for table in ("manifest", "unreadable"))
+    return run or os.path.realpath(folder) == os.path.realpath("results")
 
 
 def identifier(name: str, where: object) -> str:
@@ -133,7 +143,7 @@ def read_json(path: str | Path) -> Any:
 
 def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Read the rows of a CSV that has these columns, each with the number of its line."""
-    reader = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
     found = reader.fieldnames or []
     if missing := [name for name in columns if name not in found]:
         raise InputError(
@@ -149,3 +159,22 @@ def list_names(names: list[str]) -> str:
     """Names for a message, the first ones where there are many."""
     tail = f" and {len(names) - AT_MOST} more" if len(names) > AT_MOST else ""
     return ", ".join(f"'{name}'" for name in names[:AT_MOST]) + tail
+
+
+def guess_layout(folder: str | Path) -> str:
+    """Say what a folder holds, by the names of its files: videos, features (arrays), or cola (CoLA's folders).
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or nothing in it that can be used.
+    """
+    names = [PurePosixPath(name) for name in list_files(folder, "anywhere")]
+    if Path(folder, "split_train.txt").is_file() and Path(folder, "features").is_dir():
+        return "cola"
+    suffixes = [name.suffix.lower() for name in names]
+    arrays, videos = (sum(suffix in known for suffix in suffixes) for known in (ARRAY, VIDEO))
+    if not arrays and not videos:
+        shown = ", ".join(sorted({suffix or "no suffix" for suffix in suffixes})) or "nothing"
+        raise InputError(f"{folder}: neither videos nor feature arrays in it (there is: {shown}); name another folder")
+    return "features" if arrays > videos else "videos"

@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from feel_steps.dataset.files import identifier, list_files, list_names, read_csv
+from feel_steps.dataset.suffixes import is_called_video, may_be_video
 from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
 from feel_steps.dataset.videos import SPLITS, balance, require_two_videos, strings
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import track
 from feel_steps.tables.kinds import Columns
-
-# what lies beside videos and is passed over; any other file must open as a video
-NOT_VIDEO = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *(
-            "txt",
-            "md",
-            "rst",
-            "pdf",
-            "doc",
-            "docx",
-            "odt",
-            "xls",
-            "xlsx",
-            "html",
-            "htm",
-            "log",
-            "nfo",
-            "sh",
-            "py",
-            "ipynb",
-        ),
-        *("json", "jsonl", "csv", "tsv", "xml", "yaml", "yml", "toml", "ini", "db", "lnk", "url", "tmp", "bak", "part"),
-        *("srt", "vtt", "ass", "ssa", "sub", "idx", "jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "svg", "heic"),
-        *(
-            "mp3",
-            "wav",
-            "flac",
-            "m4a",
-            "aac",
-            "opus",
-            "zip",
-            "gz",
-            "tar",
-            "7z",
-            "rar",
-            "npy",
-            "npz",
-            "parquet",
-            "h5",
-            "hdf5",
-            "pt",
-            "pth",
-            "safetensors",
-        ),
-    )
-)
 
 
 def import_videos(
@@ -74,8 +29,9 @@ def import_videos(
 ) -> tuple[Columns, Columns]:
     """Make the manifest of a folder of video files.
 
-    A video's id is its path below the folder, without the suffix. Hidden files are not seen. Files are opened and their
-    packets counted, but only the first frame is decoded.
+    A video's id is its path below the folder, without the suffix; videos that differ by it alone keep it. Hidden files
+    are not seen. Files are opened and their packets counted, but only the first frame is decoded. What is no video, and
+    is not called one, is ignored and counted.
 
     Parameters
     ----------
@@ -103,31 +59,39 @@ def import_videos(
     InputError
     """
     folder = Path(folder)
-    files = video_files(folder, links)
-    good: list[tuple[str, Path, VideoInfo]] = []
-    bad: list[tuple[str, str, str]] = []
-    for video_id, path in track(files.items(), "reading videos", "video"):
+    names = list_files(folder, links)
+    infos: dict[str, VideoInfo] = {}
+    reasons: dict[str, str] = {}
+    ignored = [name for name in names if not may_be_video(name)]
+    for name in track([name for name in names if may_be_video(name)], "reading videos", "video"):
         try:
-            info = probe(path)
-            if info.duration < min_duration:
-                raise VideoError(f"{info.duration:.2f} s long, but one window of frames takes {min_duration:.2f} s")
-            good.append((video_id, path, info))
+            infos[name] = probe(folder / name)
+            if infos[name].duration < min_duration:
+                length = infos.pop(name).duration
+                reasons[name] = f"{length:.2f} s long, but one window of frames takes {min_duration:.2f} s"
         except VideoError as error:
-            if on_bad_video == "fail":
-                raise InputError(
-                    f"{path}: {error}; repair it, move it out of the folder, or set on_bad_video: skip"
-                ) from None
-            bad.append((video_id, str(path), str(error)))
+            if is_called_video(name):
+                reasons[name] = str(error)
+            else:
+                ignored.append(name)
+                continue
+        if name in reasons and on_bad_video == "fail":
+            raise InputError(
+                f"{folder / name}: {reasons[name]}; repair it, move it out of the folder, or set on_bad_video: skip"
+            )
+    _say_ignored(folder, ignored)
+    files = name_videos(folder, [*infos, *reasons])
+    good = [(video_id, folder / name, infos[name]) for video_id, name in files.items() if name in infos]
+    bad = [(video_id, str(folder / name), reasons[name]) for video_id, name in files.items() if name in reasons]
     ids = [video_id for video_id, _, _ in good]
     splits = read_split(split, ids, {video_id for video_id, _, _ in bad}) if split else dict.fromkeys(ids, "train")
-    infos = [info for _, _, info in good]
     manifest: Columns = {
         "video_id": strings(ids),
         "split": strings(splits[video_id] for video_id in ids),
         "path": strings(str(path) for _, path, _ in good),
-        "fps": np.array([info.fps for info in infos], np.float64),
-        "n_frames": np.array([info.n_frames for info in infos], np.int64),
-        "duration": np.array([info.duration for info in infos], np.float64),
+        "fps": np.array([info.fps for _, _, info in good], np.float64),
+        "n_frames": np.array([info.n_frames for _, _, info in good], np.int64),
+        "duration": np.array([info.duration for _, _, info in good], np.float64),
     }
     manifest["part"] = balance(manifest["duration"], parts)
     require_two_videos(manifest["split"], str(folder), f", {len(bad)} skipped" if bad else "")
@@ -136,17 +100,33 @@ def import_videos(
 
 
 def video_files(folder: Path, links: str) -> dict[str, Path]:
-    """Map the ids of all files that may be videos to their paths, in the ids' order."""
-    files: dict[str, Path] = {}
-    for name in map(PurePosixPath, list_files(folder, links)):
-        if name.suffix.lower() in NOT_VIDEO:
-            continue
-        path = folder / name
-        video_id = identifier(name.with_suffix("").as_posix(), path)
+    """Map the ids of all files that are called videos to their paths, in the ids' order; nothing is opened."""
+    names = [name for name in list_files(folder, links) if is_called_video(name)]
+    return {video_id: folder / name for video_id, name in name_videos(folder, names).items()}
+
+
+def name_videos(folder: Path, names: Collection[str]) -> dict[str, str]:
+    """Map ids to files, in the ids' order: paths without suffix, or with it where they would be the same."""
+    stems = Counter(_stem(name) for name in names)
+    files: dict[str, str] = {}
+    for name in names:
+        video_id = identifier(_stem(name) if stems[_stem(name)] == 1 else name, folder / name)
         if video_id in files:
-            raise InputError(f"{path}: the id '{video_id}' is taken by {files[video_id]}; rename one of them")
-        files[video_id] = path
+            raise InputError(f"{folder / name}: the id '{video_id}' is taken by {folder / files[video_id]}; rename one")
+        files[video_id] = name
     return dict(sorted(files.items()))
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
+
+
+def _say_ignored(folder: Path, names: Collection[str]) -> None:
+    """Count what lies beside the videos, by suffix."""
+    if names:
+        kinds = Counter(PurePosixPath(name).suffix.lower() or "without a suffix" for name in names)
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        print(f"note: {folder}: {len(names)} files are no videos and were ignored ({counts})", file=sys.stderr)
 
 
 def read_split(path: str | Path, ids: list[str], skipped: Collection[str]) -> dict[str, str]:

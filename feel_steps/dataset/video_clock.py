@@ -109,7 +109,9 @@ def counting_clock(n: int, rate: Fraction) -> Clock:
     return Clock(np.arange(n), 1 / rate, n / rate, 1, in_decoding_order=True, slack=Fraction(0))
 
 
-def make_clock(stamps: Stamps, rates: Iterable[Fraction | None], *, reorders: bool, joined: bool) -> Clock:
+def make_clock(
+    stamps: Stamps, rates: Iterable[Fraction | None], *, reorders: bool, delayed: bool, joined: bool
+) -> Clock:
     """Find the presentation times of a stream's frames.
 
     Parameters
@@ -120,6 +122,8 @@ def make_clock(stamps: Stamps, rates: Iterable[Fraction | None], *, reorders: bo
         Frames/s as the header says them.
     reorders : bool
         The codec may show frames in another order than it decodes them.
+    delayed : bool
+        A frame is on show when the packet after its own is due, as the decoder gives it: AVI and ASF with B-frames.
     joined : bool
         The format is often joined from several recordings (MPEG-TS, MPEG-PS): a jump forward that is longer than all
         the rest is another recording's clock.
@@ -133,9 +137,12 @@ def make_clock(stamps: Stamps, rates: Iterable[Fraction | None], *, reorders: bo
     if in_decoding_order and not (stamps.dts == UNKNOWN).any():
         times = stamps.dts + moved  # FFmpeg makes up pts for them, and a shorter gap at the end
     distinct = np.unique(times)
+    step = int(np.median(np.diff(distinct))) if len(distinct) > 1 else _header_step(stamps.base, said)
+    if in_decoding_order and delayed:
+        times = np.append(times[1:], times[-1] + step)
+        distinct = np.unique(times)
     grid = _fit(distinct, stamps.base, said)
     last = int(times.argmax())
-    step = int(np.median(np.diff(distinct))) if len(distinct) > 1 else _header_step(stamps.base, said)
     held = (int(stamps.duration[last]) or step) * stamps.base
     if in_decoding_order:  # what AVI calls a duration is one tick
         held = max(held, step * stamps.base)
@@ -199,6 +206,8 @@ def _fit(distinct: np.ndarray, base: Fraction, rates: Sequence[Fraction]) -> Fra
     """
     ticks = distinct - distinct[0]
     rounding = float(ROUNDING) + 1e-6
+    if len(ticks) > 1 and np.median(np.diff(ticks)) > 1:  # else a tick is a frame, as in AVI
+        rounding = max(rounding, float(base))  # GIF counts hundredths of a second
     tries = [(rates, rounding)]
     if len(ticks) >= FITTED:
         tries += [(STANDARD, rounding), (_mean_rate(ticks, base), JITTER)]

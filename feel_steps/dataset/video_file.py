@@ -170,7 +170,13 @@ def read_frames(
         No frame, or far fewer than promised, decode. It is raised after the last chunk.
     """
     pictures: list[np.ndarray] = []
-    for picture in _resampled(path, Fraction(fps).limit_denominator(100_000), short_side, n_frames, pixels):
+    resize: Resize | None = None
+    last: av.VideoFrame | None = None
+    for frame in shown_frames(path, fps=fps, n_frames=n_frames):
+        if resize is None:  # by the first frame; a later one of another size is fitted to it
+            resize = Resize.short_side(frame, short_side, pixels)
+        if frame is not last:
+            picture, last = resize(frame), frame
         pictures.append(picture)
         if len(pictures) == chunk:
             yield np.stack(pictures)
@@ -268,18 +274,13 @@ def _on_show(frames: Iterator[tuple[int, av.VideoFrame]], wanted: int) -> av.Vid
     return shown
 
 
-def _resampled(path: str | Path, fps: Fraction, short_side: int, n_frames: int, pixels: str) -> Iterator[np.ndarray]:
-    resize = VideoReformatter()  # one for all frames: it keeps its tables
-    size: tuple[int, int] | None = None
+def shown_frames(path: str | Path, *, fps: float, n_frames: int = -1) -> Iterator[av.VideoFrame]:
+    """Decode a video, and give the frame that is on show at each k / fps, for k = 0, 1, …, as it was decoded.
 
-    def picture(frame: av.VideoFrame) -> np.ndarray:
-        nonlocal size
-        if size is None:  # of the first frame; a later one of another size is fitted to it
-            scale = short_side / min(frame.width, frame.height)
-            size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-        small = resize.reformat(frame, *size, format=pixels, interpolation="AREA", threads=1)
-        return np.rot90(small.to_ndarray(), frame.rotation // 90)
-
+    A frame that stays on show is given again, the same object. The caller turns into pictures only the frames that it
+    needs: that costs more than most of decoding. Parameters, times and errors are those of :func:`read_frames`.
+    """
+    rate = Fraction(fps).limit_denominator(100_000)
     clock = scan_packets(path).clock
     with open_video(path) as (container, stream):
         shown: av.VideoFrame | None = None  # on show from slot `done` on
@@ -289,15 +290,42 @@ def _resampled(path: str | Path, fps: Fraction, short_side: int, n_frames: int, 
             decoded += 1
             if shown is None:
                 first = time
-                end = max(1, _slot((clock.end - first * clock.unit + clock.slack) * fps))
-            elif (slot := min(end, _slot(((time - first) * clock.unit + clock.slack) * fps))) > done:
-                yield from repeat(picture(shown), slot - done)
+                end = max(1, _slot((clock.end - first * clock.unit + clock.slack) * rate))
+            elif (slot := min(end, _slot(((time - first) * clock.unit + clock.slack) * rate))) > done:
+                yield from repeat(shown, slot - done)
                 done = slot
             shown = frame
         if shown is None or decoded < MIN_DECODED * n_frames:
             raise VideoError(f"damaged: {decoded} of {n_frames} frames decode" if n_frames > 0 else "no frame decodes")
         if end > done:
-            yield from repeat(picture(shown), end - done)
+            yield from repeat(shown, end - done)
+
+
+class Resize:
+    """Frames to pictures of one size, by area.
+
+    Parameters
+    ----------
+    width, height : int
+        Of the pictures, before the rotation that a frame's metadata asks for.
+    pixels : {"rgb24", "gray"}
+        Pixel format.
+    """
+
+    def __init__(self, width: int, height: int, pixels: str = "rgb24") -> None:
+        self.size, self.pixels = (width, height), pixels
+        self._reformatter = VideoReformatter()  # one for all frames: it keeps its tables
+
+    @classmethod
+    def short_side(cls, frame: av.VideoFrame, side: int, pixels: str) -> Resize:
+        """Keep a frame's shape; its shorter side becomes ``side`` pixels."""
+        scale = side / min(frame.width, frame.height)
+        return cls(max(1, round(frame.width * scale)), max(1, round(frame.height * scale)), pixels)
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """Picture of a frame, uint8 [H, W, 3], or [H, W] if gray."""
+        small = self._reformatter.reformat(frame, *self.size, format=self.pixels, interpolation="AREA", threads=1)
+        return np.rot90(small.to_ndarray(), frame.rotation // 90)
 
 
 def _slot(position: Fraction) -> int:

@@ -142,7 +142,8 @@ def _clock(container: av.container.InputContainer, stream: VideoStream, stamps: 
     # a container with an edit list stores presentation times
     reorders = codec.codec.properties & REORDERS and (codec.has_b_frames or names & DECODING_ORDER) and all_shown
     rates = (stream.guessed_rate, stream.average_rate, stream.base_rate, codec.framerate)
-    return make_clock(stamps, rates, reorders=bool(reorders), joined=bool(names & JOINED))
+    delayed = codec.has_b_frames and names & DECODING_ORDER
+    return make_clock(stamps, rates, reorders=bool(reorders), delayed=bool(delayed), joined=bool(names & JOINED))
 
 
 def _raw_rate(stream: VideoStream, stamps: Stamps) -> Fraction:

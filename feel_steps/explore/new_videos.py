@@ -158,7 +158,7 @@ def read_features(
     if not features:
         raise InputError(f"{run}: others made its features; give those of the new videos, --features NEW.npy")
     recorded = contract.settings
-    streams = list(STREAMS) if contract.extractor == "cola" else yaml.safe_load(recorded["streams"])
+    streams = list(STREAMS) if contract.extractor == "cola" else list(json.loads(contract.made.get("streams", "{}")))
     key, transposed = recorded.get("key") or None, recorded.get("transposed") == "True"
     arrays = _find_arrays(features, streams)
     clips = _clips(files, list(arrays))

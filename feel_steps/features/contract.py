@@ -8,8 +8,8 @@ from pathlib import Path
 
 from feel_steps.tables import tables
 
-# what the features of every extractor have
-COMMON = ("extractor", "source", "fps", "window", "stride", "dimension", "view_family")
+# what features of any extractor may have
+COMMON = ("extractor", "source", "fps", "window", "stride", "dimension", "view_family", "streams", "scaled")
 EXISTING = ("cola", "arrays")  # extractors that read features of others
 AMOUNTS = ("skipped", "snippets", "seconds")  # what is a part's own
 
@@ -53,12 +53,25 @@ class Contract:
 
     @property
     def dimension(self) -> int:
+        """Numbers of a snippet, as extracted."""
         return int(self.made["dimension"])
 
     @property
     def view_family(self) -> str:
         """Which view of a video suits the features, "network" or "motion"; empty where it is unknown."""
         return self.made.get("view_family", "")
+
+    @property
+    def streams(self) -> dict[str, tuple[int, float]]:
+        """Numbers and weight of each stream, in the order in which they lie side by side before they are scaled."""
+        if "streams" not in self.made:
+            return {"features": (self.dimension, 1.0)}
+        return {name: (size, weight) for name, (size, weight) in json.loads(self.made["streams"]).items()}
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the scale step made them of what was extracted."""
+        return "scaled" in self.made
 
     @property
     def settings(self) -> dict[str, str]:

@@ -28,7 +28,10 @@ from feel_steps.tables.kinds import Columns
 # where each extractor's class is; it is imported when it is needed
 EXTRACTORS = {
     "descriptors": "feel_steps.features.descriptors:Descriptors",
+    "frames": "feel_steps.features.frames:Frames",
     "i3d": "feel_steps.features.i3d:I3D",
+    "pose": "feel_steps.features.pose:Pose",
+    "streams": "feel_steps.features.streams:Streams",
     "transformers": "feel_steps.features.transformers:Transformers",
     "cola": "feel_steps.features.extract:Cola",
     "arrays": "feel_steps.features.arrays:Arrays",
@@ -45,9 +48,11 @@ class Extractor(Protocol):
     ----------
     settings : mapping of str to number, text or bool
         All that decides on the features beside fps, window and stride; recorded with them.
-    view_family : {"network", "motion"}
+    view_family : {"network", "motion", ""}
         Which view of a video suits the features: "network" for what a network sees in pictures, "motion" for histograms
         of motion and for skeletons.
+    streams : mapping of str to (int, float), optional
+        Of an extractor that gives several streams side by side: how many numbers each has, and its weight.
     """
 
     settings: Mapping[str, Any]
@@ -64,7 +69,7 @@ class Extractor(Protocol):
 class Cola:
     """Features that exist already, in CoLA's folders (see :func:`feel_steps.dataset.cola.import_cola`)."""
 
-    view_family = "network"
+    view_family = ""  # the folders do not say
 
     def __init__(self, *, root: str | Path | None, fps: float, window: int, stride: int) -> None:
         if root is None:
@@ -205,6 +210,8 @@ def extract_part(
     metadata |= {"view_family": engine.view_family}
     if source := digest_source(extractor):
         metadata["source"] = source
+    if streams := getattr(engine, "streams", None):
+        metadata["streams"] = json.dumps(streams)
     metadata |= {key: str(value) for key, value in engine.settings.items()}
     exists = extractor in EXISTING  # then they need no cache
     kept = FeatureCache(cache, metadata) if cache and not exists else None

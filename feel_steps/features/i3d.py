@@ -9,9 +9,6 @@ they are. Nothing is ever fetched: the user names the two files.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,10 +16,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -31,6 +26,7 @@ from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
 from feel_steps.features.ahead import ahead
 from feel_steps.features.flow import FLOWS, flow_between
+from feel_steps.features.weight_files import check_shapes, read_state
 from feel_steps.features.windows import windows
 from feel_steps.runtime.devices import deterministic, out_of_memory, pick
 
@@ -208,35 +204,14 @@ def load_stream(path: str | Path | None, stream: str, sha256: str | None = None)
         raise InputError(f"{key} is not set: extractor i3d needs two weight files, one a stream. {WHERE_FROM}")
     if not Path(path).is_file():
         raise InputError(f"{key}: there is no file '{path}'; extractor i3d needs two. {WHERE_FROM}")
-    data = Path(path).read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and sha256.lower() != digest:
-        raise InputError(
-            f"{path}: its SHA-256 is {digest}, but features.i3d.sha256_{stream} says {sha256}; fetch the file again, "
-            "or mend the config"
-        )
-    try:
-        if Path(path).suffix == ".safetensors":
-            state = safetensors.torch.load(data)
-        else:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError, AttributeError):
-        raise InputError(
-            f"{path}: not a state dict of tensors alone, which is all that is read; fetch the file again. {WHERE_FROM}"
-        ) from None
+    state, digest = read_state(path, WHERE_FROM, sha256, f"features.i3d.sha256_{stream}")
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     classes = shapes.get("logits.conv3d.bias", (400,))[0]
     model = InceptionI3d(in_channels=CHANNELS[stream], classes=classes)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = shapes.get("Conv3d_1a_7x7.conv3d.weight", (0, 0))[1]
     if found in CHANNELS.values() and found != CHANNELS[stream]:
         raise InputError(f"{path}: weights of the other stream ({found} channels); swap weights_rgb and weights_flow")
-    # counters of training steps, which old files lack and features do not need
-    wrong = [name for name in wanted if shapes.get(name) != wanted[name] and not name.endswith("num_batches_tracked")]
-    if wrong := wrong + [name for name in shapes if name not in wanted]:
-        have = f"{list(shapes[wrong[0]])}" if wrong[0] in shapes else "missing"
-        need = f"{list(wanted[wrong[0]])}" if wrong[0] in wanted else "no such tensor"
-        raise InputError(f"{path}: not the weights of this I3D: '{wrong[0]}' is {have}, expected {need}. {WHERE_FROM}")
+    check_shapes(path, state, model, WHERE_FROM)
     model.load_state_dict(state, strict=False)
     return model, digest
 

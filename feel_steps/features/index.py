@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from feel_steps.dataset.videos import expected_snippets, fits, require_two_videos
 from feel_steps.errors import InputError
 from feel_steps.features.contract import Contract, read_contract
-from feel_steps.snippets import runs
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.tables import runs
 
 
 def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -> tuple[Columns, Columns]:

@@ -108,6 +108,7 @@ class Transformers:
         known = inspect.signature(self.model.forward).parameters
         self.options = {"skip_predictor": True} if "skip_predictor" in known else {}
         self.dimension = self._try(folder)
+        self.streams = {"features": (self.dimension, 1.0)}
         self.settings: dict[str, Any] = {
             "model": str(model),
             "revision": _commit(folder),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+import av
 import numpy as np
+
+from feel_steps.dataset.video_file import Resize, shown_frames
+from feel_steps.dataset.videos import Video
 
 
 def windows(
@@ -35,3 +40,70 @@ def windows(
             yield [part[frames] for part in held]
             used = skip + T * stride
             held, skip = [part[used:] for part in held], max(0, used - len(held[0]))
+
+
+def spread(window: int, frames: int) -> np.ndarray:
+    """Positions of so many frames in a window, each in the middle of its share; int64 [frames]."""
+    return (2 * np.arange(frames) + 1) * window // (2 * frames)
+
+
+class Seen(NamedTuple):
+    """Some frames that are looked at: their numbers [B] in the video, pictures uint8 [H, W, 3], and frames read."""
+
+    slots: np.ndarray
+    pictures: list[np.ndarray]
+    read: int
+
+
+def seen_pictures(
+    video: Video, fps: float, stride: int, seen: np.ndarray, resize: Callable[[av.VideoFrame], Resize], batch: int
+) -> Iterator[Seen]:
+    """Read a video, and give the frames that its windows are described by; a frame that several share comes once.
+
+    Parameters
+    ----------
+    video : Video
+    fps : float
+        Frames per second that it is read at.
+    stride : int
+        Frames from the start of a window to the next.
+    seen : int64 [frames]
+        Positions in a window of the frames that are looked at.
+    resize : callable
+        From the first frame to the way in which all frames are resized.
+    batch : int
+        Frames to give at a time. The last time may have none.
+    """
+    assert video.path is not None
+    how: Resize | None = None
+    slots: list[int] = []
+    pictures: list[np.ndarray] = []
+    read = 0
+    for slot, frame in enumerate(shown_frames(video.path, fps=fps, n_frames=video.n_frames)):
+        read, start = slot + 1, slot - seen  # where a window would start that looks at this frame
+        if ((start >= 0) & (start % stride == 0)).any():
+            how = how or resize(frame)
+            slots.append(slot)
+            pictures.append(how(frame))
+        if len(pictures) == batch:
+            yield Seen(np.array(slots), pictures, read)
+            slots, pictures = [], []
+    yield Seen(np.array(slots, np.int64), pictures, read)
+
+
+def window_rows(slots: np.ndarray, n: int, window: int, stride: int, seen: np.ndarray) -> np.ndarray:
+    """Which of the frames that were looked at belong to each window, int64 [T, frames].
+
+    Parameters
+    ----------
+    slots : int64 [B]
+        Their numbers in the video, ascending.
+    n : int
+        Frames of the video.
+    window, stride : int
+        Frames of a window, and from the start of one to the next.
+    seen : int64 [frames]
+        Positions in a window of the frames that are looked at.
+    """
+    T = max(0, (n - window) // stride + 1)
+    return np.searchsorted(slots, np.arange(T)[:, None] * stride + seen)

@@ -16,8 +16,9 @@ from feel_steps.errors import InputError, hint
 LOCALIZERS = {
     "cola": "feel_steps.localizers.cola:CoLA",
     "aicl": "feel_steps.localizers.aicl:AICL",
+    "co2net": "feel_steps.localizers.co2net:CO2Net",
 }
-SHARED = {"adapter": 0}  # settings that every localizer has besides its own
+SHARED = {"adapter": 0, "members": 1}  # settings that every localizer has besides its own
 
 
 def place_of(name: str) -> tuple[str, str]:

@@ -16,6 +16,8 @@ from feel_steps.errors import InputError
 from feel_steps.localizers.base import Outputs
 from feel_steps.localizers.parts import SnippetConv, drop, gather, info_nce, median, top
 
+CLASSES = 20  # up to so many, the classification loss is the published one
+
 
 class DepthwiseConv(nn.Conv1d):
     """A dilated temporal convolution of each class's activation by itself, on [B, T, K]."""
@@ -61,6 +63,10 @@ class CoLA(nn.Module):
         With ``activitynet`` a depthwise dilated convolution follows the classifier.
     kernel, class_kernel : int
         Temporal extent, in snippets, of the embedding's and of the classifier's convolution.
+    published_loss : bool
+        Whether the classification loss is the mean over all classes, as published. It then fades as classes are added:
+        with a hundred, weight decay outweighs it and nothing is learned. Otherwise it is K / 20 times as large where
+        K > 20 (our choice), which keeps the sum over classes as it is at THUMOS'14's 20.
     """
 
     def __init__(
@@ -80,12 +86,14 @@ class CoLA(nn.Module):
         head: Literal["thumos", "activitynet"] = "thumos",
         kernel: int = 3,
         class_kernel: int = 1,
+        published_loss: bool = False,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
             "features": features, "clusters": clusters, "hidden": hidden, "dropout": dropout, "r_easy": r_easy,
             "r_hard": r_hard, "m": m, "M": M, "contrast_dropout": contrast_dropout, "temperature": temperature,
             "contrast_weight": contrast_weight, "head": head, "kernel": kernel, "class_kernel": class_kernel,
+            "published_loss": published_loss,
         }  # fmt: skip
         if head not in ("thumos", "activitynet"):
             raise InputError(f"localizer 'cola': head '{head}'; expected thumos or activitynet")
@@ -95,6 +103,7 @@ class CoLA(nn.Module):
             raise InputError("localizer 'cola': temperature is 0; expected a number above 0, such as 0.07")
         self.dropout, self.r_easy, self.r_hard, self.m, self.M = dropout, r_easy, r_hard, m, M
         self.contrast_dropout, self.temperature, self.contrast_weight = contrast_dropout, temperature, contrast_weight
+        self.action_weight = 1.0 if published_loss else max(1.0, clusters / CLASSES)
         classifier: list[nn.Module] = [SnippetConv(hidden, clusters, class_kernel, bias=False)]
         if head == "activitynet":
             classifier.append(DepthwiseConv(clusters))
@@ -191,11 +200,12 @@ class CoLA(nn.Module):
         Returns
         -------
         dict
-            ``loss`` = ``action`` + contrast_weight · ``contrast``, scalars.
+            ``loss`` = ``action`` + contrast_weight · ``contrast``, scalars. ``action`` is the binary cross-entropy,
+            averaged over videos and classes, times max(1, K / 20).
         """
         target, scores = labels / labels.sum(1, keepdim=True), outputs["video_scores"]
         # a NaN would stop binary_cross_entropy (a GPU: for good); it must reach the loss, where train reports it
-        action = F.binary_cross_entropy(scores.nan_to_num(), target) + 0 * scores.sum()
+        action = self.action_weight * F.binary_cross_entropy(scores.nan_to_num(), target) + 0 * scores.sum()
         mined = self.mine(outputs)
         mean = {name: snippets.mean(1) for name, snippets in mined.items()}  # [B, E]
         contrast = info_nce(mean["HA"], mean["EA"], mined["EB"], self.temperature)

@@ -18,10 +18,11 @@ from feel_steps.errors import InputError
 from feel_steps.localizers import LOCALIZERS, check_settings, place_of
 from feel_steps.localizers.adapter import Adapted
 from feel_steps.localizers.base import Localizer
+from feel_steps.localizers.members import Members
 from feel_steps.tables import provenance, tables
 
 
-def build(name: str, features: int, clusters: int, *, adapter: int = 0, **settings: Any) -> Localizer:
+def build(name: str, features: int, clusters: int, *, adapter: int = 0, members: int = 1, **settings: Any) -> Localizer:
     """Make a localizer with fresh weights.
 
     Parameters
@@ -32,6 +33,8 @@ def build(name: str, features: int, clusters: int, *, adapter: int = 0, **settin
         Dimension F of a snippet's features, and number of classes K.
     adapter : int
         Width of the adapter in front; 0: none.
+    members : int
+        How many localizers are trained side by side, and averaged.
     **settings
         Keyword arguments of the localizer's class.
 
@@ -40,15 +43,20 @@ def build(name: str, features: int, clusters: int, *, adapter: int = 0, **settin
     InputError
         No localizer has that name; it has no such setting, or the value is of no use.
     """
-    check_settings(name, {**settings, "adapter": adapter})
+    check_settings(name, {**settings, "adapter": adapter, "members": members})
     module, attribute = place_of(name)
-    model = getattr(import_module(module), attribute)(features, clusters, **settings)
-    return Adapted(model, adapter) if adapter else model
+
+    def make() -> Localizer:
+        model = getattr(import_module(module), attribute)(features, clusters, **settings)
+        return Adapted(model, adapter) if adapter else model
+
+    return Members([make() for _ in range(members)]) if members > 1 else make()
 
 
 def name_of(model: Localizer) -> str:
     """Give the name by which a localizer is registered."""
-    own = model.localizer if isinstance(model, Adapted) else model
+    one = model.members[0] if isinstance(model, Members) else model
+    own = one.localizer if isinstance(one, Adapted) else one
     place = f"{type(own).__module__}:{type(own).__name__}"
     return next(name for name, known in LOCALIZERS.items() if known == place)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from feel_steps import __version__
@@ -25,6 +25,7 @@ from feel_steps.tables.run import Run, find_run
 if TYPE_CHECKING:
     from feel_steps.explore.predict import Prediction
 
+TEMPLATES = Path(__file__).parent
 LOCALIZERS = {"cola": "CoLA", "aicl": "AICL"}  # spelling of their papers
 LIBRARIES = ("numpy", "scikit-learn", "pyarrow", "torch", "opencv-contrib-python-headless", "av")
 
@@ -104,11 +105,11 @@ def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mappin
     )
 
 
-def write_page(out: Path, template: str, data: Mapping[str, Any], **values: Any) -> None:
-    """Render a template and write the page; ``data`` is read by the script of the page."""
-    script, style = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+def write_page(out: Path, template: str, data: Mapping[str, Any], *, folder: Path = TEMPLATES, **values: Any) -> None:
+    """Render a template of a folder and write the page; ``data`` is read by the script of the page."""
+    script, style = (TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     environment = Environment(
-        loader=PackageLoader("feel_steps.report", "."),
+        loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

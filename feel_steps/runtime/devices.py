@@ -77,6 +77,17 @@ def _bfloat16_speed() -> float:
     return float(single / half)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has instructions for bfloat16, which is enough for it to pay in convolutions.
+
+    Unlike :func:`has_fast_bfloat16` it measures nothing, so that all processes on one machine decide alike: features of
+    one run must have one precision.
+    """
+    if device.type == "cuda":
+        return has_fast_bfloat16(device)
+    return any(torch.cpu.get_capabilities().get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+
+
 def pick_precision(precision: str, device: torch.device) -> torch.dtype:
     """Turn ``auto``, ``float32`` or ``bfloat16`` into the dtype of the large matrix products."""
     if precision not in ("auto", "float32", "bfloat16"):

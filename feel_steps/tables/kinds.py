@@ -53,8 +53,11 @@ KINDS: dict[str, Kind] = {
         _UNKNOWN,
     ),
     "skipped": Kind({"video_id": "string", "path": "string", "reason": "string"}, frozenset(["path"])),
+    # how features become what the localizer sees: (feature - mean) @ basis, a row for each number of a feature
+    "scaling": Kind({"stream": "string", "mean": "float32", "basis": "vector"}),
     "features": Kind({"video_id": "string", "snippet": "int32", "feature": "vector"}),
     "annotations": Kind({"video_id": "string", "label": "string", **_SEGMENT}),
+    "dropped": Kind({"video_id": "string", "label": "string", **_SEGMENT, "fate": "string", "reason": "string"}),
     "pooled": Kind({"video_id": "string", "feature": "vector"}),
     # consensus only: margin, and second, the runner-up cluster (both null if K = 1); its distance is 1 - agreement
     "clusters": Kind(

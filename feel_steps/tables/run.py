@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from feel_steps.errors import InputError
-from feel_steps.snippets import runs
 from feel_steps.tables import folders, tables
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.tables import runs
 
 
 def frame(metrics: Columns) -> pd.DataFrame:

@@ -15,8 +15,10 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
+STUDIES = "studies"  # the package beside this one, in a clone
 # an entry of a registry, "feel_steps.localizers.cola:CoLA", or the package that holds the report's templates
-NAMED = re.compile(r"(feel_steps(?:\.\w+)+)(?::\w+)?")
+NAMED = re.compile(r"((?:feel_steps|studies)(?:\.\w+)+)(?::\w+)?")
+TEMPLATES = (".j2", ".css", ".js")
 
 
 @cache
@@ -26,7 +28,7 @@ def digest(step: str) -> str:
     Parameters
     ----------
     step : str
-        A command of ``feel-steps``, such as ``import-annotations``.
+        A command of ``feel-steps``, such as ``import-annotations``, or of ``python -m studies``.
 
     Returns
     -------
@@ -38,8 +40,8 @@ def digest(step: str) -> str:
     KeyError
         There is no such command.
     """
-    name, file = _command_files()[step]
-    helpers = _functions(file.with_name("options.py")) | _functions(file)
+    name, file = _find_command(step)
+    helpers = _functions(PACKAGE / "cli/options.py") | _functions(file)
     helpers = {key: function for key, function in helpers.items() if not function.decorator_list}
     todo, reached = [_functions(file)[name]], dict[str, ast.FunctionDef]()
     while todo:  # the command's function, and the helpers that it calls
@@ -52,21 +54,28 @@ def digest(step: str) -> str:
         # without the options: an artifact stores their values
         digest.update("\n".join([name, *map(ast.unparse, function.body), ""]).encode())
     for module in _files(_closure(reached.values())):
-        digest.update(f"{module.relative_to(PACKAGE).as_posix()}\n".encode())
+        digest.update(f"{module.relative_to(PACKAGE.parent).as_posix()}\n".encode())
         digest.update(module.read_bytes())
     return digest.hexdigest()[:16]
 
 
+def _find_command(step: str) -> tuple[str, Path]:
+    """Function and file of a command; the studies' file is read only where no other file has it."""
+    for file in [*sorted((PACKAGE / "cli").glob("*.py")), PACKAGE.parent / STUDIES / "__main__.py"]:
+        if step in (commands := _commands(file)):
+            return commands[step], file
+    raise KeyError(step)
+
+
 @cache
-def _command_files() -> dict[str, tuple[str, Path]]:
-    """Function and file of each command, by the command's name."""
+def _commands(file: Path) -> dict[str, str]:
+    """Function of each command in a file, by the command's name."""
     commands = {}
-    for file in sorted((PACKAGE / "cli").glob("*.py")):
-        for name, function in _functions(file).items():
-            for call in function.decorator_list:
-                if isinstance(call, ast.Call) and ast.unparse(call.func) == "app.command":
-                    given = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
-                    commands[str(given or name.replace("_", "-"))] = name, file
+    for name, function in _functions(file).items() if file.is_file() else ():
+        for call in function.decorator_list:
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "app.command":
+                given = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
+                commands[str(given or name.replace("_", "-"))] = name
     return commands
 
 
@@ -103,19 +112,19 @@ def _imports(*nodes: ast.AST) -> set[str]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := NAMED.fullmatch(node.value)):
             names.append(match[1])
         todo += ast.iter_child_nodes(node)
-    paths = (name.split(".") for name in names if name.split(".")[0] == PACKAGE.name)
+    paths = (name.split(".") for name in names if name.split(".")[0] in (PACKAGE.name, STUDIES))
     modules = {".".join(path[:length]) for path in paths for length in range(1, len(path) + 1)}
     return {module for module in modules if _file(module).is_file()}
 
 
 def _file(module: str) -> Path:
-    path = PACKAGE.joinpath(*module.split(".")[1:])
+    path = PACKAGE.parent.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _files(modules: Iterable[str]) -> list[Path]:
-    """Files of modules; of a package also the other files in its folder, such as templates."""
+    """Files of modules; of a package also the templates in its folder."""
     files = {_file(module) for module in modules}
     folders = {file.parent for file in files if file.name == "__init__.py"}
-    files |= {file for folder in folders for file in folder.iterdir() if file.is_file() and file.suffix != ".py"}
+    files |= {file for folder in folders for file in folder.iterdir() if file.suffix in TEMPLATES}
     return sorted(files)

@@ -277,3 +277,12 @@ def _columns(
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: damaged Parquet file ({reason}); delete it and run its step again") from None
     return {name: _column(path, kind, name, table[name], first) for name in wanted}
+
+
+def runs(values: Sequence[str] | np.ndarray) -> list[tuple[str, int, int]]:
+    """Runs of equal neighbours as (value, start, stop)."""
+    values = np.asarray(values, object)
+    if not len(values):
+        return []
+    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1, [len(values)]])
+    return [(values[a], int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]

@@ -66,6 +66,21 @@ def test_an_unknown_subset_is_refused_with_those_there_are(tmp_path):
         map_files(*files(tmp_path, {"results": {}}, empty))
 
 
+@pytest.mark.parametrize("name", ["v.mp4", "v_v", "v_v.MKV"])
+def test_ids_that_differ_by_a_suffix_or_prefix_are_matched_with_a_note(tmp_path, capsys, name):
+    """They gave a mAP of 0 without a word."""
+    assert map_files(*files(tmp_path, {"results": {name: [GOOD]}}), tiou=[0.5])["mAP"] == [1.0]
+    assert (
+        f"1 ids differ from those of {tmp_path}/gt.json by a suffix or the prefix v_ ('{name}'"
+        in capsys.readouterr().err
+    )
+
+
+def test_predictions_of_other_videos_are_no_silent_zero(tmp_path, capsys):
+    assert map_files(*files(tmp_path, {"results": {"other": [GOOD]}}), tiou=[0.5])["mAP"] == [0.0]
+    assert "none of its 1 videos is in" in capsys.readouterr().err
+
+
 def test_a_byte_order_mark_changes_nothing(tmp_path):
     """Some editors write one; what import-annotations takes, map takes."""
     predictions, truth = files(tmp_path, {"results": {"v": [GOOD]}})
@@ -75,7 +90,7 @@ def test_a_byte_order_mark_changes_nothing(tmp_path):
     assert truth.read_bytes().startswith(b"\xef\xbb\xbf")
     assert map_files(predictions, truth) == expected
     manifest = {"video_id": np.array(["v"], object), "duration": np.array([10.0])}
-    assert read_annotations(truth, manifest)["label"].tolist() == ["a"]
+    assert read_annotations(truth, manifest)[0]["label"].tolist() == ["a"]
 
 
 def test_a_pipe_is_read(tmp_path):

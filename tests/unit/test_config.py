@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from feel_steps.config import check, merge, resolve, retype
+from feel_steps.config import METHODS, check, merge, resolve, retype
 from feel_steps.dataset.checks import check_dataset
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
@@ -24,7 +24,7 @@ def config(**changes):
 def check_all(changed):
     """What is checked before a run starts, as in rules/common.smk."""
     check(changed, SCHEMA)
-    check_dataset(changed, max(resolve(changed, variant)["clusters"] for variant in changed["variants"]))
+    check_dataset(changed, {variant: resolve(changed, variant)["clusters"] for variant in changed["variants"]})
     check_extractor(changed)
 
 
@@ -42,9 +42,11 @@ def check_all(changed):
         ({"clusters": True}, ["'clusters'", "True"]),
         ({"evaluate": {"tiou": [0]}}, ["'evaluate.tiou.0'", "above 0"]),
         ({"train": {"localizer": "colla"}}, ["colla", "did you mean 'cola'?"]),
-        ({"pool": {"method": "adapted"}}, ["'pool.method' is 'adapted'", "set train.settings.adapter"]),
+        ({"method": "mine"}, ["'method' is 'mine'", "views or feel"]),
+        ({"pool": {"views": ["third"]}}, ["'pool.views'", "'third' is not one of"]),
+        ({"pool": {"views": ["adapted"]}}, ["'pool.views' has 'adapted'", "set train.settings.adapter"]),
         (
-            {"variants": {"a": {"train": {"localizer": "aicl"}, "pool": {"method": "adapted"}}}},
+            {"variants": {"a": {"train": {"localizer": "aicl"}, "pool": {"views": ["adapted"]}}}},
             ["variant 'a'", "set train.settings.adapter"],
         ),
         ({"train": {"settings": {"hiden": 8}}}, ["hiden", "did you mean 'hidden'?"]),
@@ -91,18 +93,37 @@ def test_presets_are_valid(preset, tmp_path, monkeypatch):
 
 
 def test_a_variant_changes_only_what_it_names():
-    base = config(variants={"slow": {"select": {"speed": "variable"}, "iterations": 6}})
-    slow = resolve(base, "slow")
-    assert slow["select"] == base["select"] | {"speed": "variable"} and slow["iterations"] == 6
+    base = config(method="feel", variants={"own": {}, "slow": {"select": {"speed": "variable"}, "iterations": 6}})
+    own, slow = resolve(base, "own"), resolve(base, "slow")
+    assert slow["select"] == own["select"] | {"speed": "variable"} and slow["iterations"] == 6
     assert {k: v for k, v in slow.items() if k not in ("select", "iterations")} == {
-        k: v for k, v in base.items() if k not in ("select", "iterations")
+        k: v for k, v in own.items() if k not in ("select", "iterations")
     }
-    assert base["select"]["speed"] == "constant"
+    assert own["select"]["speed"] == "constant" and base["select"]["speed"] is None
 
 
-@pytest.mark.parametrize("localizer", ["cola", "aicl"])
+def test_a_method_sets_what_the_config_leaves_open_and_nothing_else():
+    """Else a preset of the paper's method would run with parts of ours, or a user's own setting would be lost."""
+    base = config(select={"share": 0.5}, variants={"ours": {}, "feel": {"method": "feel", "pool": {"views": ["mean"]}}})
+    ours, feel = resolve(base, "ours"), resolve(base, "feel")
+    assert (ours["pool"]["views"], ours["cluster"]["method"], ours["refine"]["method"]) == ("auto", "consensus", "none")
+    assert (feel["pool"]["views"], feel["cluster"]["method"], feel["refine"]["method"]) == (["mean"], "kmeans", "cci")
+    assert (ours["select"]["speed"], feel["select"]["speed"]) == ("none", "constant")
+    assert ours["select"]["share"] == feel["select"]["share"] == 0.5
+
+
+def test_every_method_sets_every_value_that_the_config_leaves_open():
+    base = config()
+    for method in METHODS:
+        own = resolve(base | {"method": method}, None)
+        for section in METHODS[method]:
+            assert None not in [value for key, value in own[section].items() if key in METHODS[method][section]]
+            assert {key for key, value in base[section].items() if value is None} <= set(METHODS[method][section])
+
+
+@pytest.mark.parametrize("localizer", ["cola", "aicl", "co2net"])
 def test_an_adapter_stands_before_either_localizer(localizer):
-    changes = {"pool": {"method": "adapted"}, "train": {"localizer": localizer, "settings": {"adapter": 64}}}
+    changes = {"pool": {"views": ["adapted"]}, "train": {"localizer": localizer, "settings": {"adapter": 64}}}
     check(config(variants={"adapted": changes}), SCHEMA)
 
 
@@ -111,9 +132,15 @@ def test_numbers_in_braces_on_the_command_line_are_numbers():
     given = {
         "seeds": ["0", "1"],
         "train": {"learning_rate": "1e-4", "localizer": "cola"},
-        "pool": {"normalize": "true"},
+        "demo": {"train": "30"},
+        "features": {"i3d": {"ten_crop": "true"}},
     }
-    numbers = {"seeds": [0, 1], "train": {"learning_rate": 1e-4, "localizer": "cola"}, "pool": {"normalize": True}}
+    numbers = {
+        "seeds": [0, 1],
+        "train": {"learning_rate": 1e-4, "localizer": "cola"},
+        "demo": {"train": 30},
+        "features": {"i3d": {"ten_crop": True}},
+    }
     assert retype(given) == numbers and retype(numbers) == numbers
     check(config(**retype(given)), SCHEMA)
     assert retype({"path": "a/2", "split": "null"}) == {"path": "a/2", "split": None}

@@ -252,6 +252,16 @@ def test_a_snippet_is_at_the_centre_of_its_window(stride, window):
     assert 2 * stride / 25 < end - start < 4 * stride / 25
 
 
+def test_a_score_is_contrast_times_class_probability():
+    """Of two videos that look alike, the one that more surely shows the class comes first, by that factor."""
+    cas = np.array([[0, 0, 1, 1, 0, 0, 0, 0]] * 2, np.float32).T
+    sure, doubtful = (detect(cas, cas[:, 0], np.array([p, 0]), Timing(25, 16, 16), Settings()) for p in (0.8, 0.2))
+    n = len(doubtful.score)  # soft-NMS drops the weakest
+    np.testing.assert_allclose(sure.score[:n], 4 * doubtful.score)
+    weighted = detect(cas, cas[:, 0], np.array([0.8, 0]), Timing(25, 16, 16), Settings(score="sum", class_weight=0.5))
+    assert weighted.score[0] == pytest.approx(sure.score[0] / 0.8 + 0.5 * 0.8)
+
+
 def test_segments_at_the_ends_reach_the_ends_of_the_video():
     """The first and the last half window belong to no other snippet; nothing lies outside of the video."""
     timing, T = Timing(25, 8, 16), 12
@@ -277,6 +287,8 @@ def test_actionness_sharpens_what_the_class_activation_leaves_open():
         ({"soft_nms": -1.0}, "soft_nms: -1.0 is not a width"),
         ({"class_threshold": 1.5}, "class_threshold"),
         ({"class_weight": float("nan")}, "class_weight"),
+        ({"class_weight": -0.1}, "class_weight"),
+        ({"score": "mean"}, "score 'mean': expected product or sum"),
         ({"time": "end"}, "time 'end': expected centre or start"),
         ({"signal": "cas"}, "signal 'cas': expected both or activation"),
         ({"cas_thresholds": (0.5, 0.1, 0.1)}, "cas_thresholds"),

@@ -70,7 +70,14 @@ def test_first_iteration_leaves_out_the_views_that_need_a_localizer(snippets):
 
 def test_normalized_vectors_have_length_one_and_zero_stays_zero(snippets):
     snippets.features[:3] = 0
-    assert np.allclose(np.linalg.norm(pool(snippets, normalize=True)["mean"], axis=1), [0, 1, 1])
+    assert np.allclose(np.linalg.norm(pool(snippets, normalize="length")["mean"], axis=1), [0, 1, 1])
+
+
+def test_standard_columns_before_rows_of_length_one(snippets):
+    mean = pool(snippets)["mean"].astype(np.float64)
+    standard = (mean - mean.mean(0)) / mean.std(0)
+    expected = standard / np.linalg.norm(standard, axis=1, keepdims=True)
+    assert np.allclose(pool(snippets, normalize="standard")["mean"], expected, atol=1e-5)
 
 
 def test_no_video(snippets):
@@ -80,6 +87,8 @@ def test_no_video(snippets):
 def test_what_is_wrong_is_named(snippets):
     with pytest.raises(InputError, match="view 'max': unknown"):
         pool(snippets, views=["max"])
+    with pytest.raises(InputError, match="normalize 'max': unknown"):
+        pool(snippets, normalize="max")
     with pytest.raises(InputError, match="attention: video 'b' has 0 snippets, expected 1"):
         pool(snippets, views=["actionness"], attention=attention_of(snippets, ["a", "ü c"], {}))
     repeated = attention_of(snippets, ["a", "b", "ü c"], {})

@@ -39,7 +39,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     for name, seed in VIDEOS.items():
         write_video(folder / f"videos/{name}.mp4", scene(40 + 4 * seed, seed=seed))
-    run, place = folder / "run", folder / "run/feel/seed-0/iter-1"
+    run = folder / "run"
+    manifest, part = run / "manifest.parquet", run / "features/part-0000.parquet"
+    snippets = {"fps": 25, "window": 8, "stride": 4}
+    (folder / "split.csv").write_text("video_id,split\na,train\nb,train\nc,train\nd,train\ne,test\n")
+    call("import", layout="videos", path=folder / "videos", split=folder / "split.csv", **snippets,
+         out=manifest, out_unreadable=run / "unreadable.parquet")  # fmt: skip
+    call("extract", manifest=manifest, part=0, out=part, settings='{"short_side": 48, "grid": 2}', **snippets)
+    finish(run)
+    return run
+
+
+def finish(run: Path) -> None:
+    """Make one iteration and all tables of a run whose features are there."""
+    place = run / "feel/seed-0/iter-1"
     table = {name: run / f"{name}.parquet" for name in ("manifest", "unreadable", "videos", "skipped", "annotations")}
     step = {
         name: place / f"{name}.parquet"
@@ -47,13 +60,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         + ("detections", "metrics", "mapping")
     }
     part, model = run / "features/part-0000.parquet", place / "model.safetensors"
-    snippets = {"fps": 25, "window": 8, "stride": 4}
     where = {"videos": table["videos"], "features": part.parent}
-    (folder / "split.csv").write_text("video_id,split\na,train\nb,train\nc,train\nd,train\ne,test\n")
-    call("import", layout="videos", path=folder / "videos", split=folder / "split.csv", **snippets,
-         out=table["manifest"], out_unreadable=table["unreadable"])  # fmt: skip
     call("import-annotations", manifest=table["manifest"], out=table["annotations"])
-    call("extract", manifest=table["manifest"], part=0, out=part, settings='{"short_side": 48, "grid": 2}', **snippets)
     CliRunner().invoke(app, [
         "index", str(part), "--manifest", str(table["manifest"]), "--unreadable", str(table["unreadable"]),
         "--out", str(table["videos"]), "--out-skipped", str(table["skipped"]),
@@ -75,7 +83,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     call("evaluate", videos=table["videos"], annotations=table["annotations"], **known, **results,
          out=step["metrics"], out_mapping=step["mapping"])  # fmt: skip
     shutil.copy(step["metrics"], run / "metrics.parquet")
-    return run
 
 
 def test_videos_of_the_run_get_its_own_detections(run: Path) -> None:
@@ -155,3 +162,71 @@ def test_an_unlike_video_is_beyond_what_training_videos_are_from_each_other() ->
     training = np.array([[0, 0], [1, 0], [3, 0]], np.float32)  # nearest neighbours at 1, 1 and 2
     new = np.array([[5, 0], [5.1, 0], [0, -2], [1, 2.1]], np.float32)
     assert unlike(new, training).tolist() == [False, True, False, True]
+
+
+def make_arrays(folder: Path, lengths: dict[str, int], seed: int = 0, dimension: int = 5) -> Path:
+    """Arrays of two classes in turn; the middle third of each is action, along an axis of its class."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, (name, T) in enumerate(lengths.items()):
+        features = rng.normal(scale=0.2, size=(T, dimension)).astype(np.float32)
+        features[T // 3 : 2 * T // 3, i % 2] += 2
+        np.save(folder / f"{name}.npy", features)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arrays_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one iteration on arrays of two streams, which lie beside it."""
+    folder = tmp_path_factory.mktemp("arrays")
+    for stream, seed in (("a", 0), ("b", 1)):
+        make_arrays(folder / f"npy/{stream}", {f"v{i}": 20 + i for i in range(6)}, seed)
+    run = folder / "run"
+    snippets = {"fps": 10, "window": 1, "stride": 1}
+    settings = '{"streams": ["a", "b"], "key": null, "transposed": false}'
+    table = {name: run / f"{name}.parquet" for name in ("manifest", "unreadable")}
+    call("import", layout="features", path=folder / "npy", streams="a,b", **snippets, out=table["manifest"],
+         out_unreadable=table["unreadable"])  # fmt: skip
+    call("extract", manifest=table["manifest"], part=0, extractor="arrays", root=folder / "npy", settings=settings,
+         out=run / "features/part-0000.parquet", **snippets)  # fmt: skip
+    finish(run)
+    return run
+
+
+def test_new_arrays_of_two_streams_are_a_folder(arrays_run: Path, tmp_path: Path) -> None:
+    """The run's own arrays get the run's own detections."""
+    place, _ = choose(arrays_run)
+    found = predict(arrays_run, [], place, features=[arrays_run.parent / "npy"], device="cpu", threads=1)
+    table = tables.read(place / "detections.parquet", "detections")
+    assert len(table["score"]) and found.detections["video_id"].tolist() == table["video_id"].tolist()
+    for name in table.keys() - {"video_id"}:
+        np.testing.assert_allclose(found.detections[name], table[name], rtol=1e-5, atol=1e-6)
+    assert found.videos["path"].tolist() == [None] * 6 and not found.unlike.any()
+    with pytest.raises(InputError, match="v0.npy: the run joins the streams a, b; name a folder that holds a/ and b/"):
+        predict(arrays_run, [], place, features=[arrays_run.parent / "npy/a/v0.npy"])
+
+
+def test_arrays_that_are_not_of_the_run_are_named(arrays_run: Path, run: Path, tmp_path: Path) -> None:
+    place, _ = choose(arrays_run)
+    own = [arrays_run.parent / "npy"]
+    with pytest.raises(
+        InputError, match=r"others made its features; give those of the new videos, --features NEW\.npy"
+    ):
+        predict(arrays_run, [run.parent / "videos/a.mp4"], place)
+    for stream in "ab":
+        make_arrays(tmp_path / f"wide/{stream}", {"w": 20}, dimension=6)
+    with pytest.raises(InputError, match=r"w\.npy: features of dimension 12, but the run's have 10; give features of"):
+        predict(arrays_run, [], place, features=[tmp_path / "wide"])
+    with pytest.raises(InputError, match=r"a\.mp4: no array is called 'a'; there is 'v0'"):
+        predict(arrays_run, [run.parent / "videos/a.mp4"], place, features=own)
+    clip = write_video(tmp_path / "v0.mp4", scene(60), fps=10)
+    with pytest.raises(
+        InputError, match=r"v0\.npy: 20 snippets, but 60 fit in the 6\.00 s of .*v0\.mp4; the run has fps 10"
+    ):
+        predict(arrays_run, [clip], place, features=own)
+    with pytest.raises(InputError, match=r"the id 'v0' is taken by .*v0\.npy; rename one"):
+        predict(arrays_run, [], place, features=[*own, *own])
+    with pytest.raises(InputError, match=r"the run extracted its features itself, by 'descriptors'; name videos"):
+        predict(run, [], choose(run)[0], features=own)
+    with pytest.raises(InputError, match="no video is named"):
+        predict(run, [], choose(run)[0])

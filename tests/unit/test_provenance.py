@@ -185,13 +185,13 @@ def package(tmp_path, monkeypatch, shipped):
         (place / file).write_text(edit((place / file).read_text()))
         source.digest.cache_clear()
         source._imported_by.cache_clear()
-        source._command_files.cache_clear()
+        source._commands.cache_clear()
         return {command for command in COMMANDS if source.digest(command) != shipped[command]}
 
     yield changed
     source.digest.cache_clear()
     source._imported_by.cache_clear()
-    source._command_files.cache_clear()
+    source._commands.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from feel_steps.errors import InputError
-from feel_steps.snippets import load_snippets, runs
+from feel_steps.snippets import load_snippets
 from feel_steps.tables import tables
+from feel_steps.tables.tables import runs
 
 
 @pytest.fixture

@@ -50,9 +50,8 @@ def test_views_are_as_defined_wherever_chunks_end(view, weighted, monkeypatch):
     monkeypatch.setattr(views, "CHUNK", 17)
     found = describe(snippets, [view], weights)[view]
     assert found.dtype == np.float32
-    assert np.allclose(
-        found, by_definition(snippets, view, np.ones(sum(LENGTHS)) if weights is None else weights), atol=1e-5
-    )
+    expected = by_definition(snippets, view, np.ones(sum(LENGTHS)) if weights is None else weights)
+    assert np.allclose(found, expected, atol=1e-5)
 
 
 def test_second_and_lag_do_not_see_who_or_where():
@@ -67,9 +66,8 @@ def test_second_and_lag_do_not_see_who_or_where():
 
 def test_lag_tells_forwards_from_backwards_and_second_does_not():
     snippets = make_snippets(LENGTHS)
-    order = np.concatenate(
-        [np.arange(b - 1, a - 1, -1) for a, b in zip(snippets.offsets, snippets.offsets[1:], strict=False)]
-    )
+    ends = zip(snippets.offsets[:-1], snippets.offsets[1:], strict=True)
+    order = np.concatenate([np.arange(start, stop)[::-1] for start, stop in ends])
     reverse = Snippets(snippets.video_ids, snippets.features[order], snippets.offsets)
     before, after = (describe(own, ["second", "lag"]) for own in (snippets, reverse))
     assert np.allclose(before["second"], after["second"], atol=1e-4)
@@ -104,3 +102,11 @@ def test_one_snippet_and_videos_that_do_not_move_give_zeros_not_nan():
     still = make_snippets((4, 5))
     still.features[:] = 1
     assert not any(vectors.any() for vectors in describe(still, list(views.COMPONENTS)).values())
+
+
+def test_likeness_is_the_correlation_over_pairs():
+    generator = np.random.default_rng(4)
+    first = scale(generator.normal(size=(40, 5)))
+    assert views.likeness(first, first @ np.linalg.qr(generator.normal(size=(5, 5)))[0]) == pytest.approx(1)
+    assert abs(views.likeness(first, scale(generator.normal(size=(40, 5))))) < 0.2
+    assert views.likeness(first[:1], first[:1]) == views.likeness(first[:0], first[:0]) == 0

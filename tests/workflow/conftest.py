@@ -67,22 +67,22 @@ class Workspace:
             config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(config))
 
-    def command(self, *arguments: str, root: Path = ROOT) -> list[str]:
+    def command(self, *arguments: str, root: Path = ROOT, snakefile: str = "Snakefile") -> list[str]:
         """Command line that runs Snakemake with the tiny config."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(root / "Snakefile")]
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(root / snakefile)]
         return [*command, "--directory", str(self.folder), "--configfile", str(self.folder / "tiny.yaml"), *arguments]
 
-    def snakemake(self, *arguments: str, root: Path = ROOT, succeeds: bool = True, timeout: float = 300) -> str:
-        """Run Snakemake with the tiny config; give what it prints."""
-        command = self.command(*arguments, root=root)
+    def snakemake(self, *arguments: str, succeeds: bool = True, timeout: float = 300, **where) -> str:
+        """Run Snakemake with the tiny config; give what it prints. ``where`` is as of :meth:`command`."""
+        command = self.command(*arguments, **where)
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=timeout)
         output = done.stdout + done.stderr
         assert (done.returncode == 0) == succeeds, output
         return output
 
-    def planned(self, *arguments: str, root: Path = ROOT) -> set[str]:
+    def planned(self, *arguments: str, **where) -> set[str]:
         """What a dry run would do: "rule" for shared work, "rule 2" for work of iteration 2."""
-        output = self.snakemake("--dry-run", "--quiet", "host", *arguments, root=root)
+        output = self.snakemake("--dry-run", "--quiet", "host", *arguments, **where)
         _, *parts = JOB.split(output)
         jobs = set()
         for rule, details in zip(parts[::2], parts[1::2], strict=True):

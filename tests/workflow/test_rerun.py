@@ -71,7 +71,7 @@ def test_an_edit_to_a_steps_module_reruns_that_step(workspace, tmp_path):
     copy = tmp_path / "software"
     for name in ("rules", "schemas", "profiles", "envs", "feel_steps"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "config.yaml", "studies.yaml"):
+    for name in ("Snakefile", "config.yaml"):
         shutil.copy(ROOT / name, copy / name)
     assert workspace.planned(root=copy) == set()
     with open(copy / "feel_steps/localize.py", "a") as module:

@@ -1,4 +1,4 @@
-"""Every study of studies.yaml, tiny, through the real Snakefile; and what the studies must leave alone."""
+"""Every study of studies.yaml, tiny, through studies/Snakefile; and what the studies must leave alone."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ TINY = {
     "adapter": {
         "settings": {
             "features as they are": {},
-            "adapter, its features clustered": {"pool": {"method": "adapted"}, "train": {"settings": {"adapter": 4}}},
+            "adapter, its features clustered": {"pool": {"views": ["adapted"]}, "train": {"settings": {"adapter": 4}}},
         }
     },
-    "two-actions": {"base": {"iterations": 1}, "grid": {"select.second": [0, 0.5]}},
     "cci-k1": {"program": {"name": "k1", "values": [2, 4]}},
     "cci-k2": {"program": {"name": "k2", "values": [1, 2]}},
     "cci-lambda": {"program": {"name": "lambda", "values": [0, 1]}},
@@ -48,8 +47,6 @@ TINY = {
     "few-videos": {"program": {"sizes": [3], "draws": 1}},
     "classes": {"program": {"counts": [2], "draws": 1}},
     "overhead": {"program": {"limit": 500}},
-    "image-clustering": {"program": {"seeds": [0], "iterations": 2, "steps": 20, "images": 200}},
-    "anomaly-detection": {"program": {"seeds": [0], "shares": [0.1], "normal": [0, 1]}},
     "unknown-clusters": {"program": {"counts": [2], "images": 60}},
 }
 READERS = {
@@ -64,23 +61,31 @@ READERS = {
 LATER = ["select_instances", "train_localizer", "attend_videos", "localize_actions", "evaluate_iteration"]
 
 
+SNAKEFILE, FILE = "studies/Snakefile", "studies_file=studies.yaml"
+FEEL = ("method-feel", "method-feel+refine.method-none")  # variants of the ablation
+
+
+def snakemake(workspace: Workspace, *arguments: str, config: tuple[str, ...] = (), **options) -> str:
+    """Run the studies of the workspace's own file."""
+    return workspace.snakemake(*arguments, "--config", FILE, *config, snakefile=SNAKEFILE, **options)
+
+
 def make_tiny(workspace: Workspace, names=None) -> list[str]:
     """Let the tiny config run tiny studies; give their names."""
-    shipped = yaml.safe_load((ROOT / "studies.yaml").read_text("utf-8"))
+    shipped = yaml.safe_load((ROOT / "studies/studies.yaml").read_text("utf-8"))
     studies = {
         name: {key: value for key, value in {**about, **TINY.get(name, {})}.items() if value is not None}
         for name, about in shipped.items()
         if names is None or name in names
     }
     (workspace.folder / "studies.yaml").write_text(yaml.safe_dump(studies, sort_keys=False, allow_unicode=True))
-    workspace.configure(studies_file="studies.yaml")
     return list(studies)
 
 
 def test_every_study_runs_and_leaves_the_run_as_it_was(workspace):
     before = workspace.digests()
     names = make_tiny(workspace)
-    workspace.snakemake("--", "studies", timeout=1800)
+    snakemake(workspace, timeout=1800)
     for name in names:
         table = tables.read(workspace.results / f"studies/{name}.parquet", "study")
         assert len(table["value"]) and np.isfinite(table["value"]).all(), name
@@ -89,42 +94,35 @@ def test_every_study_runs_and_leaves_the_run_as_it_was(workspace):
 
     after = workspace.digests()
     assert before == {name: after[name] for name in before}
-    assert workspace.planned() == workspace.planned("--", "studies") == set()
+    assert workspace.planned() == workspace.planned("--config", FILE, snakefile=SNAKEFILE) - {"studies"} == set()
 
     # computed once: the first clustering of every variant that groups the same vectors into as many clusters
-    own, other = (workspace.results / f"{name}/seed-0/iter-1/pooled.parquet" for name in ("feel", "refine.method-none"))
+    own, other = (workspace.results / f"{name}/seed-0/iter-1/pooled.parquet" for name in FEEL)
     assert own.read_bytes() == other.read_bytes()
     logs = workspace.results / "logs"
-    assert (logs / "share_work/refine.method-none/seed-0/iter-1/clusters.parquet.log").is_file()
-    assert not (logs / "refine.method-none/seed-0/iter-1/cluster_videos.log").exists()
+    assert (logs / f"share_work/{FEEL[1]}/seed-0/iter-1/clusters.parquet.log").is_file()
+    assert not (logs / FEEL[1] / "seed-0/iter-1/cluster_videos.log").exists()
     # the second iteration clusters what the first one's adapter made of the features
-    adapted = workspace.results / "pool.method-adapted+train.settings.adapter-4/seed-0"
+    adapted = workspace.results / "method-feel+pool.views-adapted+train.settings.adapter-4/seed-0"
     embeddings = tables.read(adapted / "iter-1/embeddings.parquet", "embeddings")
     pooled = tables.read(adapted / "iter-2/pooled.parquet", "pooled")
     place = {video_id: row for row, video_id in enumerate(embeddings["video_id"])}
     rows = [place[video_id] for video_id in pooled["video_id"]]
     assert pooled["feature"].tolist() == embeddings["adapted"][rows].tolist()
-    # a second label for half of the selected videos, which are the same
-    one, two = (
-        tables.read(workspace.results / f"iterations-1{second}/seed-0/iter-1/selected.parquet", "selected")
-        for second in ("", "+select.second-0.5")
-    )
-    assert two["video_id"].tolist() == one["video_id"].tolist() and "second" not in one
-    assert (two["second"] >= 0).sum() == round(len(two["second"]) / 2 + 0.01)
     # the bound learns from true labels
-    bound = tables.read(workspace.results / "true-labels/seed-0/iter-1/refined.parquet", "refined")
+    bound = tables.read(workspace.results / "true-labels+method-feel/seed-0/iter-1/refined.parquet", "refined")
     assert bound["cluster"].tolist() == [int(video_id[-2:]) % 3 for video_id in bound["video_id"]]
 
     # a deleted table of a variant is made again, and nothing else but what depends on it
-    (workspace.results / "refine.method-none/seed-0/iter-2/selected.parquet").unlink()
-    jobs = workspace.planned("--", "studies")
+    (workspace.results / FEEL[1] / "seed-0/iter-2/selected.parquet").unlink()
+    jobs = workspace.planned("--config", FILE, snakefile=SNAKEFILE)
     assert jobs == {f"{step} 2" for step in LATER} | {"gather_study", "write_studies", "studies"}
 
 
 def test_one_study_alone_runs_what_it_needs(workspace):
     """Else a question about one setting costs the days of all studies."""
     make_tiny(workspace)
-    output = workspace.snakemake("--dry-run", "--quiet", "host", "--config", "studies=[clusters]", "--", "studies")
+    output = snakemake(workspace, "--dry-run", "--quiet", "host", config=["studies=[clusters]"])
     variants = set(re.findall(r"variant=([^,\s]+)", output))
     assert variants == {"clusters-6"}
 
@@ -132,7 +130,7 @@ def test_one_study_alone_runs_what_it_needs(workspace):
 def test_ground_truth_reaches_only_the_bound_and_what_measures(workspace):
     """Walk the DAG of the studies: training on clusters must not come of annotations by any chain of inputs."""
     make_tiny(workspace, ["ablation", "localizers", "noise"])
-    dot = workspace.snakemake("--dag", "--forceall", "--", "studies")
+    dot = snakemake(workspace, "--dag", "--forceall")
     rules = {node: label.split("\\n")[0] for node, label in re.findall(r'(\d+)\[label = "([^"]+)"', dot)}
     children = defaultdict(set)
     for parent, child in re.findall(r"(\d+) -> (\d+)", dot):
@@ -144,18 +142,18 @@ def test_ground_truth_reaches_only_the_bound_and_what_measures(workspace):
         queue += children[node] if rules[node] != "label_classes" else []
     assert reached == READERS and "train_localizer" in rules.values()
 
-    jobs = workspace.snakemake("--dry-run", "--forceall", "--quiet", "host", "--", "studies")
+    jobs = snakemake(workspace, "--dry-run", "--forceall", "--quiet", "host")
     _, *parts = JOB.split(jobs)
     labelled = [text for rule, text in zip(parts[::2], parts[1::2], strict=True) if rule == "label_classes"]
-    assert labelled and all("variant=true-labels" in text for text in labelled)
+    assert labelled and all("variant=true-labels+method-feel" in text for text in labelled)
 
 
 def test_without_annotations_the_studies_say_what_needs_none(workspace):
     """Programs that compare with annotated classes, and the bound, are left out."""
     make_tiny(workspace)
     config = yaml.safe_load((workspace.folder / "tiny.yaml").read_text())
-    workspace.configure(studies_file="studies.yaml", dataset={**config["dataset"], "annotations": None})
-    output = workspace.snakemake("--dry-run", "--quiet", "host", "--", "studies")
+    workspace.configure(dataset={**config["dataset"], "annotations": None})
+    output = snakemake(workspace, "--dry-run", "--quiet", "host")
     assert "true-labels" not in output and "studies/noise.parquet" not in output
     assert "studies/ablation.parquet" in output and "studies/overhead.parquet" in output
 
@@ -164,8 +162,6 @@ def test_a_setting_that_cannot_work_is_named_before_anything_runs_and_stops_noth
     make_tiny(workspace, ["clusters"])
     file = workspace.folder / "studies.yaml"
     file.write_text(file.read_text().replace("x2", "x9"))
-    output = workspace.snakemake("--", "studies", succeeds=False)
-    assert (
-        "error: studies.yaml: study 'clusters', setting 'twice': key 'clusters' is 27, but there are only 12" in output
-    )
+    output = snakemake(workspace, succeeds=False)
+    assert "error: config: variant 'clusters-27': key 'clusters' is 27, but there are only 12" in output
     assert "Traceback" not in output and workspace.planned() == set()

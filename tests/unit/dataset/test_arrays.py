@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -258,6 +260,7 @@ def test_streams_may_differ_by_one_snippet(tmp_path):
     extract_part(manifest, 0, part, extractor="arrays", root=tmp_path / "f", **RATE, streams=["rgb", "flow"])
     features = tables.read(part, "features")
     assert features["feature"].shape == (19 + 25 + 31, 9)
+    assert json.loads(read_contract(part).made["streams"]) == {"rgb": [6, 1.0], "flow": [3, 1.0]}
     assert np.unique(features["feature"][features["video_id"] == "v1"]).tolist() == [1]
     videos, _ = index(manifest, unreadable, [part])
     assert videos["n_snippets"].tolist() == [19, 25, 31]

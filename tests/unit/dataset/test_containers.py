@@ -8,6 +8,7 @@ import pytest
 
 from feel_steps.dataset.video_file import VideoError, frame_at, probe
 from tests.painted import encode, frames_expected, frames_read, numbers_in, remux
+from tests.paths import ROOT
 
 N = 48
 NTSC = Fraction(30_000, 1001)
@@ -31,6 +32,36 @@ MATRIX = [
     ("wmv2", 0, "avi asf"),
     ("flv", 0, "flv avi"),
 ]
+
+
+NAMES = {
+    "libx264": "H.264",
+    "libx265": "HEVC (H.265)",
+    "mpeg4": "MPEG-4 part 2 (DivX, Xvid)",
+    "mpeg2video": "MPEG-2",
+    "libvpx": "VP8",
+    "libvpx-vp9": "VP9",
+    "libsvtav1": "AV1",
+    "mjpeg": "Motion JPEG",
+    "ffv1": "FFV1",
+    "prores": "ProRes",
+    "wmv2": "WMV 8",
+    "flv": "Sorenson H.263",
+}
+COLUMNS = ["mp4", "mov", "3gp", "mkv", "webm", "flv", "avi", "asf", "ts", "mpg"]
+
+
+def page_rows():
+    """Rows of the table in docs/reference/containers.md."""
+    for codec, b_frames, containers in MATRIX:
+        cells = ("yes" if column in containers.split() else "" for column in COLUMNS)
+        yield f"| {NAMES[codec]}{', B-frames' if b_frames else ''} | {' | '.join(cells)} |"
+
+
+def test_the_page_lists_what_is_tested():
+    page = (ROOT / "docs/reference/containers.md").read_text("utf-8")
+    table = page[page.index("|---|") :].partition("\n\n")[0].splitlines()
+    assert table[1:] == [*page_rows()]
 
 
 def number_at(path, seconds):
@@ -70,6 +101,18 @@ def test_rates(tmp_path, rate, container):
     path = remux(source, tmp_path / f"a.{container}")
     for fps in (10, 15, 25, rate):
         assert frames_read(path, fps) == frames_expected(N, rate, fps)
+
+
+def test_avi_that_begins_late(tmp_path):
+    """Its first packet is at zero all the same; the frame is shown when the decoder gives it, with the next packet."""
+    source = encode(tmp_path / "source.nut", "libx264", N, 30, 3)
+    path = remux(source, tmp_path / "a.avi", offset=1.5)
+    assert frames_read(path, 15) == list(range(0, N, 2))
+
+
+def test_gif_counts_hundredths(tmp_path):
+    path = encode(tmp_path / "a.gif", "gif", N, 30)
+    assert frames_read(path, 15) == list(range(0, N, 2))
 
 
 # the times of a browser (rounded down), of an MP4 made from MKV (rounded), of a slow encoder (rounded up)

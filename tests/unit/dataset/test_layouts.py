@@ -298,7 +298,7 @@ def test_json_and_csv_say_the_same(tmp_path):
     )
     (tmp_path / "gt.csv").write_text('video_id,label,t_start,t_end\nb c,jump,5.5,8\na,jump,0,10.9\nb c,"a, b",1,2\n')
     for path in (gt, tmp_path / "gt.csv"):
-        columns = read_annotations(path, MANIFEST)
+        columns, _ = read_annotations(path, MANIFEST)
         assert columns["video_id"].tolist() == ["a", "b c", "b c"]
         # a video's own keep the file's order: THUMOS numbers count the class that is annotated first
         assert columns["label"].tolist() == ["jump", "jump", "a, b"]
@@ -307,18 +307,15 @@ def test_json_and_csv_say_the_same(tmp_path):
 
 
 def test_no_annotations():
-    assert {name: len(column) for name, column in read_annotations(None, MANIFEST).items()} == {
-        "video_id": 0,
-        "label": 0,
-        "t_start": 0,
-        "t_end": 0,
-    }
+    for columns in read_annotations(None, MANIFEST):
+        assert {"video_id", "label", "t_start", "t_end"} <= columns.keys()
+        assert not any(map(len, columns.values()))
 
 
 def test_annotations_of_videos_left_out(tmp_path):
     """A video that was skipped, and one without a segment, are no mistake."""
     gt = write_json(tmp_path / "gt.json", a=[segment(1, 2)], broken=[segment(1, 2)], unknown=[])
-    assert read_annotations(gt, MANIFEST, skipped={"broken"})["video_id"].tolist() == ["a"]
+    assert read_annotations(gt, MANIFEST, skipped={"broken"}, strict=True)[0]["video_id"].tolist() == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -340,7 +337,7 @@ def test_annotations_of_videos_left_out(tmp_path):
 )
 def test_json_segments_that_make_no_sense(tmp_path, bad, message):
     with pytest.raises(InputError, match=message):
-        read_annotations(write_json(tmp_path / "gt.json", a=[segment(1, 2), bad]), MANIFEST)
+        read_annotations(write_json(tmp_path / "gt.json", a=[segment(1, 2), bad]), MANIFEST, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -365,19 +362,81 @@ def test_json_of_another_form(tmp_path, text, message):
         ("a,jump,3,2", "row 3: segment from 3 s to 2 s"),
         ("a,jump,,2", "row 3: time is ''"),
         ("a,jump,3", "row 3: expected 4 values"),
-        ("x,jump,1,2\ny,jump,1,2", r"row 3: no video 'x' in the data set \(and 1 more unknown videos\)"),
+        ("x,jump,1,2\ny,jump,1,2", "row 3: no video 'x' in the data set; correct it, or set annotations.strict: false"),
         ("b c,jump,1,203", "row 3: segment ends at 203 s, but the video at 200.00 s"),
     ],
 )
 def test_csv_rows_that_make_no_sense(tmp_path, row, message):
     (tmp_path / "gt.csv").write_text(f"video_id,label,t_start,t_end\na,jump,1,2\n{row}\n")
     with pytest.raises(InputError, match=message):
+        read_annotations(tmp_path / "gt.csv", MANIFEST, strict=True)
+
+
+PUBLISHED = [  # what published files have; times that are left of it, and what becomes of it
+    ("THUMOS'14: later than the video", segment(5, 12.5), [(5, 10)], "clipped"),
+    ("Charades: all of it, and more", segment(0, 233), [(0, 10)], "clipped"),
+    ("before the video", segment(-1, 2), [(0, 2)], "clipped"),
+    ("ActivityNet: [0, 0]", segment(0, 0), [], "dropped"),
+    ("in the wrong order", segment(5, 2), [], "dropped"),
+    ("behind the video's end", segment("120.5", "127"), [], "dropped"),
+    ("at the video's end", segment(10, 10.5), [], "dropped"),
+]
+
+
+@pytest.mark.parametrize(("bad", "left", "fate"), [row[1:] for row in PUBLISHED], ids=[row[0] for row in PUBLISHED])
+def test_published_annotations_do_not_stop_a_run(tmp_path, capsys, bad, left, fate):
+    gt = write_json(tmp_path / "gt.json", a=[bad], **{"b c": [segment(1, 2)]})
+    columns, dropped = read_annotations(gt, MANIFEST)
+    in_a = columns["video_id"] == "a"
+    assert list(zip(columns["t_start"][in_a], columns["t_end"][in_a], strict=True)) == left
+    assert dropped["fate"].tolist() == [fate]
+    assert [dropped["t_start"][0], dropped["t_end"][0]] == [float(time) for time in bad["segment"]]
+    assert f"gt.json: 1 segment {fate}; annotations.strict: true refuses them" in capsys.readouterr().err
+
+
+def test_videos_that_cannot_be_had_any_more(tmp_path, capsys):
+    """One line counts them; a table lists their segments."""
+    gt = write_json(tmp_path / "gt.json", a=[segment(1, 2)], **{f"gone-{i}": [segment(1, 2)] * 2 for i in range(386)})
+    columns, dropped = read_annotations(gt, MANIFEST)
+    assert columns["video_id"].tolist() == ["a"]
+    assert set(dropped["fate"]) == {"ignored"} and len(dropped["fate"]) == 772
+    assert "772 of 386 videos without features ignored" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("annotated", "known"), [("a.mp4", "a"), ("v_a", "a"), ("a", "v_a.MKV"), ("x/v_a.webm", "x/a")]
+)
+def test_ids_that_differ_by_a_suffix_or_prefix(tmp_path, capsys, annotated, known):
+    manifest = {"video_id": np.array([known, "other"], object), "duration": np.array([10.0, 10.0])}
+    columns, dropped = read_annotations(write_json(tmp_path / "gt.json", **{annotated: [segment(1, 2)]}), manifest)
+    assert columns["video_id"].tolist() == [known] and not len(dropped["fate"])
+    assert f"1 ids differ from the data set's by a suffix or the prefix v_ ('{annotated}', for example)" in (
+        capsys.readouterr().err
+    )
+
+
+def test_ids_that_could_be_two_videos_are_not_guessed(tmp_path):
+    manifest = {"video_id": np.array(["a.mp4", "v_a", "b"], object), "duration": np.array([10.0, 10.0, 10.0])}
+    gt = write_json(tmp_path / "gt.json", a=[segment(1, 2)], b=[segment(1, 2)])
+    columns, dropped = read_annotations(gt, manifest)
+    assert (columns["video_id"].tolist(), dropped["video_id"].tolist()) == (["b"], ["a"])
+
+
+def test_a_line_break_in_a_quoted_label_is_kept(tmp_path):
+    (tmp_path / "gt.csv").write_text('video_id,label,t_start,t_end\na,"take\nthe cup",1,2\na,jump,x,2\n')
+    with pytest.raises(InputError, match=r"gt.csv, row 4: time is 'x'"):
         read_annotations(tmp_path / "gt.csv", MANIFEST)
+    (tmp_path / "gt.csv").write_text('video_id,label,t_start,t_end\na,"take\nthe cup",1,2\n')
+    assert read_annotations(tmp_path / "gt.csv", MANIFEST)[0]["label"].tolist() == ["take\nthe cup"]
 
 
 def test_unknown_video_in_json(tmp_path):
     gt = write_json(tmp_path / "gt.json", x=[segment(1, 2)])
-    with pytest.raises(InputError, match=r"database\['x'\].annotations\[0\]: no video 'x' in the data set; take its"):
+    with pytest.raises(
+        InputError, match="none of its 1 videos is in the data set; an id there is 'x', in the data set 'a'"
+    ):
         read_annotations(gt, MANIFEST)
+    with pytest.raises(InputError, match=r"database\['x'\].annotations\[0\]: no video 'x' in the data set; correct it"):
+        read_annotations(gt, MANIFEST, strict=True)
     with pytest.raises(InputError, match="no such file"):
         read_annotations(tmp_path / "gone.json", MANIFEST)

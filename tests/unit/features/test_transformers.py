@@ -15,7 +15,11 @@ from safetensors.torch import load_file, save_file
 from feel_steps.dataset.video_file import probe, read_frames
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
+from feel_steps.explore.new_videos import run_extractor
+from feel_steps.features.contract import read_contract
+from feel_steps.features.extract import extract_part
 from feel_steps.features.transformers import Transformers, digest, read_preparation, sample
+from feel_steps.tables import tables
 from tests.clips import scene, write_video
 
 transformers = pytest.importorskip("transformers")
@@ -204,3 +208,24 @@ def test_what_cannot_be_used_is_said_in_one_line(models, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match=r"needs the library transformers: pip install 'feel-steps\[backbones\]'"):
         Transformers(**RATE, model=str(models / "dinov2"))
+
+
+def test_new_videos_are_seen_by_the_runs_model_wherever_it_lies(models, video, tmp_path):
+    """What stands in the features is enough to make the extractor again; only a folder that moved is named anew."""
+    rate = {key: RATE[key] for key in ("fps", "window", "stride")}
+    shutil.copytree(models / "vjepa2", tmp_path / "first")
+    manifest = {"video_id": ["v"], "split": ["train"], "path": [video.path], "n_frames": [30], "duration": [1.2]}
+    table = {name: np.array(values) for name, values in manifest.items()} | {"part": np.zeros(1, int)}
+    part, model = tmp_path / "part.parquet", str(tmp_path / "first")
+    extract_part(table, 0, part, extractor="transformers", **rate, device="cpu", model=model, precision="bfloat16")
+    contract = read_contract(part)
+    assert contract.view_family == "network" and contract.dimension == 16
+    features = tables.read(part, "features")["feature"]
+    assert np.array_equal(run_extractor(contract, {}, "cpu", 1).extract(video, lambda _: None), features)
+    (tmp_path / "first").rename(tmp_path / "second")
+    with pytest.raises(InputError, match="first' is no folder, and the hub's cache does not have it"):
+        run_extractor(contract, {}, "cpu", 1)
+    engine = run_extractor(contract, {"model": str(tmp_path / "second")}, "cpu", 1)
+    assert np.array_equal(engine.extract(video, lambda _: None), features)
+    with pytest.raises(InputError, match="the model's files have the digest"):
+        run_extractor(contract, {"model": str(models / "videomae")}, "cpu", 1)

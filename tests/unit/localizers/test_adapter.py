@@ -74,7 +74,7 @@ def test_published_weights_load_behind_an_adapter(name):
 @each
 def test_adapted_features_are_pooled_where_the_action_is(name, tmp_path):
     snippets, model = make_snippets(), trained(name, 4)
-    _, embeddings = attend(model, snippets, make_videos(snippets), threads=1)
+    _, embeddings = attend(model, snippets, make_videos(snippets), threads=1, precision="float32")
     tables.write(tmp_path / "embeddings.parquet", "embeddings", embeddings)
     pooled = pool(snippets, method="adapted", embeddings=tables.read(tmp_path / "embeddings.parquet", "embeddings"))
     for i in range(len(snippets.video_ids)):

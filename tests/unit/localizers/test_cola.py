@@ -11,6 +11,7 @@ from scipy import ndimage
 from feel_steps.errors import InputError
 from feel_steps.localizers.cola import CoLA, dilate, erode
 from feel_steps.localizers.parts import SnippetConv, drop, median, top
+from feel_steps.train import Adam
 from tests.paths import find_golden
 
 
@@ -110,3 +111,38 @@ def test_dropout_keeps_its_share_and_the_mean():
     assert (dropped == 0).float().mean().item() == pytest.approx(0.7, abs=2e-3)
     assert dropped.mean().item() == pytest.approx(1, abs=5e-3)
     assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.3])
+
+
+def train_to_tell_apart(clusters, steps, **settings):
+    """Share of videos that a small network with the ActivityNet head classifies right; their classes are separable."""
+    rng, one_hot = np.random.default_rng(0), torch.eye(clusters)
+    model = state_of(clusters, clusters, hidden=128, kernel=1, head="activitynet", r_easy=3, r_hard=8, **settings)
+    optimizer = Adam(model.parameters(), 1e-2, weight_decay=5e-4)
+
+    def draw(labels):  # one video each: three of ten snippets show the class by a feature of its own
+        x = torch.from_numpy(rng.random((len(labels), 10, clusters), np.float32)) * 0.1
+        x[:, 4:7] += 10 * one_hot[labels][:, None]
+        return x
+
+    for _ in range(steps):
+        labels = rng.permutation(clusters)[:64]
+        optimizer.descend(model.loss(model(draw(labels)), one_hot[labels])["loss"])
+    labels = np.arange(clusters)
+    return float((model.eval()(draw(labels))["video_scores"].argmax(1).numpy() == labels).mean())
+
+
+def test_a_hundred_classes_are_learned():
+    """With ActivityNet's classes the published mean over classes leaves the network where it started."""
+    assert train_to_tell_apart(100, 100) > 0.6
+    assert train_to_tell_apart(100, 100, published_loss=True) < 0.1
+
+
+@pytest.mark.parametrize("clusters", [2, 20])
+def test_up_to_twenty_classes_the_loss_is_the_published_one(clusters):
+    """THUMOS'14's results, and those of every smaller run, must not move."""
+    x, y = torch.rand(4, 12, 6), torch.eye(clusters)[torch.arange(4) % clusters]
+    losses = []
+    for published in (False, True):
+        model = state_of(6, clusters, published_loss=published)  # seeds the dropout, too
+        losses.append(model.loss(model(x), y)["loss"].item())
+    assert losses[0] == losses[1]

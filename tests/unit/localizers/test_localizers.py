@@ -35,7 +35,7 @@ def test_reading_settings_does_without_pytorch():
     ("name", "message"),
     [
         ("aicel", "localizer 'aicel': no such localizer; did you mean 'aicl'?"),
-        ("gandalf", "localizer 'gandalf': no such localizer; there are cola, aicl"),
+        ("gandalf", "localizer 'gandalf': no such localizer; there are cola, aicl, co2net"),
     ],
 )
 def test_an_unknown_name_says_which_there_are(name, message):

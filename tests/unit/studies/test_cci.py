@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from feel_steps.errors import InputError
-from feel_steps.studies.cci import few_videos, noise, parameter
-from feel_steps.studies.measures import compare, first_classes
+from studies.cci import few_videos, noise, parameter
+from studies.measures import compare, first_classes
 from tests.unit.studies.few import make_pooled, same, values
 
 

@@ -1,6 +1,6 @@
 """Subsets of classes: K must follow the subset, and the videos of no class stay out."""
 
-from feel_steps.studies.classes import classes
+from studies.classes import classes
 from tests.unit.studies.few import make_pooled, same, values
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from feel_steps.studies.measures import first_classes, judge
+from studies.measures import first_classes, judge
 
 
 def test_a_video_is_of_its_first_annotated_class_and_may_have_none():

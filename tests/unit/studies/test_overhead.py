@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from feel_steps.studies.overhead import overhead, sample
+from studies.overhead import overhead, sample
 from tests.unit.studies.few import make_pooled
 
 

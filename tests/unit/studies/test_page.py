@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from feel_steps.studies.measures import NONE, to_table
-from feel_steps.studies.page import write_studies
+from studies.measures import NONE, to_table
+from studies.page import write_studies
 
 ABOUT = {"title": "Ablation", "question": "Does it <b>help</b>?", "paper": "It does.", "reference": "off"}
 

@@ -7,18 +7,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from feel_steps.config import merge, resolve
+from feel_steps.config import check, merge, resolve
+from feel_steps.dataset.checks import check_dataset
 from feel_steps.errors import InputError
-from feel_steps.studies import check_study, choose, get_owners, get_run, read_studies
+from studies.measures import read_pooled
+from studies.settings import get_variants, read_studies
+from studies.sharing import get_owners
 from tests.paths import ROOT
 
-SCHEMAS = ROOT / "schemas"
+SCHEMA = ROOT / "schemas/config.schema.yaml"
 ABOUT = {"title": "t", "question": "q", "paper": "p"}
 
 
 def config(**changes):
-    """The default config with changes, section by section."""
-    return merge(yaml.safe_load((ROOT / "config.yaml").read_text()), changes)
+    """The default config under the paper's method, with changes, section by section."""
+    return merge(yaml.safe_load((ROOT / "config.yaml").read_text()), {"method": "feel", **changes})
 
 
 def read(tmp_path, entry, **changes):
@@ -26,7 +29,7 @@ def read(tmp_path, entry, **changes):
     own = config(**changes)
     file = tmp_path / "studies.yaml"
     file.write_text(yaml.safe_dump({"one": {**ABOUT, **entry}}, sort_keys=False))
-    return read_studies(file, own, SCHEMAS)["one"], own
+    return read_studies(file, own, "one", SCHEMA)["one"], own
 
 
 def test_a_grid_has_every_combination_and_names_what_differs_from_the_config(tmp_path):
@@ -114,28 +117,42 @@ def test_a_wrong_entry_is_named_with_its_place(tmp_path, entry, words):
     assert "\n" not in str(error.value)
 
 
-def test_what_data_or_localizer_do_not_allow_is_refused_when_the_study_is_asked_for(tmp_path):
-    """Not before: a study that a data set is too small for must not stop a run that does not ask for it."""
-    study, own = read(tmp_path, {"grid": {"clusters": [6, 60]}})
-    with pytest.raises(InputError, match="f.yaml: study 'one', setting 'clusters 60': key 'clusters' is 60, but"):
-        check_study(study, own, SCHEMAS / "config.schema.yaml", "f.yaml")
-    study, own = read(tmp_path, {"settings": {"wide": {"train": {"settings": {"hiden": 8}}}}})
-    with pytest.raises(InputError, match="setting 'wide': key 'train'.*did you mean 'hidden'"):
-        check_study(study, own, SCHEMAS / "config.schema.yaml", "f.yaml")
+def test_what_data_or_localizer_do_not_allow_is_refused_with_the_name_of_the_setting(tmp_path):
+    """The workflow checks all variants; the name says which setting it is."""
+    for entry, words in [
+        ({"grid": {"clusters": [6, 60]}}, "variant 'clusters-60': key 'clusters' is 60, but"),
+        ({"settings": {"wide": {"train": {"settings": {"hiden": 8}}}}}, "variant 'train.settings.hiden-8': .*'hidden'"),
+    ]:
+        study, own = read(tmp_path, entry)
+        own["variants"] |= {name: one.overrides for name, one in get_variants({"one": study}, own).items()}
+        with pytest.raises(InputError, match=words):
+            check(own, SCHEMA)
+            check_dataset(own, {name: resolve(own, name)["clusters"] for name in own["variants"]})
 
 
 def test_an_unknown_study_is_refused_with_those_that_there_are(tmp_path):
-    study, _ = read(tmp_path, {"settings": {"a": {}}})
-    assert choose({"one": study}, "all", "f") == choose({"one": study}, "one", "f") == ["one"]
-    with pytest.raises(InputError, match="has no study 'two' that this run can do; it has one"):
-        choose({"one": study}, ["two"], "f")
+    read(tmp_path, {"settings": {"a": {}}})
+    file, own = tmp_path / "studies.yaml", config()
+    assert list(read_studies(file, own, "all", SCHEMA)) == list(read_studies(file, own, "one", SCHEMA)) == ["one"]
+    with pytest.raises(InputError, match="has no study 'two' for these data; it has one"):
+        read_studies(file, own, ["two"], SCHEMA)
 
 
-def test_every_entry_of_the_shipped_file_can_run():
-    own = config()
-    for study in read_studies(ROOT / "studies.yaml", own, SCHEMAS).values():
-        assert len(study.settings) <= 10
-        check_study(study, own, SCHEMAS / "config.schema.yaml", "studies.yaml")
+@pytest.mark.parametrize("method", ["views", "feel"])
+def test_every_entry_of_the_shipped_file_can_run(method):
+    own = config(method=method)
+    studies = read_studies(ROOT / "studies/studies.yaml", own, "all", SCHEMA)
+    assert all(len(study.settings) <= 10 for study in studies.values())
+    check({**own, "variants": {name: one.overrides for name, one in get_variants(studies, own).items()}}, SCHEMA)
+
+
+def test_a_method_in_the_settings_is_part_of_the_name_with_what_differs_from_its_defaults(tmp_path):
+    """What is null in the config means another thing under another method, so that one name could mean two settings."""
+    grid = {"refine.method": ["none", "cci"]}
+    study, own = read(tmp_path, {"base": {"method": "feel"}, "grid": grid}, method="views")
+    assert [one.variant for one in study.settings] == ["method-feel+refine.method-none", "method-feel"]
+    own["variants"] = {one.variant: one.overrides for one in study.settings}
+    assert [resolve(own, name)["refine"]["method"] for name in own["variants"]] == ["none", "cci"]
 
 
 def owners(**variants):
@@ -159,7 +176,7 @@ def test_tables_are_shared_up_to_the_first_stage_that_differs():
 def test_pooling_and_selection_are_compared_by_what_they_do():
     """The first iteration always takes the mean; one rate is one selection, whatever the speed is called."""
     shared = owners(
-        feel={}, a={"pool": {"method": "mean"}}, b={"select": {"speed": "variable", "beta": 1}, "iterations": 6}
+        feel={}, a={"pool": {"views": ["mean"]}}, b={"select": {"speed": "variable", "beta": 1}, "iterations": 6}
     )
     assert "a/iter-1/model.safetensors" in shared and "a/iter-2/pooled.parquet" not in shared
     assert "b/iter-4/detections.parquet" in shared and "b/iter-5/pooled.parquet" not in shared
@@ -170,7 +187,6 @@ def test_what_true_labels_made_is_never_taken_for_a_clustering():
     assert "truth/iter-1/clusters.parquet" in shared and "truth/iter-1/refined.parquet" not in shared
 
 
-def test_a_tables_place_tells_seed_and_iteration():
-    assert get_run(Path("results/demo/feel/seed-12/iter-3/pooled.parquet")) == (12, 3)
+def test_a_tables_folder_tells_seed_and_iteration():
     with pytest.raises(InputError, match="pooled.parquet: expected a table in"):
-        get_run(Path("pooled.parquet"))
+        read_pooled([Path("pooled.parquet")])

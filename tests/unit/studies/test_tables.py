@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from feel_steps.errors import InputError
-from feel_steps.studies.tables import counterpart, difference, estimate, gather, last
 from feel_steps.tables import tables
+from studies.tables import counterpart, difference, estimate, gather, last
 
 
 def metrics(variant, seed, iteration, rows):

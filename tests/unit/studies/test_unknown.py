@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from feel_steps.studies.unknown import estimates, unknown_clusters
+from studies.unknown import estimates, unknown_clusters
 from tests.unit.studies.few import make_pooled, values
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from feel_steps.cluster import cluster
 from feel_steps.jaccard import refine
 from feel_steps.runtime.progress import track
-from feel_steps.studies.measures import NONE, Pooled, Row, to_rows, to_table
 from feel_steps.tables.kinds import Columns
+from studies.measures import NONE, Pooled, Row, to_rows, to_table
 
 Times = tuple[float, float]  # wall, cpu seconds
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from feel_steps.runtime.progress import track
-from feel_steps.studies.measures import Pooled, Row, compare, first_classes, mean, to_rows, to_table
 from feel_steps.tables.kinds import Columns
+from studies.measures import Pooled, Row, compare, first_classes, mean, to_rows, to_table
 
 
 def classes(

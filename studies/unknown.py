@@ -17,8 +17,8 @@ from sklearn.metrics import adjusted_mutual_info_score, silhouette_score
 from feel_steps.cluster import cluster
 from feel_steps.jaccard import jaccard_distance
 from feel_steps.runtime.progress import track
-from feel_steps.studies.measures import Pooled, Row, first_classes, to_rows, to_table
 from feel_steps.tables.kinds import Columns
+from studies.measures import Pooled, Row, first_classes, to_rows, to_table
 
 SUBSAMPLES = 3  # of the stability
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from feel_steps.errors import InputError
-from feel_steps.studies.true_labels import true_classes
+from studies.true_labels import true_classes
 
 
 def truth(*pairs):

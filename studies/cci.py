@@ -2,7 +2,7 @@
 
 Each study runs on the pooled features of every seed and iteration that it is given, N videos of D dimensions, and
 compares the refined clusters with those of k-means by the annotated classes, as
-:func:`feel_steps.studies.measures.judge` does.
+:func:`studies.measures.judge` does.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from feel_steps.cluster import cluster
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import track
-from feel_steps.studies.measures import NONE, Pooled, Row, compare, first_classes, mean, to_rows, to_table
 from feel_steps.tables.kinds import Columns
+from studies.measures import NONE, Pooled, Row, compare, first_classes, mean, to_rows, to_table
 
 PARAMETERS = ("k1", "k2", "lambda")
 

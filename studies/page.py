@@ -12,8 +12,8 @@ import pandas as pd
 
 from feel_steps.report.charts import Series, heat_map, line_chart
 from feel_steps.report.page import write_page
-from feel_steps.studies.tables import PLACE, WITHOUT_TRUTH, Estimate, counterpart, difference, estimate, last
 from feel_steps.tables.kinds import Columns
+from studies.tables import PLACE, WITHOUT_TRUTH, Estimate, counterpart, difference, estimate, last
 
 Setting = tuple[str, float, float]  # label, x, y: one row of a study's numbers
 
@@ -34,7 +34,7 @@ def write_studies(
         Of the run.
     """
     sections = [describe(study, about[study], pd.DataFrame(tables[study])) for study in about]
-    write_page(out, "studies.html.j2", {}, name=name, studies=sections)
+    write_page(out, "studies.html.j2", {}, folder=Path(__file__).parent, name=name, studies=sections)
 
 
 def describe(name: str, about: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:

@@ -6,6 +6,7 @@ N videos; a video's class is its first annotated label, as an integer, or -1 whe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,31 @@ from feel_steps.cluster import cluster
 from feel_steps.errors import InputError
 from feel_steps.jaccard import refine
 from feel_steps.selection import select
+from feel_steps.tables import tables
+from feel_steps.tables.folders import read_place
 from feel_steps.tables.kinds import Columns
 
 Pooled = Mapping[tuple[int, int], Columns]  # pooled tables by seed and iteration
 Row = tuple[str, float, float, int, int, str, float]  # setting, x, y, seed, iteration, metric, value
 
 NONE = float("nan")  # of x and y that a setting does not have
+
+
+def read_pooled(files: Iterable[Path]) -> dict[tuple[int, int], Columns]:
+    """Read pooled tables by seed and iteration, which their folders tell.
+
+    Raises
+    ------
+    InputError
+        A file does not lie in ``…/seed-S/iter-I/``, or is damaged.
+    """
+    pooled = {}
+    for file in files:
+        folder = read_place(file.parent)
+        if not folder:
+            raise InputError(f"{file}: expected a table in …/seed-S/iter-I/, whose folders tell seed and iteration")
+        pooled[folder[1:]] = tables.read(file, "pooled")
+    return pooled
 
 
 def to_rows(setting: str, x: float, seed: int, iteration: int, measured: Mapping[str, float]) -> list[Row]:

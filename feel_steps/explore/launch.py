@@ -1,0 +1,206 @@
+"""Start a whole run from one command: write its config, run Snakemake, show how far it is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from feel_steps.config import merge
+from feel_steps.dataset.files import guess_layout, read_text
+from feel_steps.errors import InputError
+from feel_steps.runtime.progress import Progress
+
+PACKAGE = Path(__file__).parents[1]
+# an installed package holds the workflow; in a clone it stands beside the package
+WORKFLOW = PACKAGE / "workflow" if (PACKAGE / "workflow").is_dir() else PACKAGE.parent
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+STEPS_DONE = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done")
+RULE = re.compile(r"^\s*(?:local)?rule (\w+):$")
+ITERATION = re.compile(r"iteration=(\d+)")
+NOTHING = "Nothing to be done"
+DRY = {"-n", "--dry-run", "--dryrun"}
+AT_MOST = 15  # lines of Snakemake's output shown where a run fails
+
+
+def make_config(
+    path: Path | None,
+    *,
+    name: str,
+    clusters: Sequence[int],
+    features: Path | None = None,
+    annotations: Path | None = None,
+    split: Path | None = None,
+    settings: Path | None = None,
+) -> dict[str, Any]:
+    """Make the config of a run from what a person gives on the command line.
+
+    Parameters
+    ----------
+    path : path or None
+        Folder of videos, of arrays, or CoLA's folders; None for the built-in demo.
+    name : str
+        Of the run.
+    clusters : sequence of int
+        Numbers of clusters to look for; several give runs side by side. Empty: as the config has it (demo only).
+    features : path, optional
+        Folder of feature arrays of the videos in ``path``.
+    annotations, split : path, optional
+        As ``dataset.annotations`` and ``dataset.split``.
+    settings : path, optional
+        A YAML file of further settings; what is given on the command line lies over it.
+
+    Returns
+    -------
+    dict
+        A Snakemake config: the preset of the data's layout with these values over it.
+
+    Raises
+    ------
+    InputError
+        The folder is missing, holds neither videos nor arrays, or clusters are missing.
+    """
+    if not NAME.fullmatch(name):
+        raise InputError(f"--name '{name}': expected letters, digits, '.', '_' and '-'; results go to results/NAME")
+    further = _read_settings(settings) if settings else {}
+    config = further
+    if path is not None:
+        layout = "features" if features else guess_layout(path)
+        preset = WORKFLOW / "configs" / f"{layout}.yaml"
+        if preset.is_file():
+            config = merge(yaml.safe_load(preset.read_text("utf-8")), further)
+        dataset = config.setdefault("dataset", {})
+        given = {"annotations": annotations, "split": split}
+        dataset |= {"layout": layout, "path": str(features or path)}
+        dataset |= {key: str(file) if file else further.get("dataset", {}).get(key) for key, file in given.items()}
+        if features:
+            dataset["videos"] = str(path)
+        elif layout == "features":
+            dataset["videos"] = None
+        if not clusters and "clusters" not in further:
+            raise InputError(
+                "--clusters is missing: how many kinds of action to look for, such as --clusters 6, or several numbers "
+                "to compare, --clusters 4,6,8"
+            )
+    if clusters:
+        config["clusters"] = list(clusters) if len(clusters) > 1 else clusters[0]
+    return config | {"name": name}
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Settings of a YAML file; the run checks them."""
+    try:
+        settings = yaml.safe_load(read_text(path)) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); correct it") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: a {type(settings).__name__}; expected settings, as in config.yaml")
+    return settings
+
+
+def write_config(config: Mapping[str, Any]) -> Path:
+    """Write a run's config beside its results, ``results/NAME.yaml``, for ``snakemake --configfile``."""
+    path = Path("results", f"{config['name']}.yaml")
+    path.parent.mkdir(exist_ok=True)
+    head = f"# Written by feel-steps run. The same run without it:\n#   {shlex.join(command(path, cores=2))}\n"
+    path.write_text(head + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), "utf-8")
+    return path
+
+
+def command(config: Path, *, cores: int, profile: str | None = None, options: Sequence[str] = ()) -> list[str]:
+    """Command line that runs Snakemake with a config file; ``options`` are Snakemake's own."""
+    words = ["snakemake", "--snakefile", str(WORKFLOW / "Snakefile"), "--configfile", str(config)]
+    words += ["--profile", _profile(profile)] if profile else ["--cores", str(cores)]
+    return [*words, *options]
+
+
+def _profile(name: str) -> str:
+    """Path of a profile: the user's folder, or one that comes with the workflow."""
+    shipped = WORKFLOW / "profiles" / name
+    return str(shipped) if not Path(name).exists() and shipped.is_dir() else name
+
+
+def launch(words: Sequence[str], log: Path, iterations: int) -> int:
+    """Run Snakemake, showing the stage, the iteration and the time left; all it says goes to a log file.
+
+    Parameters
+    ----------
+    words : sequence of str
+        A command line of :func:`command`.
+    log : path
+        Where Snakemake's output goes.
+    iterations : int
+        I_max, to be shown.
+
+    Returns
+    -------
+    int
+        Snakemake's exit status. Ctrl-C reaches Snakemake as well, which then ends in good order.
+    """
+    if DRY & set(words):
+        return subprocess.call([sys.executable, "-m", *words])  # its output is the result
+    log.parent.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    tail: list[str] = []
+    with log.open("w", encoding="utf-8") as file:
+        try:
+            _follow(_lines(process, file, tail), iterations)
+        except KeyboardInterrupt:
+            print("stopping; the same command continues the run", file=sys.stderr)
+            for _ in _lines(process, file, tail):
+                pass
+        status = process.wait()
+    if status:
+        print("".join(tail[-AT_MOST:]), end="", file=sys.stderr)
+        print(f"snakemake ended with status {status}; its output: {log}", file=sys.stderr)
+    return status
+
+
+def _lines(process: subprocess.Popen[str], file: Any, tail: list[str]) -> Iterator[str]:
+    """Lines of a process's output, copied into a file as they come."""
+    assert process.stdout
+    for line in process.stdout:
+        file.write(line)
+        file.flush()
+        tail.append(line)
+        del tail[: -10 * AT_MOST]
+        yield line
+
+
+def _follow(lines: Iterator[str], iterations: int) -> None:
+    """Turn Snakemake's output into one progress display."""
+    stage, progress = "", None
+    for line in lines:
+        if found := RULE.match(line):
+            stage = found[1].replace("_", " ")
+        elif stage and (iteration := ITERATION.search(line)) and "iteration" not in stage:
+            stage += f", iteration {iteration[1]} of {iterations}"
+        elif done := STEPS_DONE.search(line):
+            if progress is None:
+                progress = Progress("running", int(done[2]), "job").__enter__()
+            progress.advance(int(done[1]) - progress.done, stage)
+        elif NOTHING in line:
+            print("everything is up to date", file=sys.stderr)
+    if progress:
+        progress.__exit__(None, None, None)
+
+
+def finish(page: Path, *, open_page: bool) -> None:
+    """Print a finished run's table and, as the last line, the path of its page."""
+    from feel_steps.report.summary import summary
+    from feel_steps.tables import tables
+
+    print(summary(tables.read(page.with_name("metrics.parquet"), "metrics")))
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    print(page)

@@ -1,0 +1,85 @@
+# Every hook into Snakemake's insides, each with what it mends and the version in which that was seen. In a
+# module, workflow.basedir is the folder of the workflow that imports it, so paths start from the file that is being read.
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.logging import logger
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+from feel_steps.config import retype_given
+from feel_steps.runtime.gpus import count
+
+# 9.27.1: values in braces after --config, 'select={alpha: 0.5}', arrive as text. A module's config has them from its importer.
+config = retype_given(config, workflow.config_settings.config)
+
+# 9.27.1: removes PYTHONPATH when it activates an environment, and puts this prefix after the activation. Jobs run the package of
+# this folder, with the interpreter that runs Snakemake or, under --use-conda, the environment's. In a module workflow.basedir is
+# the importer's folder. Strict bash is Snakemake's own prefix, which ours replaces: failures must pass through "| tee".
+ROOT = Path(str(workflow.current_basedir)).parent
+
+
+def find_package(root):
+    """Folders from which jobs import: a clone's own or, installed, the workflow's and one that holds only a link.
+
+    The whole of site-packages must not reach the interpreter of a conda environment.
+    """
+    if (root / "feel_steps").is_dir():
+        return [root]
+    link = Path(".snakemake/feel-steps/feel_steps").absolute()
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink() or link.resolve() != root.parent:
+        link.unlink(missing_ok=True)
+        link.symlink_to(root.parent, target_is_directory=True)
+    return [root, link.parent]
+
+
+CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
+INTERPRETER = "" if CONDA else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+PREFIX = f"set -euo pipefail; {INTERPRETER}export PYTHONPATH={shlex.quote(os.pathsep.join(map(str, find_package(ROOT))))}; "
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
+
+LOCAL = workflow.nodes is None
+ASKED = ["slurm_account", "slurm_partition", "gpu", "gpu_model", "gres", "mem_mb", "runtime"]
+ERROR = re.compile(r"((slurmstepd\S*|srun): )?(error|fatal): ")  # a step's own, and SLURM's: out of memory or time
+
+
+def limit_gpus(device):
+    """Tell Snakemake how many GPUs this machine has, and say how many a job asks for.
+
+    9.27.1: "resources: gpu=1" limits nothing on this machine unless somebody gives --resources gpu=N. A scheduler counts
+    GPUs itself. Where there is none, only the jobs' threads count.
+    """
+    if device != "cpu" and LOCAL and "gpu" not in workflow.global_resources and (gpus := count(device)):
+        workflow.register_resource("gpu", gpus)
+    return int(device != "cpu")
+
+
+def explain(executor, job_info, msg=None, print_job_error=RemoteExecutor.print_job_error, **kwargs):
+    """Print a failed job's error in a few lines, then as Snakemake does.
+
+    9.27.1 and snakemake-executor-plugin-slurm 2.8.0 (its issue 456): what the scheduler says to a group that it refuses is
+    dropped, and quiet hides all failures. So this says which job it was, why, what it had asked for, and where its log lies.
+    """
+    job = job_info.job
+    name = job.groupid if job.is_group() else " ".join([job.name, *job.wildcards])
+    asked = ", ".join(f"{key}={job.resources.get(key)}" for key in ASKED if job.resources.get(key))
+    lines = [f"{name} failed: {(msg or '').partition(chr(10))[0]}", f"asked for: {asked}"]
+    for file in filter(Path.is_file, map(Path, filter(None, kwargs.get("aux_logs") or []))):
+        lines += [f"log: {file}"]
+        lines += [line for line in file.read_text(errors="replace").splitlines() if ERROR.match(line)]
+    logger.error("\n    ".join(lines))
+    print_job_error(executor, job_info, msg, **kwargs)
+
+
+RemoteExecutor.print_job_error = explain
+
+
+onstart:
+    # 9.27.1: with a limit of jobs a second, which nothing needs on this machine, the scheduler sets itself an alarm a second
+    # after each look at what to start, and has one more with every job that ends: after some hundred jobs it does little else.
+    # A workflow that imports this one calls it from its own onstart.
+    if LOCAL:
+        workflow.scheduler.job_rate_limiter = None

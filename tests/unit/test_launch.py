@@ -1,0 +1,93 @@
+"""One command for a whole run: the config that it writes and what it says while Snakemake works."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from feel_steps import cli
+from feel_steps.config import spread
+from feel_steps.dataset.files import guess_layout
+from feel_steps.errors import InputError
+from feel_steps.explore.launch import _follow, make_config, write_config
+from tests.paths import ROOT
+
+
+def fill(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_what_a_folder_holds_is_told_by_its_files(tmp_path):
+    """A person who names a folder need not know what a layout is."""
+    assert guess_layout(fill(tmp_path / "a", "1.mp4", "day/2.MOV", "notes.txt")) == "videos"
+    assert guess_layout(fill(tmp_path / "b", "1.npy", "2.npy", "sample.mp4")) == "features"
+    assert guess_layout(fill(tmp_path / "c", "features/train/rgb/1.npy", "split_train.txt")) == "cola"
+    with pytest.raises(InputError, match=r"neither videos nor feature arrays in it \(there is: .txt\)"):
+        guess_layout(fill(tmp_path / "d", "notes.txt"))
+
+
+def test_the_config_of_a_run_repeats_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "clips", "1.mp4")
+    config = make_config(tmp_path / "clips", name="mine", clusters=[5], annotations=tmp_path / "gt.csv")
+    assert config["clusters"] == 5 and config["dataset"]["layout"] == "videos"
+    assert config["dataset"]["annotations"] == str(tmp_path / "gt.csv")
+    file = write_config(config)
+    assert file.as_posix() == "results/mine.yaml" and yaml.safe_load(file.read_text()) == config
+    (tmp_path / "more.yaml").write_text("iterations: 2\ndataset: {parts: 1}\n")
+    further = make_config(tmp_path / "clips", name="mine", clusters=[5], settings=tmp_path / "more.yaml")
+    assert (further["iterations"], further["dataset"]["parts"], further["dataset"]["on_bad_video"]) == (2, 1, "skip")
+    assert "snakemake --snakefile" in file.read_text().splitlines()[1]
+
+
+def test_arrays_of_videos_bring_their_players(tmp_path):
+    fill(tmp_path / "clips", "1.mp4")
+    np.save(tmp_path / "1.npy", np.zeros((3, 4), np.float32))
+    config = make_config(tmp_path / "clips", name="mine", clusters=[5], features=tmp_path)
+    assert config["dataset"]["layout"] == "features" and config["dataset"]["path"] == str(tmp_path)
+    assert config["dataset"]["videos"] == str(tmp_path / "clips")
+
+
+def test_several_numbers_of_clusters_run_side_by_side():
+    """Another K must not replace a finished result."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    both = spread({**config, "clusters": [4, 6]})
+    assert both["variants"] == {"feel-k4": {"clusters": 4}, "feel-k6": {"clusters": 6}}
+    assert spread(config) == config
+    assert spread({**config, "clusters": ["four"]})["clusters"] == ["four"], "the schema says what is wrong"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["clips"], "--clusters is missing"),
+        (["clips", "--clusters", "4,4"], "different whole numbers from 2"),
+        (["clips", "--clusters", "4", "--name", "a/b"], "--name 'a/b'"),
+        (["nowhere", "--clusters", "4"], "no such folder"),
+        (["--cores", "1"], "give a folder of videos or of feature arrays, or --demo"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_starts(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "clips", "1.mp4")
+    result = CliRunner().invoke(cli.app, ["run", *arguments])
+    assert isinstance(result.exception, InputError) and message in str(result.exception)
+    assert not (tmp_path / "results").exists()
+
+
+def test_progress_names_stage_and_iteration(capsys, monkeypatch):
+    """Who waits for an hour wants to know for what."""
+    monkeypatch.setattr("feel_steps.runtime.progress.LOG_EVERY", 0.0)
+    lines = [
+        "rule train_localizer:\n",
+        "    wildcards: variant=feel, seed=0, iteration=2\n",
+        "3 of 9 steps (33%) done\n",
+    ]
+    _follow(iter(lines), 4)
+    shown = capsys.readouterr().err
+    assert "running: 3/9 jobs" in shown and "train localizer, iteration 2 of 4" in shown
