@@ -178,6 +178,8 @@ def shipped() -> dict[str, str]:
 def package(tmp_path, monkeypatch, shipped):
     """A copy of the package to edit."""
     place = shutil.copytree(source.PACKAGE, tmp_path / "feel_steps", ignore=shutil.ignore_patterns("__pycache__"))
+    studies = source.PACKAGE.parent / source.STUDIES
+    shutil.copytree(studies, tmp_path / source.STUDIES, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(source, "PACKAGE", place)
 
     def changed(file: str, edit=lambda text: text + "\n# edited\n") -> set[str]:
