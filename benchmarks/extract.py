@@ -33,8 +33,12 @@ from feel_steps.dataset.folder import NOT_VIDEO
 from feel_steps.dataset.video_file import probe, read_frames
 from feel_steps.dataset.videos import Video
 from feel_steps.features.descriptors import Descriptors
+from feel_steps.features.frames import BATCH as FRAMES_BATCH
+from feel_steps.features.frames import Frames
 from feel_steps.features.i3d import CHANNELS, I3D, InceptionI3d
-from feel_steps.runtime.devices import describe
+from feel_steps.features.pose import Pose
+from feel_steps.features.windows import seen_pictures
+from feel_steps.runtime.devices import describe, has_bfloat16
 
 Times = tuple[float, float]  # wall, cpu seconds
 CORES = len(os.sched_getaffinity(0))
@@ -70,12 +74,12 @@ def pictures(n: int, height: int, width: int) -> Iterator[np.ndarray]:
         yield frame
 
 
-def render(path: Path, seconds: float, height: int, width: int) -> Video:
-    """Encode a video at 25 frames/s."""
+def render(path: Path, seconds: float, height: int, width: int, fps: int = 25) -> Video:
+    """Encode a video."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast"})
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        for frame in pictures(round(seconds * 25), height, width):
+        for frame in pictures(round(seconds * fps), height, width):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return measured(path)
@@ -172,6 +176,40 @@ def describe_speed(videos: list[Video]) -> Table:
     return table
 
 
+def pretrained(videos: list[Video], pose: Path | None) -> Table:
+    """Milliseconds a frame that is looked at, and how many times faster than the video plays."""
+    table = Table(title="15 fps, windows of 16 frames, stride 8, one thread beside the decoder's: ms a frame looked at")
+    for head in ("extractor", "video", "frames", "decoding", "network", "together", "times real time"):
+        table.add_column(head, justify="left" if head in ("extractor", "video") else "right")
+    rate: dict[str, Any] = {"fps": 15, "window": 16, "stride": 8}
+    engines: dict[str, Frames | Pose] = {"frames, float32": Frames(**rate, precision="float32", device="cpu")}
+    if has_bfloat16(torch.device("cpu")):
+        engines["frames, bfloat16"] = Frames(**rate, precision="bfloat16", device="cpu")
+    if pose:
+        models = {"detector": pose / "pose_detection.tflite", "landmarks": pose / "pose_landmark_full.tflite"}
+        engines["pose"] = Pose(**rate, **models)
+    torch.set_num_threads(1)
+    for name, engine in engines.items():
+        for video in videos:
+            n, seconds = looked_at(engine, video)
+            each = [f"{1000 * value / n:.1f}" for value in seconds]
+            table.add_row(name, video.video_id, str(n), *each, f"{video.duration / seconds[-1]:.1f}")
+    return table
+
+
+def looked_at(engine: Frames | Pose, video: Video) -> tuple[int, list[float]]:
+    """Frames that an extractor looks at, and seconds of decoding them, of looking at them, and of the whole."""
+
+    def decode() -> list[np.ndarray]:
+        batches = seen_pictures(video, engine.fps, engine.stride, engine.seen, engine.resize, FRAMES_BATCH)
+        return [np.stack(some.pictures) for some in batches if some.pictures]
+
+    (decoding, _), batches = timed(decode, 2)
+    (network, _), _ = timed(lambda: [engine.look(pictures) for pictures in batches], 2)
+    (together, _), _ = timed(lambda: engine.extract(video, lambda frames: None), 2)
+    return sum(map(len, batches)), [decoding, network, together]
+
+
 def peak(extractor: Callable[..., Any], settings: dict[str, Any], video: Video) -> float:
     """Peak memory of this process, MiB, after it has extracted one video."""
     extractor(**settings).extract(video, lambda frames: None)
@@ -189,6 +227,7 @@ def peaks(settings: dict[str, Any], folder: Path, minutes: float) -> Table:
     runs: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "i3d (crop 32, stride 64)": (I3D, settings | small),
         "descriptors": (Descriptors, {"fps": 15, "window": 16, "stride": 8}),
+        "frames": (Frames, {"fps": 15, "window": 16, "stride": 8, "device": "cpu"}),
     }
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         for name, run in runs.items():
@@ -198,12 +237,13 @@ def peaks(settings: dict[str, Any], folder: Path, minutes: float) -> Table:
 
 def main(
     videos: Annotated[Path | None, typer.Option(help="folder of clips")] = None,
-    clips: Annotated[int, typer.Option(help="so many of them")] = 3,
+    count: Annotated[int, typer.Option("--clips", help="so many of them")] = 3,
     seconds: Annotated[float, typer.Option(help="of each clip")] = 4.0,
     repeats: Annotated[int, typer.Option(help="the fastest of so many counts")] = 2,
     minutes: Annotated[float, typer.Option(help="of the long video for memory; 0: leave memory out")] = 1.0,
     flow: Annotated[str, typer.Option(help="dis | tvl1")] = "dis",
     stride: int = 16,
+    pose: Annotated[Path | None, typer.Option(help="folder of MediaPipe's two .tflite files")] = None,
     device: str = "auto",
     threads: int = 2,
 ) -> None:
@@ -215,11 +255,13 @@ def main(
             chosen = [render(folder / "rendered.mp4", seconds, 360, 480)]
         else:
             files = (file for file in sorted(videos.rglob("*.*")) if file.suffix.lower() not in NOT_VIDEO)
-            chosen = [measured(file) for file in islice(files, clips)]
+            chosen = [measured(file) for file in islice(files, count)]
         weights = random_weights(folder)
         settings = {"fps": 25, "window": 16, "device": device, "threads": threads} | weights
         console.print(speed(I3D(**settings, stride=stride, flow=flow), chosen, seconds, repeats))
         console.print(describe_speed(chosen))
+        clips = [render(folder / "640x360.mp4", 4 * seconds, 360, 640, 30)] if videos is None else chosen
+        console.print(pretrained(clips, pose))
         if minutes:
             console.print(peaks(settings, folder, minutes))
 

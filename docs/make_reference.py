@@ -61,7 +61,7 @@ def read_keys(text: str) -> list[Key]:
             key.comment, key.prose, prose = comment, " ".join(prose), []
             last = (key, name.start_mark.column)
             keys.append(key)
-        elif line.strip().startswith("#"):
+        elif line.strip().startswith("#") and not line.startswith("# ---"):  # a line between parts of the file
             if last and line.index("#") > last[1] + 2:
                 last[0].comment = f"{last[0].comment} {comment}".strip()
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ METHODS: dict[str, Config] = {
 EXTRACTORS = {"demo": "descriptors", "videos": "frames"}
 EXISTING = {"cola": "cola", "features": "arrays"}  # layouts that bring their features
 UNSCALED = ("descriptors", "i3d", "cola", "arrays")  # extractors whose features the loop takes as they are
-_WORDS = {"true": True, "false": False, "null": None}
+_WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None}
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
@@ -46,40 +46,92 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
     return merged
 
 
-def retype(value: Any) -> Any:
-    """Numbers, true, false and null as such: what stands in braces after --config is all text to Snakemake."""
+def read_arguments(entries: Sequence[str], schema: Path) -> Config:
+    """Read what stands after --config: text where the schema says text, and else numbers, true, false and null.
+
+    Snakemake reads ``name=2024_05_12`` as a number, and what stands in braces as text.
+
+    Parameters
+    ----------
+    entries : sequence of str
+        ``key=value``; values as in YAML.
+    schema : path
+        The JSON schema, as YAML.
+    """
+    import yaml
+
+    rules = yaml.safe_load(schema.read_text())
+    config: Config = {}
+    for entry in entries:
+        key, _, text = entry.partition("=")
+        try:
+            value = yaml.load(text, Loader=yaml.BaseLoader) if text else None  # noqa: S506 (it makes only text)
+        except yaml.YAMLError:
+            value = text
+        value = retype(value, rules.get("properties", {}).get(key, {}), rules)
+        both = isinstance(value, Mapping) and isinstance(config.get(key), Mapping)
+        config[key] = merge(config[key], value) if both else value
+    return config
+
+
+def retype(value: Any, rule: Mapping[str, Any] | None = None, rules: Mapping[str, Any] | None = None) -> Any:
+    """Numbers, true, false and null as such, unless the schema wants text.
+
+    Parameters
+    ----------
+    value
+        Text, or lists and mappings of it.
+    rule : mapping, optional
+        Part of the schema that is for this value.
+    rules : mapping, optional
+        The whole schema, to which ``$ref`` in ``rule`` points.
+    """
+    rule, rules = rule or {}, rules or {}
+    if "$ref" in rule:
+        rule = rules["$defs"][rule["$ref"].rpartition("/")[2]]
     if isinstance(value, Mapping):
-        return {key: retype(own) for key, own in value.items()}
+        further = rule.get("additionalProperties")
+        own = rule.get("properties") or {}
+        other = further if isinstance(further, Mapping) else {}
+        return {key: retype(item, own.get(key, other), rules) for key, item in value.items()}
     if isinstance(value, list):
-        return [retype(own) for own in value]
+        return [retype(item, rule.get("items"), rules) for item in value]
     if not isinstance(value, str):
         return value
+    if "string" in (rule.get("type") or ()):  # a type, or a list of types
+        return None if value == "null" and "null" in rule["type"] else value
     if value in _WORDS:
         return _WORDS[value]
-    for number in (int, float):
-        with suppress(ValueError):
-            return number(value)
+    if "_" not in value:  # Python would take 2024_05_12 for a number
+        for number in (int, float):
+            with suppress(ValueError):
+                return number(value)
     return value
 
 
-def retype_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
-    """Copy a config with :func:`retype` for what was given in braces or brackets and still stands there."""
-    typed = dict(config)
-    for key, value in given.items():
-        if isinstance(value, Mapping) and isinstance(config.get(key), Mapping):
-            typed[key] = _retype_inside(config[key], value)
-        elif isinstance(value, list) and config.get(key) == value:
-            typed[key] = retype(value)
-    return typed
+def retype_given(config: Mapping[str, Any], given: Mapping[str, Any], entries: Sequence[str], schema: Path) -> Config:
+    """Copy a config with :func:`read_arguments` for what was given after --config and still stands there.
+
+    Parameters
+    ----------
+    config : mapping
+        A module's is its importer's choice.
+    given : mapping
+        What Snakemake read after --config.
+    entries, schema
+        See :func:`read_arguments`.
+    """
+    return _retype_inside(config, given, read_arguments(entries, schema))
 
 
-def _retype_inside(section: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
+def _retype_inside(section: Mapping[str, Any], given: Mapping[str, Any], read: Mapping[str, Any]) -> Config:
     typed = dict(section)
     for key, value in given.items():
-        if isinstance(value, Mapping) and isinstance(section.get(key), Mapping):
-            typed[key] = _retype_inside(section[key], value)
-        elif key in section and section[key] == value:
-            typed[key] = retype(value)
+        own = section.get(key)
+        if isinstance(value, Mapping) and isinstance(own, Mapping) and isinstance(read.get(key), Mapping):
+            typed[key] = _retype_inside(own, value, read[key])
+        elif key in section and key in read and own == value:
+            typed[key] = read[key]
     return typed
 
 
@@ -132,8 +184,11 @@ def switches_localizer(config: Mapping[str, Any], overrides: Mapping[str, Any]) 
     return overrides.get("train", {}).get("localizer", localizer) != localizer
 
 
-def explain(error: Any) -> str:
-    """One line for one violation of the JSON schema: the key, what is wrong, what to do."""
+def explain(error: Any, sections: Collection[str] = ()) -> str:
+    """One line for one violation of the JSON schema: the key, what is wrong, what to do.
+
+    ``sections`` are names that may have been meant where a section of settings is given one value.
+    """
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", ()))
@@ -142,6 +197,9 @@ def explain(error: Any) -> str:
         return f"unknown key '{place}'; {hint(extra, known)}"
     if error.validator == "required":
         return f"key '{key}.' misses {error.message.split(' ')[0]}" if key else f"missing key {error.message}"
+    if error.validator == "type" and error.schema["type"] == "object" and "explain" not in error.schema:
+        known = [name for name in sections if name != key]
+        return f"key '{key}' is {error.instance!r}; expected settings, {key}={{setting: value}}; {hint(key, known)}"
     if "explain" in error.schema:
         return f"key '{key}' is {error.instance!r}; expected {error.schema['explain']}"
     return f"key '{key}': {error.message}"
@@ -197,7 +255,7 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
 
     validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
     if error := best_match(validator.iter_errors(config)):
-        raise InputError(f"config: {explain(error)}")
+        raise InputError(f"config: {explain(error, validator.schema['properties'])}")
     _check_localizer(config, "")
     _check_ranges(config, "")
     variants = {name: resolve(config, name) for name in config["variants"]}

@@ -12,13 +12,12 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from feel_steps.config import retype_given
 from feel_steps.runtime.gpus import count
 
-# 9.27.1: values in braces after --config, 'select={alpha: 0.5}', arrive as text. A module's config has them from its importer.
-config = retype_given(config, workflow.config_settings.config)
-
-# 9.27.1: removes PYTHONPATH when it activates an environment, and puts this prefix after the activation. Jobs run the package of
-# this folder, with the interpreter that runs Snakemake or, under --use-conda, the environment's. In a module workflow.basedir is
-# the importer's folder. Strict bash is Snakemake's own prefix, which ours replaces: failures must pass through "| tee".
 ROOT = Path(str(workflow.current_basedir)).parent
+
+# 9.27.1: values in braces after --config, 'select={alpha: 0.5}', arrive as text, and a folder called 2024_05_12 as a number.
+# A module's config has them from its importer.
+GIVEN = workflow.config_settings
+config = retype_given(config, GIVEN.config, GIVEN.config_args, ROOT / "schemas/config.schema.yaml")
 
 
 def find_package(root):
@@ -36,9 +35,14 @@ def find_package(root):
     return [root, link.parent]
 
 
+# 9.27.1: removes PYTHONPATH when it activates an environment, and puts this prefix after the activation. Jobs run the package of
+# this folder, with the interpreter that runs Snakemake or, under --use-conda, the environment's. In a module workflow.basedir is
+# the importer's folder. Strict bash is Snakemake's own prefix, which ours replaces: failures must pass through "| tee".
 CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
 INTERPRETER = "" if CONDA else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-PREFIX = f"set -euo pipefail; {INTERPRETER}export PYTHONPATH={shlex.quote(os.pathsep.join(map(str, find_package(ROOT))))}; "
+PREFIX = (
+    f"set -euo pipefail; {INTERPRETER}export PYTHONPATH={shlex.quote(os.pathsep.join(map(str, find_package(ROOT))))}; "
+)
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 LOCAL = workflow.nodes is None

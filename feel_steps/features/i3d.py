@@ -249,6 +249,7 @@ class I3D:
     """
 
     view_family = "network"
+    streams = {"rgb": (DIMENSION, 1.0), "flow": (DIMENSION, 1.0)}
 
     def __init__(
         self,
@@ -278,7 +279,7 @@ class I3D:
         self.threads, self.device = threads, pick(device)
         rgb, digest_rgb = load_stream(weights_rgb, "rgb", sha256_rgb)
         motion, digest_flow = load_stream(weights_flow, "flow", sha256_flow)
-        self.streams = [self._prepare(rgb), self._prepare(motion)]
+        self.networks = [self._prepare(rgb), self._prepare(motion)]
         cv2.setNumThreads(1)  # a pair of pictures is computed by one thread, several pairs at a time
         self.settings: dict[str, Any] = {
             "weights_rgb": digest_rgb,
@@ -369,7 +370,7 @@ class I3D:
                     if mirrored and stream:
                         scaled[..., 0].neg_()  # what went right goes left
                     clips = scaled.permute(0, 4, 1, 2, 3)  # [B, C, T, h, w]
-                    total += self.streams[stream].extract_features(clips)
+                    total += self.networks[stream].extract_features(clips)
         return (total / (len(views) * (1 + self.ten_crop))).cpu().numpy()
 
 

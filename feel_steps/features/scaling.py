@@ -140,7 +140,7 @@ def scale(features: np.ndarray, scaling: Columns) -> np.ndarray:
 
 
 def scale_part(part: str | Path, out: str | Path, scaling: Columns, components: Mapping[str, int]) -> None:
-    """Write a part's features scaled; its contract stays as it is, and also says how many components are of a stream."""
+    """Write the features of a part scaled; its contract stays, and also says how many components each stream has."""
     about = {key: value for key, value in tables.read_metadata(part).items() if not key.startswith("feel.")}
     about["scaled"] = json.dumps(dict(components))
     with tables.write_features(out, metadata=about) as writer:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -44,10 +44,10 @@ def build(name: str, features: int, clusters: int, *, adapter: int = 0, members:
         No localizer has that name; it has no such setting, or the value is of no use.
     """
     check_settings(name, {**settings, "adapter": adapter, "members": members})
-    module, attribute = place_of(name)
+    localizer = resolve_name(":".join(place_of(name)))
 
     def make() -> Localizer:
-        model = getattr(import_module(module), attribute)(features, clusters, **settings)
+        model = localizer(features, clusters, **settings)
         return Adapted(model, adapter) if adapter else model
 
     return Members([make() for _ in range(members)]) if members > 1 else make()

@@ -279,6 +279,21 @@ def _columns(
     return {name: _column(path, kind, name, table[name], first) for name in wanted}
 
 
+def align(table: Columns, video_ids: np.ndarray, name: str, other: str) -> Columns:
+    """Rows of a table of one row a video, in the order of ``video_ids``.
+
+    Raises
+    ------
+    InputError
+        A video is not in the table; ``name`` and ``other`` say where it was looked for, and where it comes from.
+    """
+    rows = {video_id: row for row, video_id in enumerate(table["video_id"])}
+    if missing := [video_id for video_id in video_ids if video_id not in rows]:
+        raise InputError(f"{name}: video '{missing[0]}' of {other} is not in it; run the step that wrote it again")
+    order = [rows[video_id] for video_id in video_ids]
+    return {column: values[order] for column, values in table.items()}
+
+
 def runs(values: Sequence[str] | np.ndarray) -> list[tuple[str, int, int]]:
     """Runs of equal neighbours as (value, start, stop)."""
     values = np.asarray(values, object)

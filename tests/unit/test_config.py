@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from feel_steps.config import METHODS, check, merge, resolve, retype
+from feel_steps.config import METHODS, check, merge, read_arguments, resolve, retype
 from feel_steps.dataset.checks import check_dataset
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
@@ -43,7 +43,7 @@ def check_all(changed):
         ({"evaluate": {"tiou": [0]}}, ["'evaluate.tiou.0'", "above 0"]),
         ({"train": {"localizer": "colla"}}, ["colla", "did you mean 'cola'?"]),
         ({"method": "mine"}, ["'method' is 'mine'", "views or feel"]),
-        ({"pool": {"views": ["third"]}}, ["'pool.views'", "'third' is not one of"]),
+        ({"pool": {"views": ["third"]}}, ["'pool.views.0'", "'third' is not one of"]),
         ({"pool": {"views": ["adapted"]}}, ["'pool.views' has 'adapted'", "set train.settings.adapter"]),
         (
             {"variants": {"a": {"train": {"localizer": "aicl"}, "pool": {"views": ["adapted"]}}}},
@@ -88,7 +88,7 @@ def test_presets_are_valid(preset, tmp_path, monkeypatch):
         if place := dataset.get(key):
             Path(place).mkdir(parents=True, exist_ok=True)
     for number in range(changes["clusters"] if dataset else 0):
-        Path(dataset["path"], f"{number}.mp4").touch()
+        Path(dataset["path"], f"{number}.{'npy' if dataset['layout'] == 'features' else 'mp4'}").touch()
     check_all(config(**changes))
 
 
@@ -144,6 +144,36 @@ def test_numbers_in_braces_on_the_command_line_are_numbers():
     assert retype(given) == numbers and retype(numbers) == numbers
     check(config(**retype(given)), SCHEMA)
     assert retype({"path": "a/2", "split": "null"}) == {"path": "a/2", "split": None}
+
+
+@pytest.mark.parametrize("text", ["2024_05_12", "20240512", "1e5", "007", "true", "no", "0x1F", "12:30:00", "1_000"])
+def test_values_of_text_keys_stay_what_was_typed(text):
+    """A folder named by a date became a number, and no quotes helped."""
+    entries = [f"name={text}", f"dataset={{layout: videos, path: {text}, split: null, parts: 3}}", "seeds=[0, 1]"]
+    read = read_arguments([*entries, "device=cpu", "clusters=4", "variants={a: {pool: {normalize: false}}}"], SCHEMA)
+    assert read["name"] == text
+    assert read["dataset"] == {"layout": "videos", "path": text, "split": None, "parts": 3}
+    assert (read["seeds"], read["clusters"], read["device"]) == ([0, 1], 4, "cpu")
+    assert read["variants"] == {"a": {"pool": {"normalize": False}}}
+
+
+def test_arguments_of_one_section_add_up():
+    read = read_arguments(["train={steps: 5}", "train={settings: {hidden: 8}}", "custom={day: 2024_05_12}"], SCHEMA)
+    assert read == {"train": {"steps": 5, "settings": {"hidden": 8}}, "custom": {"day": "2024_05_12"}}
+
+
+def test_a_section_that_is_given_one_value_names_the_key_that_was_meant():
+    with pytest.raises(
+        InputError, match=r"key 'cluster' is 4; expected settings, cluster=\{setting: value\}; did you mean 'clu"
+    ):
+        check(config() | {"cluster": 4}, SCHEMA)
+
+
+def test_a_path_without_a_layout_does_not_render_the_demo(tmp_path):
+    with pytest.raises(
+        InputError, match="layout 'demo' renders its own videos; set dataset.layout to videos, features or"
+    ):
+        check_dataset(config(dataset={"path": str(tmp_path)}), 2)
 
 
 def test_a_variant_with_another_localizer_leaves_the_settings_of_the_first():

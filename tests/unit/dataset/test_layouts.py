@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
+from feel_steps.dataset import checks
 from feel_steps.dataset.annotations import read_annotations
+from feel_steps.dataset.checks import check_annotations, list_inputs
 from feel_steps.dataset.cola import import_cola
 from feel_steps.dataset.folder import import_videos
 from feel_steps.dataset.videos import balance
@@ -67,9 +69,68 @@ def test_names_in_either_unicode_form_are_one(tmp_path, clip):
     assert import_videos(tmp_path, split=tmp_path / "split.csv")[0]["video_id"].tolist() == ["b", "caf\u00e9"]
 
 
-def test_one_id_for_two_files(tmp_path, clip):
-    with pytest.raises(InputError, match=r"a.mp4: the id 'a' is taken by .*a.avi; rename one of them"):
-        import_videos(fill(tmp_path, clip, "a.avi", "a.mp4"))
+def test_two_videos_of_one_name_keep_their_suffix(tmp_path, clip):
+    for name in ("a.mp4", "a.avi", "b.mp4", "x/a.mp4"):
+        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "v" / name).write_bytes(clip.read_bytes())
+    manifest, _ = import_videos(tmp_path / "v")
+    assert manifest["video_id"].tolist() == ["a.avi", "a.mp4", "b", "x/a"]
+
+
+SIDECARS = "eaf pfsx LRV LRF THM srt description boris json pickle txt"  # of ELAN, GoPro, DJI, BORIS, downloads
+
+
+@pytest.mark.parametrize("on_bad_video", ["fail", "skip"])
+@pytest.mark.parametrize("suffix", [*SIDECARS.split(), "unheard-of", ""])
+def test_sidecars_of_a_video_are_ignored(tmp_path, clip, capsys, suffix, on_bad_video):
+    """A camera's small copy (LRV, LRF) is a video indeed, but the same one."""
+    folder = tmp_path / "v"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.mp4").write_bytes(clip.read_bytes())
+    content = clip.read_bytes() if suffix.startswith("LR") else b"about this video"
+    (folder / f"a.{suffix}".rstrip(".")).write_bytes(content)
+    manifest, skipped = import_videos(folder, on_bad_video=on_bad_video)
+    assert manifest["video_id"].tolist() == ["a", "b"]
+    assert not len(skipped["video_id"])
+    kind = f".{suffix.lower()}" if suffix else "without a suffix"
+    assert f"1 files are no videos and were ignored (1 {kind})" in capsys.readouterr().err
+
+
+def test_a_damaged_video_is_not_ignored(tmp_path, clip):
+    folder = tmp_path / "v"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.mp4").write_bytes(clip.read_bytes())
+    (folder / "c.mkv").write_bytes(b"no video")
+    with pytest.raises(InputError, match=r"c.mkv: not a video file that FFmpeg can open"):
+        import_videos(folder)
+
+
+@pytest.mark.parametrize("name", ["results", "old-run"])
+def test_results_are_never_input(tmp_path, clip, monkeypatch, name):
+    """With `dataset.path: .` a run took its own model and the demo's videos for new ones."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / name if name == "old-run" else tmp_path / "results/mine"
+    for path in (tmp_path / "a.mp4", tmp_path / "b.mp4", run / "videos/c.mp4", tmp_path / ".cache/d.mp4"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(clip.read_bytes())
+    for table in ("manifest", "unreadable"):
+        (run / f"{table}.parquet").write_bytes(b"")
+    assert import_videos(".")[0]["video_id"].tolist() == ["a", "b"]
+
+
+def test_only_files_that_are_read_count_as_inputs(tmp_path, clip):
+    """A note, or a corrected annotation, planned all jobs again."""
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
+    before = list_inputs(str(tmp_path), "inside", "videos")
+    for name in ("notes.txt", "truth.csv", "a.eaf", "gt.json", ".DS_Store"):
+        (tmp_path / name).write_text("text")
+    checks._list.cache_clear()
+    assert list_inputs(str(tmp_path), "inside", "videos") == before
+    (tmp_path / "b.avi").write_bytes(clip.read_bytes())
+    checks._list.cache_clear()
+    assert list_inputs(str(tmp_path), "inside", "videos").keys() == {"a.mp4", "b.avi"}
 
 
 def test_id_with_a_backslash(tmp_path, clip):
@@ -428,6 +489,28 @@ def test_a_line_break_in_a_quoted_label_is_kept(tmp_path):
         read_annotations(tmp_path / "gt.csv", MANIFEST)
     (tmp_path / "gt.csv").write_text('video_id,label,t_start,t_end\na,"take\nthe cup",1,2\n')
     assert read_annotations(tmp_path / "gt.csv", MANIFEST)[0]["label"].tolist() == ["take\nthe cup"]
+
+
+def test_annotations_of_another_form_stop_the_run_before_its_first_job(tmp_path):
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/a.mp4").write_bytes(b"")
+    dataset = {"layout": "videos", "path": str(tmp_path / "v"), "links": "inside", "streams": None}
+
+    def check(text, strict=False):
+        (tmp_path / "gt.csv").write_text(f"video_id,label,t_start,t_end\n{text}")
+        dataset["annotations"] = str(tmp_path / "gt.csv")
+        check_annotations({"dataset": dataset, "annotations": {"strict": strict}})
+
+    check("a,jump,1,99999\ngone,jump,1,2\n")  # how long the videos are is not known yet
+    for text, strict, message in [
+        ("a,jump,x,2\n", False, "row 2: time is 'x'"),
+        ("a,,1,2\n", False, "label is ''"),
+        ("other,jump,1,2\n", False, "none of its 1 videos is in the data set"),
+        ("a,jump,1,2\ngone,jump,1,2\n", True, "no video 'gone' in the data set"),
+        ("a,jump,0,0\n", True, "segment from 0 s to 0 s"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            check(text, strict)
 
 
 def test_unknown_video_in_json(tmp_path):

@@ -76,7 +76,8 @@ def test_adapted_features_are_pooled_where_the_action_is(name, tmp_path):
     snippets, model = make_snippets(), trained(name, 4)
     _, embeddings = attend(model, snippets, make_videos(snippets), threads=1, precision="float32")
     tables.write(tmp_path / "embeddings.parquet", "embeddings", embeddings)
-    pooled = pool(snippets, method="adapted", embeddings=tables.read(tmp_path / "embeddings.parquet", "embeddings"))
+    embeddings = tables.read(tmp_path / "embeddings.parquet", "embeddings")
+    pooled = pool(snippets, views=["adapted"], embeddings=embeddings)["adapted"]
     for i in range(len(snippets.video_ids)):
         with torch.no_grad():
             seen = model(torch.from_numpy(snippets.video(i))[None])
@@ -89,7 +90,7 @@ def test_pooling_without_an_adapter_says_what_to_set():
     _, embeddings = attend(trained("cola", 0), snippets, make_videos(snippets), threads=1)
     assert "adapted" not in embeddings
     with pytest.raises(InputError, match="embeddings: no adapted features; .* train.settings.adapter"):
-        pool(snippets, method="adapted", embeddings=embeddings)
+        pool(snippets, views=["adapted"], embeddings=embeddings)
 
 
 @pytest.mark.parametrize("adapter", [-1, 2.5, True, "wide"])
