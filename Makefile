@@ -1,10 +1,10 @@
-# make demo: set up and run the built-in demo to a report.   make test: all tests.   make docs: the site, in site/.
+# make demo: set up and run the built-in demo to a report.   make check: lint and fast tests.   make test: all tests.   make docs: the site, in site/.
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo resume test lint docs bench audit lock clean
+.PHONY: setup demo resume check test lint docs bench audit lock clean
 
 setup: .venv/ready
 
@@ -25,6 +25,9 @@ resume: setup
 	@find $(RUN) -newermt now -exec touch {} +
 	@feel-steps verify $(RUN) --delete
 	@snakemake --cores $(CORES) $(ARGS)
+
+check: lint  # about two minutes on two cores
+	pytest -m "unit and not slow"
 
 test: setup
 	pytest

@@ -28,7 +28,7 @@ def report(
     from feel_steps.tables.run import find_run
 
     found = find_run(run)
-    place = found.place(found.iterations)
+    place = found.iteration_folder(found.iterations)
     called = read_names(names, place) if names else find_names(run, place)
     step(run, out, config=parse_settings(settings, "--settings"), names=called)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -109,9 +110,10 @@ def read_text(path: str | Path) -> str:
         There is no such file, it cannot be read, or it is not UTF-8.
     """
     try:
-        if os.path.isfile(path):  # a pipe gives its text once, and not to a digest
-            provenance.note(path)
-        return Path(path).read_text(encoding="utf-8-sig")
+        content = Path(path).read_bytes()
+        if os.path.isfile(path):  # a pipe has no name to record
+            provenance.note(path, {provenance.DIGEST: hashlib.sha256(content).hexdigest()})
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except UnicodeDecodeError:

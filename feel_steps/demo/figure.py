@@ -283,15 +283,15 @@ class Figure:
                     cv2.fillConvexPoly(image, outlines[frame, tone], colours[tone], cv2.LINE_8, FRACTION_BITS)
 
 
-def build_figure(pose: np.ndarray, yaw: np.ndarray, place: np.ndarray, height: float, clothes: Clothes) -> Figure:
+def build_figure(pose: np.ndarray, yaw: np.ndarray, feet: np.ndarray, height: float, clothes: Clothes) -> Figure:
     """Turn, project and outline a figure.
 
     Parameters
     ----------
     pose : float [F, 6, 3]
     yaw : float [F]
-        Direction that it faces: 0 to the viewer, pi/2 to the right of the image.
-    place : float [F, 2]
+        Direction of the view: 0 to the viewer, pi/2 to the right of the image.
+    feet : float [F, 2]
         Where it stands in the image, pixels.
     height : float
         Body height in pixels.
@@ -336,10 +336,7 @@ def build_figure(pose: np.ndarray, yaw: np.ndarray, place: np.ndarray, height: f
         for group in groups
     ]
     scaled = [
-        [
-            np.round((outline * height + place[:, None, None]) * 2**FRACTION_BITS).astype(np.int32)
-            for outline, _ in group
-        ]
+        [np.round((outline * height + feet[:, None, None]) * 2**FRACTION_BITS).astype(np.int32) for outline, _ in group]
         for group in groups
     ]
     return Figure(scaled, colours, np.argsort(np.stack(depths, 1), 1, kind="stable").tolist())

@@ -1,7 +1,7 @@
-"""Render the demo: seeded videos of figures that perform actions between idling and walking, with exact annotations.
+"""Renders the demo: seeded videos of figures that perform actions, stand and walk, with exact annotations.
 
-The files go through decoding, optical flow and descriptors like anyone's videos. What is in a clip (:func:`plan_clips`)
-is drawn apart from how it looks (:func:`render_clip`), so that the annotations are known before a pixel is.
+The files are decoded like any other video. The content of a clip (:func:`plan_clips`) is drawn separately from its
+looks (:func:`render_clip`), so the annotations are known before the clip is rendered.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from feel_steps.tables.tables import atomic
 FPS = 15
 WIDTH, HEIGHT = 160, 120
 SECONDS = (20.0, 60.0)  # length of a clip
-OCCUPANCY = (0.35, 0.45)  # share of a clip that is action, but for half an instance
+OCCUPANCY = (0.35, 0.45)  # share of a clip with action, within half an instance
 INSTANCE = (1.5, 5.0)  # seconds, one instance of an action
 TWO_ACTIONS = 0.15  # share of the clips with a second action
 CONTRAST = 0.25  # of the background, 0..1
 SCROLL = 2.0  # its drift, painted pixels a second
 BYSTANDER = 0.1  # share of the clips in which somebody else walks about
 
-SCALE = 2  # scenes are painted larger and shrunk: smooth edges, and camera movement by fractions of a pixel
-MARGIN = 16  # painted around what the camera sees at rest
+SCALE = 2  # scenes are painted larger and then shrunk, which gives smooth edges and camera movements below one pixel
+MARGIN = 16  # margin around the view of the camera at rest
 SCENE_WIDTH, SCENE_HEIGHT = SCALE * WIDTH + 2 * MARGIN, SCALE * HEIGHT + 2 * MARGIN
-BLEND = 5  # frames in which one movement passes into the next
+BLEND = 5  # frames of the transition between two movements
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Clip:
-    """What happens in a video, before it is rendered."""
+    """Content of a video, before it is rendered."""
 
     index: int
     split: str
@@ -81,8 +81,8 @@ def _draw_spans(rng: np.random.Generator, actions: list[str]) -> tuple[int, tupl
     low, high = SECONDS
     seconds = low + (high - low) * rng.beta(1.3, 2.6)
     if len(actions) > 1:
-        seconds = max(seconds, low + (high - low) / 4)  # room for several instances of both
-    longest = min(INSTANCE[1], seconds / (4 + 2 * len(actions)))  # in a short clip, room for several
+        seconds = max(seconds, low + (high - low) / 4)  # so that several instances of both fit
+    longest = min(INSTANCE[1], seconds / (4 + 2 * len(actions)))  # so that several fit into a short clip
     target, tempo = rng.uniform(*OCCUPANCY) * seconds - longest / 2, rng.uniform(0.8, 1.25)
     instances: list[tuple[str, int, int]] = []  # action, repeats, frames
     while sum(frames for *_, frames in instances) < target * FPS or len(instances) < 2 + len(actions):
@@ -92,7 +92,7 @@ def _draw_spans(rng: np.random.Generator, actions: list[str]) -> tuple[int, tupl
         instances.append((action, int(repeats), round(repeats * period * FPS)))
     n_frames, busy = round(seconds * FPS), sum(frames for *_, frames in instances)
     shares = rng.dirichlet(np.full(len(instances) + 1, 2.5))
-    shortest = FPS  # of the pauses: one second
+    shortest = FPS  # minimum length of a pause: one second
     slack = max(0, n_frames - busy - shortest * len(shares))
     spans, now = [], 0
     for (action, repeats, frames), share in zip(instances, shares, strict=False):
@@ -103,7 +103,7 @@ def _draw_spans(rng: np.random.Generator, actions: list[str]) -> tuple[int, tupl
 
 
 def plan_clips(train: int, test: int, seed: int) -> list[Clip]:
-    """Decide what happens in every clip: the actions balanced within each split, some clips with a second one."""
+    """Draw the content of every clip: actions are balanced within each split, and some clips have a second action."""
     rng = np.random.default_rng(seed)
     names = list(ACTIONS)
     clips: list[Clip] = []
@@ -151,7 +151,7 @@ def _draw_clothes(rng: np.random.Generator) -> Clothes:
 
 
 def _wander(rng: np.random.Generator, n_frames: int, seconds: float, columns: int) -> np.ndarray:
-    """Smooth random movement [n_frames, columns] of unit variance that changes within so many seconds."""
+    """Smooth random movement [n_frames, columns] of unit variance with a period of ``seconds``."""
     window = max(2, round(seconds * FPS))
     steps = rng.standard_normal((n_frames + 4 * window, columns))
     return (uniform_filter1d(uniform_filter1d(steps, window, axis=0), window, axis=0) * window**0.5 * 1.2)[
@@ -191,7 +191,7 @@ class Person:
     corner: list[list[int]]
 
     def paint(self, scene: np.ndarray, frame: int) -> None:
-        """Draw both over the scene."""
+        """Draw figure and shadow over the scene."""
         column, row = self.corner[frame]
         ground = scene[row : row + self.shadow.shape[0], column : column + self.shadow.shape[1]]
         cv2.multiply(ground, self.shadow, ground, 1 / 255)
@@ -214,7 +214,7 @@ def _act(rng: np.random.Generator, n_frames: int, spans: tuple[Span, ...], heigh
     """One person of that height, feet at row ``base``: actions in their spans, walks in the pauses, else idling."""
     frames = np.arange(n_frames)
     walks = _draw_walks(rng, n_frames, spans)
-    pace = rng.uniform(0.45, 0.8)  # body heights a second
+    pace = rng.uniform(0.45, 0.8)  # body heights per second
     x = _walk_across(rng, n_frames, walks, pace * height / FPS)
     seen_from = rng.uniform(*ACTIONS[spans[0].action].yaw) if spans else rng.uniform(0, 1)
     left_handed, vigour = rng.random() < 0.07, rng.uniform(0.85, 1.0)
@@ -229,11 +229,11 @@ def _act(rng: np.random.Generator, n_frames: int, spans: tuple[Span, ...], heigh
         doing = ACTIONS[span.action].motion((frames - span.start) / (span.stop - span.start) * span.repeats)
         doing = mirror(doing) if left_handed else doing
         pose += vigour * _within(frames, span.start, span.stop)[:, None, None] * (doing - pose)
-    place = np.stack([x, np.full(n_frames, base)], 1)
+    feet = np.stack([x, np.full(n_frames, base)], 1)
     yaw = uniform_filter1d(uniform_filter1d(yaw, BLEND), BLEND)
     shadow = _shadow(height)
-    corner = np.round(place - [shadow.shape[1] / 2, shadow.shape[0] / 2]).astype(int)
-    return Person(build_figure(pose, yaw, place, height, _draw_clothes(rng)), shadow, corner.tolist())
+    corner = np.round(feet - [shadow.shape[1] / 2, shadow.shape[0] / 2]).astype(int)
+    return Person(build_figure(pose, yaw, feet, height, _draw_clothes(rng)), shadow, corner.tolist())
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ class Blob:
 
 def _draw_blob(rng: np.random.Generator, frames: np.ndarray) -> Blob:
     radius = rng.uniform(8, 22)
-    size = np.array([SCENE_WIDTH, 0.75 * SCENE_HEIGHT]) + 2 * radius  # it comes back in where it went out
+    size = np.array([SCENE_WIDTH, 0.75 * SCENE_HEIGHT]) + 2 * radius  # it comes back where it went out
     path = (
         rng.uniform(0, 1, 2) * size + frames[:, None] / FPS * rng.normal(0, 12, 2) + 8 * _wander(rng, len(frames), 2, 2)
     )

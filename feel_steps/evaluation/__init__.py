@@ -1,1 +1,1 @@
-"""What a run is worth, measured against annotations."""
+"""Measures a run against annotations."""

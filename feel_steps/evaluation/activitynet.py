@@ -1,4 +1,4 @@
-"""Segments in JSON as ActivityNet's files have it, checked and read as columns, and the mAP of two such files."""
+"""Reads and checks segments in JSON files of ActivityNet's form, and computes the mAP of two such files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from feel_steps.errors import InputError
 from feel_steps.evaluation.detection_map import TIOU, mean_average_precision
 from feel_steps.tables.kinds import Columns
 
-Rows = list[tuple[str, int, Any]]  # of a file: video, number in its list, what stands there
+Rows = list[tuple[str, int, Any]]  # video, index in its list, and entry
 
 
 def map_files(
@@ -26,8 +26,9 @@ def map_files(
     Parameters
     ----------
     predictions : path
-        ``{"results": {video: [{"label", "score", "segment": [start, end]}, …]}}``. As in the kit, videos that are not
-        in the subset give false positives. Labels without ground truth in it are ignored.
+        ``{"results": {video: [{"label", "score", "segment": [start, end]}, …]}}``. As in the evaluation kit,
+        predictions in videos outside the subset are false positives. Labels without ground truth in the subset are
+        ignored.
     annotations : path
         ``{"database": {video: {"subset", "annotations": [{"label", "segment"}, …]}}}``.
     subset : str
@@ -41,9 +42,9 @@ def map_files(
     """
     database = _load(annotations, "database")
     truth = _truth(annotations, database, subset)
-    found = _matched(read_predictions(predictions), database, predictions, annotations)
+    predicted = _matched(read_predictions(predictions), database, predictions, annotations)
     try:
-        result = mean_average_precision(found, truth, tiou)
+        result = mean_average_precision(predicted, truth, tiou)
     except InputError as error:
         raise InputError(str(error).replace("predictions:", f"{predictions}:", 1)) from None
     return {
@@ -98,13 +99,16 @@ def _matched(found: Columns, database: dict[str, Any], predictions: str | Path, 
 
 def read_predictions(path: str | Path) -> Columns:
     """Read the segments of an ActivityNet-style prediction file."""
-    place = "results.{}[{}]"
+    position = "results.{}[{}]"
     rows = [
         (video, i, item)
         for video, items in _load(path, "results").items()
         for i, item in enumerate(_list(path, f"results.{video}", items))
     ]
-    return {**_columns(path, place, rows), "score": _numbers(path, place, rows, _fields(path, place, rows, "score"))}
+    return {
+        **_columns(path, position, rows),
+        "score": _numbers(path, position, rows, _fields(path, position, rows, "score")),
+    }
 
 
 def _load(path: str | Path, key: str) -> dict[str, Any]:
@@ -129,22 +133,24 @@ def _list(path: str | Path, where: str, value: Any) -> list[Any]:
     return value
 
 
-def _fields(path: str | Path, place: str, rows: Rows, key: str) -> list[Any]:
+def _fields(path: str | Path, position: str, rows: Rows, key: str) -> list[Any]:
     try:
         return [item[key] for _, _, item in rows]
     except (KeyError, TypeError):
-        return [_field(path, place.format(video, i), item, key) for video, i, item in rows]  # names the row
+        return [
+            _field(path, position.format(video, i), item, key) for video, i, item in rows
+        ]  # the error names the row
 
 
-def _numbers(path: str | Path, place: str, rows: Rows, values: list[Any]) -> np.ndarray:
-    """Finite numbers [P], also where they are written as strings."""
+def _numbers(path: str | Path, position: str, rows: Rows, values: list[Any]) -> np.ndarray:
+    """Finite numbers [P]; strings with numbers are converted."""
     try:
         numbers = np.array(values, np.float64)
         if numbers.shape == (len(rows),) and np.isfinite(numbers).all():
             return numbers
     except (TypeError, ValueError, OverflowError):
         pass
-    return np.array([_number(path, place.format(*row[:2]), value) for row, value in zip(rows, values, strict=True)])
+    return np.array([_number(path, position.format(*row[:2]), value) for row, value in zip(rows, values, strict=True)])
 
 
 def _number(path: str | Path, where: str, value: Any) -> float:
@@ -157,19 +163,21 @@ def _number(path: str | Path, where: str, value: Any) -> float:
     return number
 
 
-def _columns(path: str | Path, place: str, rows: Rows) -> Columns:
-    segments = _fields(path, place, rows, "segment")
+def _columns(path: str | Path, position: str, rows: Rows) -> Columns:
+    segments = _fields(path, position, rows, "segment")
     for (video, i, _), segment in zip(rows, segments, strict=True):
         if not isinstance(segment, list) or len(segment) != 2:
-            raise InputError(f"{path}: {place.format(video, i)}: segment {segment!r}; expected [start, end] in seconds")
-    t_start, t_end = (_numbers(path, place, rows, [segment[side] for segment in segments]) for side in (0, 1))
+            raise InputError(
+                f"{path}: {position.format(video, i)}: segment {segment!r}; expected [start, end] in seconds"
+            )
+    t_start, t_end = (_numbers(path, position, rows, [segment[side] for segment in segments]) for side in (0, 1))
     if (wrong := t_end < t_start).any():
         row = int(np.argmax(wrong))
-        where = place.format(*rows[row][:2])
+        where = position.format(*rows[row][:2])
         raise InputError(f"{path}: {where}: segment {segments[row]!r} ends before it starts")
     return {
         "video_id": np.array([video for video, _, _ in rows], object),
-        "label": np.array([str(label) for label in _fields(path, place, rows, "label")], object),
+        "label": np.array([str(label) for label in _fields(path, position, rows, "label")], object),
         "t_start": t_start,
         "t_end": t_end,
     }

@@ -1,4 +1,4 @@
-"""Anatomy of a detection score: precision by recall, recall by number of proposals, and what false positives are.
+"""Anatomy of a detection score: precision by recall, recall by number of proposals, and kinds of false positives.
 
 After DETAD (Alwassel et al., "Diagnosing Error in Temporal Action Detectors", ECCV 2018). P predictions, G
 ground-truth segments, C classes, H tIoU thresholds.
@@ -20,8 +20,8 @@ from feel_steps.evaluation.detection_map import (
 )
 from feel_steps.tables.kinds import Columns
 
-THRESHOLD = 0.5  # tIoU at which a detection counts as right
-BACKGROUND = 0.1  # tIoU below which it has nothing to do with a segment
+THRESHOLD = 0.5  # tIoU from which on a detection is correct
+BACKGROUND = 0.1  # tIoU below which a detection and a segment are unrelated
 RECALLS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PROPOSALS = (1, 5, 10, 50, 100)
 ERRORS = ("true", "double", "wrong_label", "localisation", "confusion", "background")
@@ -30,7 +30,7 @@ ERRORS = ("true", "double", "wrong_label", "localisation", "confusion", "backgro
 def anatomy(
     detections: Columns, predictions: Columns, truth: Columns, tiou: Sequence[float] = TIOU
 ) -> list[tuple[str, float]]:
-    """Say why a score is what it is.
+    """Break down a detection score.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def anatomy(
         The detections with clusters mapped to classes.
     truth : columns video_id, label, t_start, t_end, [G]
     tiou : sequence of float
-        Over which recall is averaged; everything else is at 0.5.
+        Thresholds over which recall is averaged; everything else is at 0.5.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def anatomy(
 
 
 def precision_at_recall(result: DetectionMap, levels: Sequence[float] = RECALLS) -> np.ndarray:
-    """Precision-recall curves: the best precision at each level of recall or more, 0 where it is never reached.
+    """Precision-recall curves: the best precision at each recall or more, and 0 where the recall is not reached.
 
     Returns
     -------
@@ -69,10 +69,10 @@ def precision_at_recall(result: DetectionMap, levels: Sequence[float] = RECALLS)
     for c, (a, b) in enumerate(zip(result.starts[:-1], result.starts[1:], strict=True)):
         hit = result.matched[:, result.order[a:b]] >= 0  # [H, P of the class]
         precision = interpolated_precision(hit)
-        needed = np.maximum(np.ceil(np.asarray(levels) * result.instances[c] - 1e-9), 1)  # hits
-        for h, found in enumerate(np.cumsum(hit, axis=1)):
-            rank = np.searchsorted(found, needed)
-            reached = rank < len(found)
+        needed = np.maximum(np.ceil(np.asarray(levels) * result.instances[c] - 1e-9), 1)  # number of hits
+        for h, hits in enumerate(np.cumsum(hit, axis=1)):
+            rank = np.searchsorted(hits, needed)
+            reached = rank < len(hits)
             curves[c, h, reached] = precision[h, rank[reached]]
     return curves
 
@@ -80,7 +80,7 @@ def precision_at_recall(result: DetectionMap, levels: Sequence[float] = RECALLS)
 def recall_at(
     detections: Columns, truth: Columns, tiou: Sequence[float] = TIOU, proposals: Sequence[int] = PROPOSALS
 ) -> np.ndarray:
-    """Share of the segments that one of the k best detections of their video overlaps enough, whatever its class.
+    """Share of the segments that one of the k best detections of their video overlaps enough, in any class.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def recall_at(
     ranked = {name: detections[name][order] for name in ("t_start", "t_end")}
     rank = np.arange(len(order)) - np.searchsorted(video[order], video[order])  # within its video
     p, g, overlap = overlapping_pairs(ranked, video[order], truth, videos.get_indexer(truth["video_id"]), min(tiou))
-    best = np.full((len(tiou), len(truth["video_id"])), np.inf)  # rank of the first detection that finds a segment
+    best = np.full((len(tiou), len(truth["video_id"])), np.inf)  # rank of the best detection of each segment
     for h, threshold in enumerate(tiou):
         near = overlap >= threshold
         np.minimum.at(best[h], g[near], rank[p[near]])
@@ -110,19 +110,20 @@ def recall_at(
 def error_shares(result: DetectionMap, predictions: Columns, truth: Columns) -> np.ndarray:
     """Shares of :data:`ERRORS` among each class's G most confident predictions, G being its number of segments.
 
-    In this order, a prediction is: ``true``, matched to a segment; ``double``, on a segment of its class that a better
-    one has; ``wrong_label``, on a segment of another class; ``localisation``, near one of its class; ``confusion``,
-    near one of another; ``background``. On: tIoU of the result's threshold or more; near: of 0.1 or more.
+    The first of these conditions that holds decides. ``true``: matched to a segment. ``double``: on a segment of its
+    class that a better prediction is matched to. ``wrong_label``: on a segment of another class. ``localisation``: near
+    a segment of its class. ``confusion``: near a segment of another class. ``background``: anything else. "On" means a
+    tIoU of at least the threshold of the result, and "near" one of at least 0.1.
 
     Parameters
     ----------
     result : DetectionMap
-        Of these predictions and this truth, at one threshold.
+        Result for these predictions and this truth, at one threshold.
 
     Returns
     -------
     float64 [6]
-        Sum 1, or all 0 where there are no predictions.
+        Their sum is 1; all are 0 without predictions.
     """
     top = np.concatenate(
         [result.order[a:b][:n] for a, b, n in zip(result.starts[:-1], result.starts[1:], result.instances, strict=True)]
@@ -132,17 +133,17 @@ def error_shares(result: DetectionMap, predictions: Columns, truth: Columns) -> 
     p, g, overlap = overlapping_pairs(
         chosen, videos.get_indexer(chosen["video_id"]), truth, videos.get_indexer(truth["video_id"]), BACKGROUND
     )
-    same = chosen["label"][p] == truth["label"][g]
-    own, other = np.zeros((2, len(top)))  # best overlap with a segment of the same class, of another
-    np.maximum.at(own, p[same], overlap[same])
-    np.maximum.at(other, p[~same], overlap[~same])
+    agrees = chosen["label"][p] == truth["label"][g]
+    same_class, other_class = np.zeros((2, len(top)))  # best tIoU with a segment of its class, and of another class
+    np.maximum.at(same_class, p[agrees], overlap[agrees])
+    np.maximum.at(other_class, p[~agrees], overlap[~agrees])
     threshold = result.tiou[0]
     conditions = [
         result.matched[0, top] >= 0,
-        own >= threshold,
-        other >= threshold,
-        own >= BACKGROUND,
-        other >= BACKGROUND,
+        same_class >= threshold,
+        other_class >= threshold,
+        same_class >= BACKGROUND,
+        other_class >= BACKGROUND,
     ]
     kind = np.select(conditions, np.arange(5), 5)
     return np.bincount(kind, minlength=6) / max(len(top), 1)

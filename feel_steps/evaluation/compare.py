@@ -1,8 +1,8 @@
-"""Compare two variants of a run: mAP over seeds, and a paired bootstrap over videos for the difference.
+"""Compares two variants of a run: mAP over seeds, and a paired bootstrap over videos for the difference.
 
-Videos are drawn with replacement, the same ones for both variants and all seeds (paired: a hard video is hard for
-both). A draw is a weight for each video, so detections are matched once and never again: B draws, V videos, C
-classes, H tIoU thresholds, R ranked predictions, G ground-truth segments.
+Videos are drawn with replacement. Each draw is used for both variants and all seeds, since a hard video is hard for
+both. A draw is a weight per video, so detections are matched only once. B draws, V videos, C classes, H tIoU
+thresholds, R ranked predictions, G ground-truth segments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from feel_steps.tables import tables
 from feel_steps.tables.folders import EVERY, iteration_folder, read_place
 from feel_steps.tables.kinds import Columns
 
-AT_ONCE = 1 << 22  # weights of draws times predictions, about 100 MB
+AT_ONCE = 1 << 22  # draws times predictions in one block, about 100 MB
 
 
 def compare(
@@ -36,16 +36,16 @@ def compare(
     a, b : str
         Names of the variants.
     tiou : sequence of float, optional
-        By default those that the run was evaluated at.
+        Default: the thresholds of the run's metrics.
     samples : int
-        Draws of the bootstrap.
+        Number of bootstrap draws.
     seed : int
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
     DataFrame
-        As :func:`difference` gives, for the published mapping and then the one-to-one mapping.
+        Result of :func:`difference` for the published mapping, followed by the one for the one-to-one mapping.
 
     Raises
     ------
@@ -65,14 +65,14 @@ def compare(
     tiou, differences = _thresholds(metrics) if tiou is None else tiou, []
     for protocol, metric in PROTOCOLS.items():
         predictions: dict[str, list[Columns]] = {a: [], b: []}
-        for variant, places in folders.items():
-            for place in places:
-                detections = tables.read(place / "detections.parquet", "detections")
-                mapping = tables.read(place / "mapping.parquet", "mapping")
-                found, truth = judged(detections, annotations, videos)
-                predictions[variant].append(relabelled(found, mapping, protocol))
+        for variant, iterations in folders.items():
+            for folder in iterations:
+                detections = tables.read(folder / "detections.parquet", "detections")
+                mapping = tables.read(folder / "mapping.parquet", "mapping")
+                detections, truth = judged(detections, annotations, videos)
+                predictions[variant].append(relabelled(detections, mapping, protocol))
         if not len(truth["video_id"]):
-            raise InputError(f"{run / 'annotations.parquet'}: no annotated video to judge by; a comparison needs some")
+            raise InputError(f"{run / 'annotations.parquet'}: no annotated video; a comparison needs annotations")
         differences.append(
             difference(predictions[a], predictions[b], truth, metric=metric, tiou=tiou, samples=samples, seed=seed)
         )
@@ -89,16 +89,16 @@ def difference(
     samples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Measure two variants and their difference, with its uncertainty over videos.
+    """Compute the mAP of two variants, their difference, and its uncertainty over videos.
 
     Parameters
     ----------
     a, b : sequence of columns video_id, label, score, t_start, t_end
-        Predictions of each variant, one table a seed; the variants need not have the same seeds.
+        Predictions of each variant, one table per seed. The variants may have different seeds.
     truth : columns video_id, label, t_start, t_end
-        Of the videos that the predictions are in.
+        Ground truth of the videos of the predictions.
     metric : str
-        Name of the first row; the others are ``{metric}@{tIoU}``.
+        Name of the first row; the other rows are ``{metric}@{tIoU}``.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def difference(
     videos, true_in = np.unique(truth["video_id"].astype(object), return_inverse=True)
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(videos), np.full(len(videos), 1 / len(videos)), samples)  # [B, V]
-    weights = np.concatenate([np.ones((1, len(videos)), np.int64), draws])  # the videos as they are come first
+    weights = np.concatenate([np.ones((1, len(videos)), np.int64), draws])  # the first row is the data itself
     values = {}
     for name, by_seed in (("a", a), ("b", b)):
         seeds = []
@@ -140,21 +140,21 @@ def difference(
 def weighted_map(
     result: DetectionMap, predicted_in: np.ndarray, true_in: np.ndarray, truth: Columns, weights: np.ndarray
 ) -> np.ndarray:
-    """Compute mAP again as if each video stood in the data as often as its weight says, with the matching as it is.
+    """Compute the mAP with each video counted as often as its weight; the matching does not change.
 
     Parameters
     ----------
     result : DetectionMap
-        Of the predictions and the truth.
+        Result for the predictions and the truth.
     predicted_in, true_in : int64 [P] and [G]
-        Video of each prediction and of each segment, 0 to V - 1.
+        Index of the video of each prediction and segment, 0 to V - 1.
     truth : columns label
     weights : int64 [B, V]
 
     Returns
     -------
     float64 [B, H]
-        Mean over the classes that a draw has segments of.
+        Mean over the classes that have segments in the draw.
     """
     C, V = len(result.labels), weights.shape[1]
     if (predicted_in < 0).any():
@@ -179,12 +179,14 @@ def _weighted_block(
     rank_class = np.repeat(np.arange(C), np.diff(result.starts))
     mean = np.empty((len(weights), len(result.tiou)))
     for h, matched in enumerate(result.matched[:, result.order]):
-        hits = np.flatnonzero(matched >= 0)  # only at a hit does recall grow
+        hits = np.flatnonzero(matched >= 0)  # recall grows only at hits
         c = rank_class[hits]
         starts = np.searchsorted(c, np.arange(C + 1))
-        found = _running(weight[:, hits])
-        precision = (found[:, 1:] - found[:, starts[c]]) / np.maximum(seen[:, hits + 1] - seen[:, result.starts[c]], 1)
-        # best from each hit on; classes are lifted over those that follow, so that none looks beyond its own end
+        hit_weight = _running(weight[:, hits])
+        precision = (hit_weight[:, 1:] - hit_weight[:, starts[c]]) / np.maximum(
+            seen[:, hits + 1] - seen[:, result.starts[c]], 1
+        )
+        # best precision from each hit on; an offset per class keeps the maximum within the class
         lifted = np.maximum.accumulate((precision + (C - c))[:, ::-1], axis=1)[:, ::-1] - (C - c)
         area = _running(lifted * weight[:, hits])
         ap = (area[:, starts[1:]] - area[:, starts[:-1]]) / np.maximum(positives, 1)
@@ -193,7 +195,7 @@ def _weighted_block(
 
 
 def _running(values: np.ndarray) -> np.ndarray:
-    """Sums [B, n + 1] of the first 0, 1, … n columns."""
+    """Prefix sums [B, n + 1]: column i is the sum of the first i columns."""
     sums = np.zeros((len(values), values.shape[1] + 1), values.dtype)
     np.cumsum(values, axis=1, out=sums[:, 1:])
     return sums
@@ -205,7 +207,7 @@ def _sd(values: np.ndarray) -> np.ndarray:
 
 
 def sentences(table: pd.DataFrame, a: str, b: str) -> str:
-    """Write a comparison for people, one line a metric: "mAP  feel 0.41 ± 0.02  no-cci 0.38  feel adds +0.03 ± …"."""
+    """Format a comparison, one line per metric: "mAP  feel 0.41 ± 0.02  no-cci 0.38  feel adds +0.03 ± …"."""
     lines = []
     for row in table.to_dict("records"):
         left, right = (f"{name} {_plus_minus(row[key], row[key + '_sd'])}" for name, key in ((a, "a"), (b, "b")))
@@ -219,25 +221,25 @@ def _plus_minus(mean: float, sd: float) -> str:
 
 
 def last_iterations(run: str | Path, variants: Sequence[str]) -> dict[str, dict[int, int]]:
-    """Last iteration of each variant's seeds: as the run's metrics tell or, of a variant of a study, as its files do.
+    """Last iteration of each seed of the variants, from the run's metrics or, for variants of studies, from the files.
 
     Raises
     ------
     InputError
-        A variant has none, or its seeds do not end at the same one.
+        A variant has no evaluated iteration, or its seeds end at different iterations.
     """
     run = Path(run)
     return _last(run, _metrics(run), variants)
 
 
 def _last(run: Path, metrics: Columns, variants: Sequence[str]) -> dict[str, dict[int, int]]:
-    places, last = _evaluated(run, metrics), {}
+    evaluated, last = _evaluated(run, metrics), {}
     for variant in variants:
-        own = [(seed, iteration) for name, seed, iteration in places if name == variant]
-        if not own:
-            there = ", ".join(dict.fromkeys(name for name, _, _ in places))
-            raise InputError(f"{run}: no evaluated iteration of variant '{variant}'; there are: {there or 'none'}")
-        seeds = {seed: max(i for one, i in own if one == seed) for seed in sorted({seed for seed, _ in own})}
+        pairs = [(seed, iteration) for name, seed, iteration in evaluated if name == variant]
+        if not pairs:
+            names = ", ".join(dict.fromkeys(name for name, _, _ in evaluated))
+            raise InputError(f"{run}: no evaluated iteration of variant '{variant}'; there are: {names or 'none'}")
+        seeds = {seed: max(i for one, i in pairs if one == seed) for seed in sorted({seed for seed, _ in pairs})}
         if len(set(seeds.values())) > 1:
             ends = ", ".join(f"seed {seed} at {iteration}" for seed, iteration in seeds.items())
             raise InputError(
@@ -248,27 +250,27 @@ def _last(run: Path, metrics: Columns, variants: Sequence[str]) -> dict[str, dic
 
 
 def _evaluated(run: Path, metrics: Columns) -> list[tuple[str, int, int]]:
-    """Variant, seed and iteration of all that is evaluated, the run's own first."""
+    """Variant, seed and iteration of all evaluated iterations; variants of the run come before those of studies."""
     columns = (metrics["variant"], metrics["seed"].tolist(), metrics["iteration"].tolist())
     known = dict.fromkeys(zip(*columns, strict=True))
-    names = {name for name, _, _ in known}  # what a lowered number of iterations left behind is not the run's
+    names = {name for name, _, _ in known}  # ignore iterations that are left from a run with more iterations
     studied = []
     for file in sorted(run.glob(f"{EVERY}/mapping.parquet")):
-        place = read_place(file.parent)
-        if place and place[0] not in names:
-            studied.append(place)
+        iteration = read_place(file.parent)
+        if iteration and iteration[0] not in names:
+            studied.append(iteration)
     return [*known, *studied]
 
 
 def _thresholds(metrics: Columns) -> list[float]:
     """The tIoU thresholds that the run was evaluated at."""
-    found = (re.fullmatch(r"mAP@([\d.]+)", metric) for metric in dict.fromkeys(metrics["metric"]))
-    return sorted(float(one[1]) for one in found if one) or list(TIOU)
+    matches = (re.fullmatch(r"mAP@([\d.]+)", metric) for metric in dict.fromkeys(metrics["metric"]))
+    return sorted(float(match[1]) for match in matches if match) or list(TIOU)
 
 
 def _metrics(run: Path) -> Columns:
-    """The run's metrics; where studies were all that was asked for, so that it has none, those of their iterations."""
+    """Metrics of the run; if only studies were run, the metrics of their iterations."""
     whole = run / "metrics.parquet"
-    places = [] if whole.exists() else sorted(run.glob(f"{EVERY}/metrics.parquet"))
-    read = [tables.read(place, "metrics") for place in places or [whole]]
+    files = [whole] if whole.exists() else sorted(run.glob(f"{EVERY}/metrics.parquet")) or [whole]
+    read = [tables.read(file, "metrics") for file in files]
     return {name: np.concatenate([table[name] for table in read]) for name in read[0]}

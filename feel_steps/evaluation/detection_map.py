@@ -1,10 +1,11 @@
 """Mean average precision of temporal detections, as the ActivityNet evaluation kit defines it.
 
 P predictions, G ground-truth segments, C classes with ground truth, H tIoU thresholds. In descending order of score,
-each prediction takes, of the segments of its video and class that are still free, the one it overlaps most, if that
-is by the threshold or more. The kit walks through predictions in a loop; here they all propose at once, and a segment
-taken by a better one is given up for the next choice: since every segment prefers the higher score, deferred
-acceptance (Gale & Shapley 1962) ends in the same matching, after a few rounds.
+each prediction is matched to the free segment of its video and class with the largest tIoU, if this reaches the
+threshold. The kit loops over the predictions. Here, all predictions propose to their best segment at once, each segment
+keeps the prediction with the highest score, and rejected predictions propose to their next segment. This is deferred
+acceptance (Gale & Shapley 1962). Since all segments prefer the higher score, it ends in the same matching, after a few
+rounds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
 
 TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-PAIRS_AT_ONCE = 1 << 21  # of prediction and segment, about 200 MB
+PAIRS_AT_ONCE = 1 << 21  # pairs of prediction and segment in one block, about 200 MB
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class DetectionMap:
     ap : float64 [C, H]
         Interpolated average precision.
     matched : int64 [H, P]
-        Ground-truth row that each prediction is a true positive for, -1 where it is none.
+        Row of the ground-truth segment that each prediction is matched to; -1: a false positive.
     order : int64 [R]
-        The predictions that count, by class, then by descending score.
+        Predictions of classes with ground truth, sorted by class, then by descending score.
     starts : int64 [C + 1]
-        Where each class starts in ``order``.
+        Start of each class in ``order``.
     instances : int64 [C]
-        Ground-truth segments of each class.
+        Number of ground-truth segments of each class.
     """
 
     tiou: np.ndarray
@@ -53,7 +54,7 @@ class DetectionMap:
 
     @property
     def ignored(self) -> int:
-        """Predictions of classes without ground truth: they do not count, the mean is over classes that have some."""
+        """Number of predictions of classes without ground truth, which do not count."""
         return self.matched.shape[1] - len(self.order)
 
     @property
@@ -73,13 +74,13 @@ def mean_average_precision(predictions: Columns, truth: Columns, tiou: Sequence[
     Parameters
     ----------
     predictions : columns video_id, label, score, t_start, t_end, [P]
-        A prediction in a video without ground truth of its class is a false positive. Equal scores keep the order of
-        the rows.
+        A prediction in a video without segments of its class is a false positive. Predictions with equal scores keep
+        the order of their rows.
     truth : columns video_id, label, t_start, t_end, [G]
-        Each row is one instance, duplicates too: two equal segments take two predictions. Of segments that a
-        prediction overlaps equally, it takes the first.
+        Each row is one segment: two equal rows can be matched to two predictions. Of segments with equal tIoU, a
+        prediction is matched to the first.
     tiou : sequence of float, [H]
-        Thresholds on temporal intersection over union, each in (0, 1]; reached by equality.
+        Thresholds on temporal intersection over union, each in (0, 1]. An equal tIoU reaches the threshold.
 
     Raises
     ------
@@ -93,7 +94,7 @@ def mean_average_precision(predictions: Columns, truth: Columns, tiou: Sequence[
     labels, truth_class = np.unique(truth["label"].astype(object), return_inverse=True)
     videos, truth_video = np.unique(truth["video_id"].astype(object), return_inverse=True)
     classes = pd.Index(labels).get_indexer(predictions["label"])  # [P], -1: no ground truth
-    # in order of class, then of descending score; those of no class, last, are cut off
+    # by class, then by descending score; predictions of classes without ground truth come last and are cut off
     order = np.lexsort((-predictions["score"], np.where(classes < 0, len(labels), classes)))
     order = order[: np.count_nonzero(classes >= 0)]
     ranked = {name: column[order] for name, column in predictions.items()}
@@ -115,7 +116,7 @@ def mean_average_precision(predictions: Columns, truth: Columns, tiou: Sequence[
 
 
 def temporal_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray) -> np.ndarray:
-    """Intersection over union of segments, elementwise; 0 for two of no length."""
+    """Intersection over union of segments, elementwise; 0 for two segments of length 0."""
     inner = np.maximum(0.0, np.minimum(end, other_end) - np.maximum(start, other_start))
     union = (end - start) + (other_end - other_start) - inner
     return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
@@ -137,33 +138,33 @@ def overlapping_pairs(
     Returns
     -------
     (prediction, segment, tIoU)
-        Predictions in their order, for each its segments by descending overlap, equal ones in the order of the truth.
+        Sorted by prediction, then by descending tIoU, then by the row of the segment.
     """
     by_group = np.argsort(truth_group, kind="stable")
-    first = np.searchsorted(truth_group[by_group], group)
-    count = np.searchsorted(truth_group[by_group], group, side="right") - first
-    found = []
+    begin = np.searchsorted(truth_group[by_group], group)
+    count = np.searchsorted(truth_group[by_group], group, side="right") - begin
+    pairs = []
     before = np.cumsum(count) - count
     blocks = np.unique(np.searchsorted(before, np.arange(0, count.sum() + 1, PAIRS_AT_ONCE)))
     for a, b in zip(blocks, [*blocks[1:], len(count)], strict=True):
         n = count[a:b]
         p = np.repeat(np.arange(a, b), n)
-        g = by_group[np.arange(len(p)) + np.repeat(first[a:b] - before[a:b] + before[a], n)] if len(p) else p
+        g = by_group[np.arange(len(p)) + np.repeat(begin[a:b] - before[a:b] + before[a], n)] if len(p) else p
         overlap = temporal_iou(
             predictions["t_start"][p], predictions["t_end"][p], truth["t_start"][g], truth["t_end"][g]
         )
         near = overlap >= least
-        found.append((p[near], g[near], overlap[near]))
-    p, g, overlap = (np.concatenate(column) for column in zip(*found, strict=True))
+        pairs.append((p[near], g[near], overlap[near]))
+    p, g, overlap = (np.concatenate(column) for column in zip(*pairs, strict=True))
     order = np.lexsort((g, -overlap, p))
     return p[order], g[order], overlap[order]
 
 
 def _match(p: np.ndarray, g: np.ndarray, P: int, G: int) -> np.ndarray:
-    """Match predictions (lower = better score) to segments they overlap enough, best choice first; [P], -1 for none."""
-    choice = np.searchsorted(p, np.arange(P))  # where each prediction stands in its list of choices
+    """Match predictions (in order of score) to segments; pairs (p, g) are sorted by preference. [P], -1: no match."""
+    choice = np.searchsorted(p, np.arange(P))  # position of each prediction in its list of segments
     end = np.searchsorted(p, np.arange(P), side="right")
-    holder = np.full(G, P)  # best prediction that has proposed to each segment
+    holder = np.full(G, P)  # best prediction so far of each segment
     proposing = np.flatnonzero(choice < end)
     while len(proposing):
         wanted = g[choice[proposing]]
@@ -180,7 +181,7 @@ def _match(p: np.ndarray, g: np.ndarray, P: int, G: int) -> np.ndarray:
 
 
 def interpolated_precision(hit: np.ndarray) -> np.ndarray:
-    """Best precision at the recall of each rank or more, [H, P], of hits [H, P] in descending order of score."""
+    """Best precision at the recall of each rank or more, [H, P]; hits [H, P] are in descending order of score."""
     precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
     return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 

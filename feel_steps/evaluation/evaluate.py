@@ -1,6 +1,6 @@
-"""Evaluate: clusterings against class labels, detections against annotated segments.
+"""Evaluates clusterings against class labels, and detections against annotated segments.
 
-N training videos, K clusters, C classes. Nothing that is measured here reaches another step.
+N training videos, K clusters, C classes. No step of the loop reads these results.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from feel_steps.tables.kinds import Columns
 
 Rows = list[tuple[str, str, float]]
 
-SAMPLE = 10_000  # videos whose distances to each other the silhouette takes: beyond, it would outlast the rest
-PROTOCOLS = {"published": "mAP", "hungarian": "mAP_hungarian"}  # name of the mapping: name of its metric
+SAMPLE = 10_000  # videos in the silhouette, whose time grows with the square of their number
+PROTOCOLS = {"published": "mAP", "hungarian": "mAP_hungarian"}  # mapping of clusters to classes -> its metric
 
 
 def evaluate(
@@ -40,31 +40,32 @@ def evaluate(
     Parameters
     ----------
     annotations : columns of an annotations table
-        May be empty, or leave videos out: what is not annotated is not judged.
+        May be empty or lack videos. Videos without annotations are not judged.
     videos : columns of a videos table
     clusters, refined, selected : columns of these tables
-        Of the training videos (selected: of a share of them).
+        Tables of the training videos; ``selected`` has a share of them.
     detections : columns of a detections table
-        Judged are those in test videos, or in training videos where there is no test video.
+        Detections in test videos are judged, or those in training videos if there is no test video.
     previous_refined : columns of a refined table, optional
-        Of the iteration before.
+        Table of the previous iteration.
     tiou : sequence of float
         Thresholds of mAP.
     pooled : columns of a pooled table, optional
-        For the silhouette.
+        Vectors for the silhouette.
 
     Returns
     -------
     metrics : columns stage, metric, value
-        ``cluster``, ``refine`` and ``select``: how well the labels agree with the classes (``nmi``, ``ari``,
-        ``purity``, ``accuracy``), a video's class being the set of its labels; ``…_first`` with its first label,
-        ``…_single`` over the videos with one label. Without annotations: ``clusters`` (not empty), ``silhouette``,
-        ``stability`` (NMI with the iteration before), ``share`` (selected). ``localize``: ``mAP``, ``mAP@0.5`` … by
-        the published mapping, ``mAP_hungarian…`` by the one-to-one mapping, ``videos`` judged, ``detections`` in all.
-        ``class``: each class's average precision by the published mapping. ``anatomy``: see
+        ``cluster``, ``refine`` and ``select``: agreement of clusters and classes (``nmi``, ``ari``, ``purity``,
+        ``accuracy``). The class of a video is the set of its labels; for ``…_first``, it is its first label;
+        ``…_single`` counts only videos with one label. Without annotations: ``clusters`` (number of nonempty
+        clusters), ``silhouette``, ``stability`` (NMI with the previous iteration), ``share`` (of selected videos).
+        ``localize``: ``mAP``, ``mAP@0.5`` … by the published mapping, ``mAP_hungarian…`` by the one-to-one mapping,
+        ``videos`` (number of judged videos), ``detections`` (number of all detections). ``class``: average precision of
+        each class by the published mapping. ``anatomy``: see
         :func:`feel_steps.evaluation.anatomy.anatomy`.
     mapping : columns of a mapping table
-        The classes that each cluster stands for, by protocol.
+        The classes that each cluster is mapped to, by protocol.
 
     Raises
     ------
@@ -85,9 +86,9 @@ def evaluate(
     rows.append(("localize", "detections", float(len(detections["video_id"]))))
     mapping = map_clusters(refined, annotations)
     if len(mapping["cluster"]):
-        found, truth = judged(detections, annotations, videos)
+        predicted, truth = judged(detections, annotations, videos)
         rows.append(("localize", "videos", float(len(np.unique(truth["video_id"])))))
-        rows += _detection_scores(found, truth, mapping, tiou) if len(truth["video_id"]) else []
+        rows += _detection_scores(predicted, truth, mapping, tiou) if len(truth["video_id"]) else []
     metrics = {
         "stage": np.array([stage for stage, _, _ in rows], object),
         "metric": np.array([metric for _, metric, _ in rows], object),
@@ -97,12 +98,12 @@ def evaluate(
 
 
 def judged(detections: Columns, annotations: Columns, videos: Columns) -> tuple[Columns, Columns]:
-    """Keep what detections are judged by: those of annotated test videos (of training videos, if none is for test).
+    """Keep the rows of annotated test videos, or of annotated training videos if there is no test video.
 
     Returns
     -------
     (detections, annotations)
-        A video that nobody annotated is in neither: a detection where nobody looked is no false positive.
+        A video without annotations is in neither table, so its detections do not count as false positives.
     """
     split = "test" if (videos["split"] == "test").any() else "train"
     wanted = videos["video_id"][videos["split"] == split]
@@ -115,37 +116,37 @@ def _of_videos(table: Columns, video_ids: np.ndarray) -> Columns:
     return {name: column[rows] for name, column in table.items()}
 
 
-def _detection_scores(found: Columns, truth: Columns, mapping: Columns, tiou: Sequence[float]) -> Rows:
-    """Mean average precision under each protocol; classes and anatomy under the published one."""
+def _detection_scores(detections: Columns, truth: Columns, mapping: Columns, tiou: Sequence[float]) -> Rows:
+    """Mean average precision by each mapping; average precision per class and anatomy by the published mapping."""
     rows: Rows = []
     for protocol, metric in PROTOCOLS.items():
-        predictions = relabelled(found, mapping, protocol)
+        predictions = relabelled(detections, mapping, protocol)
         result = mean_average_precision(predictions, truth, tiou)
         rows.append(("localize", metric, result.average))
         rows += [("localize", f"{metric}@{t:g}", float(v)) for t, v in zip(result.tiou, result.map, strict=True)]
         if protocol == "published":
             rows += [("class", label, float(ap)) for label, ap in zip(result.labels, result.ap.mean(1), strict=True)]
-            rows += [("anatomy", *row) for row in anatomy(found, predictions, truth, tiou)]
+            rows += [("anatomy", *row) for row in anatomy(detections, predictions, truth, tiou)]
     return rows
 
 
 def agreement(video_ids: np.ndarray, labels: np.ndarray, annotations: Columns) -> list[tuple[str, float]]:
-    """Compare cluster labels [N] with the annotated classes, in three readings of videos with several classes.
+    """Compare cluster labels [N] with the annotated classes, with three definitions of a video's class.
 
     Returns
     -------
     list of (metric, value)
-        ``nmi``, ``ari``, ``purity``, ``accuracy``, each plain (a video's class is the set of its labels),
-        ``_first`` (its first label) and ``_single`` (only videos of one label). Unannotated videos are left out; a
-        reading without a video yields nothing.
+        ``nmi``, ``ari``, ``purity``, ``accuracy``, each in three versions. Without suffix, the class of a video is the
+        set of its labels; with ``_first``, its first_label label; with ``_single``, only videos with one label count.
+        Videos without annotations are left out. A version without videos is left out.
     """
     frame = pd.DataFrame({"video_id": annotations["video_id"], "label": annotations["label"]}).drop_duplicates()
     grouped = frame.groupby("video_id", sort=False)["label"]
-    first = grouped.first().reindex(video_ids)
+    first_label = grouped.first().reindex(video_ids)
     sets = grouped.agg(frozenset).reindex(video_ids)
     single = (grouped.size().reindex(video_ids) == 1).to_numpy()
-    known = first.notna().to_numpy()
-    readings = {"": (known, sets), "_first": (known, first), "_single": (single, first)}
+    known = first_label.notna().to_numpy()
+    readings = {"": (known, sets), "_first": (known, first_label), "_single": (single, first_label)}
     return [
         (f"{metric}{suffix}", value)
         for suffix, (rows, truth) in readings.items()
@@ -158,7 +159,7 @@ def clustering_scores(truth: np.ndarray, labels: np.ndarray) -> list[tuple[str, 
     """Scores of cluster labels [N] against class labels [N].
 
     ``nmi`` (arithmetic mean of the entropies), ``ari``, ``purity`` (share of videos in their cluster's majority
-    class), ``accuracy`` (share that the best one-to-one assignment of clusters to classes gets right).
+    class), ``accuracy`` (share of videos whose cluster is assigned to their class, in the best one-to-one assignment).
     """
     counts = contingency_matrix(truth, labels)  # [C, K]
     return [
@@ -172,10 +173,10 @@ def clustering_scores(truth: np.ndarray, labels: np.ndarray) -> list[tuple[str, 
 def map_clusters(refined: Columns, annotations: Columns) -> Columns:
     """Map clusters to classes by the annotations of the training videos in them, under both protocols.
 
-    A video counts once for each of its classes. ``published`` (many-to-one): a cluster stands for its majority class
-    at weight 1 (of equal ones the first in alphabetical order), and for every class with at least half of that count
-    at weight 0.5. ``hungarian`` (one-to-one): the assignment with the most videos in common. A cluster without an
-    annotated video stands for nothing.
+    A video counts once for each of its classes. ``published``: a cluster is mapped to its majority class with weight 1
+    (of equal classes, to the first in alphabetical order), and to every class with at least half of that count with
+    weight 0.5. ``hungarian``: the one-to-one assignment with the most videos in common. A cluster without annotated
+    videos is not mapped.
 
     Returns
     -------
@@ -203,9 +204,9 @@ def map_clusters(refined: Columns, annotations: Columns) -> Columns:
 
 
 def relabelled(detections: Columns, mapping: Columns, protocol: str) -> Columns:
-    """Copy each detection to every class its cluster stands for, its score times the weight.
+    """Copy each detection to every class of its cluster, and multiply its score by the weight of the class.
 
-    Returns columns video_id, label, score, t_start, t_end; detections of unmapped clusters are gone.
+    Returns columns video_id, label, score, t_start, t_end. Detections of unmapped clusters are dropped.
     """
     rows = mapping["protocol"] == protocol
     classes = pd.DataFrame({name: mapping[name][rows] for name in ("cluster", "label", "weight")})
@@ -215,18 +216,18 @@ def relabelled(detections: Columns, mapping: Columns, protocol: str) -> Columns:
 
 
 def _common(now: Columns, before: Columns) -> tuple[np.ndarray, np.ndarray]:
-    """Clusters of the videos that two tables share."""
+    """Clusters of the videos that are in both tables."""
     _, i, j = np.intersect1d(now["video_id"].astype(str), before["video_id"].astype(str), return_indices=True)
     return now["cluster"][i], before["cluster"][j]
 
 
 def _silhouette(table: Columns, pooled: Columns) -> list[tuple[str, float]]:
-    """Mean silhouette of the clusters, of a sample where videos are many: with 2 to N - 1 clusters it is defined."""
+    """Mean silhouette of the clusters, over at most SAMPLE videos; it needs 2 to N - 1 clusters."""
     rows = np.arange(len(table["video_id"]))
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
-    place = pd.Index(pooled["video_id"]).get_indexer(pd.Index(table["video_id"][rows]))
+    vectors = pd.Index(pooled["video_id"]).get_indexer(pd.Index(table["video_id"][rows]))
     labels = table["cluster"][rows]
     if not 2 <= len(np.unique(labels)) < len(rows):
         return []
-    return [("silhouette", float(silhouette_score(pooled["feature"][place], labels)))]
+    return [("silhouette", float(silhouette_score(pooled["feature"][vectors], labels)))]

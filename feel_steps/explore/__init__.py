@@ -1,1 +1,1 @@
-"""What a person does with a finished run: predict, name, export, inspect."""
+"""Work with a finished run: predict on new videos, name clusters, export detections, inspect features."""

@@ -1,4 +1,4 @@
-"""Export detections in forms that other tools read: ActivityNet's JSON, CSV, WebVTT subtitles, and FiftyOne."""
+"""Exports detections in formats of other tools: ActivityNet's JSON, CSV, WebVTT subtitles, and FiftyOne."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from feel_steps.errors import InputError
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
 
-Frame = pd.DataFrame  # of detections: video_id, label, score, t_start, t_end
-NO_FILE = "no file is known of it, and FiftyOne needs one; export another form"
+Frame = pd.DataFrame  # rows of detections: video_id, label, score, t_start, t_end
+NO_FILE = "its file is not known, but FiftyOne needs one; export another form"
 
 
 def export(
     detections: Columns, videos: Columns, out: str | Path, *, form: str, names: Mapping[int, str] | None = None
 ) -> None:
-    """Write detections in the form of another tool.
+    """Write detections in the format of another tool.
 
     Parameters
     ----------
     detections : columns of a detections table
     videos : columns of a videos table
-        Every video appears in the export, without detections too (csv has a row a detection and cannot say so).
+        The export contains every video, also those without detections, except for csv, which has a row per detection.
     out : path
-        The file to write; for ``vtt`` and ``fiftyone`` the folder.
+        The file to write; a folder for ``vtt`` and ``fiftyone``.
     form : {"activitynet", "csv", "vtt", "fiftyone"}
         ``activitynet``: ``{"results": {video: [{"label", "score", "segment": [start, end]}]}}``, seconds. ``csv``:
-        video_id, label, score, t_start, t_end. ``vtt``: a subtitle file a video, ``{video_id}.vtt``, in order of time.
-        ``fiftyone``: a FiftyOneTemporalDetectionDataset, ``labels.json`` and ``data.json`` (the files' places), to be
-        imported by FiftyOne's ``Dataset.from_dir`` with ``data_path="data.json"``; no video is copied.
+        video_id, label, score, t_start, t_end. ``vtt``: a subtitle file per video, ``{video_id}.vtt``, sorted by time.
+        ``fiftyone``: a FiftyOneTemporalDetectionDataset of ``labels.json`` and ``data.json`` (paths of the videos).
+        FiftyOne imports it by ``Dataset.from_dir`` with ``data_path="data.json"``. Videos are not copied.
     names : mapping of int to str, optional
-        Names of clusters; one without a name is ``cluster-{number}``.
+        Names of clusters. A cluster without a name is written as ``cluster-{number}``.
 
     Raises
     ------
@@ -60,11 +60,11 @@ def export(
 
 
 def _by_video(frame: Frame, videos: Columns) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Each video, in the order of the table, with its detections."""
-    found: dict[str, list[dict[str, Any]]] = {video_id: [] for video_id in videos["video_id"]}
+    """Yield each video, in the order of the table, with its detections."""
+    rows: dict[str, list[dict[str, Any]]] = {video_id: [] for video_id in videos["video_id"]}
     for row in frame.to_dict("records"):
-        found[row["video_id"]].append({str(name): value for name, value in row.items()})
-    yield from found.items()
+        rows[row["video_id"]].append({str(name): value for name, value in row.items()})
+    yield from rows.items()
 
 
 def _activitynet(frame: Frame, videos: Columns, out: Path) -> None:
@@ -101,7 +101,7 @@ def _fiftyone(frame: Frame, videos: Columns, out: Path) -> None:
             {"label": row["label"], "timestamps": [row["t_start"], row["t_end"]], "confidence": row["score"]}
             for row in rows
         ]
-        or None  # FiftyOne's word for a video without labels
+        or None  # FiftyOne's value for a video without labels
         for video_id, rows in _by_video(frame, videos)
     }
     _write(out / "data.json", json.dumps(paths, ensure_ascii=False, indent=1))
@@ -114,14 +114,14 @@ def _write(path: Path, text: str) -> None:
 
 
 def _clock(seconds: float) -> str:
-    """Write a time as WebVTT wants it, hours:minutes:seconds.milliseconds."""
+    """Format a time for WebVTT: hours:minutes:seconds.milliseconds."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
 def _escaped(text: str) -> str:
-    """Escape what means markup in a cue, and keep it on one line."""
+    """Escape the markup of a cue, and put the text on one line."""
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
 

@@ -1,4 +1,4 @@
-"""What features are: how ours were made, by what is written with them, and what a foreign set most likely is."""
+"""Describes features: how our own parts were made, and what a folder of arrays most likely contains."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def inspect(
     videos: str | Path | None = None,
     key: str | None = None,
 ) -> str:
-    """Describe features, for people.
+    """Describe features in a few lines.
 
     Parameters
     ----------
     path : path
         A features table or a folder of them, or a folder of arrays [T, D], such as CoLA's folders.
     fps, window, stride
-        What the arrays should have been made with.
+        Expected settings of the arrays.
     videos : path, optional
-        How long the videos of the arrays are: a folder of video files, or an ActivityNet-style JSON with a
-        ``duration`` for each. Default: gt.json in the folder, if it is there.
+        Durations of the videos: a folder of video files, or an ActivityNet-style JSON with a ``duration`` per video.
+        Default: gt.json in the folder, if it exists.
     key : str, optional
         Name of the array in files that hold several.
 
     Returns
     -------
     str
-        Several lines; of arrays, the last ones are the part of a config that reads them.
+        Several lines. For arrays, the last ones are the part of a config that reads them.
 
     Raises
     ------
     InputError
-        There are no features there.
+        The path contains no features.
     """
     path = Path(path)
     if path.is_file() and path.suffix != ".parquet":
@@ -68,7 +68,7 @@ def inspect(
 
 
 def _describe(path: Path, parts: list[Path]) -> list[str]:
-    """The contract of our own parts, and what is in them."""
+    """Describe feature parts by their contract and their values."""
     contracts = [read_contract(part) for part in parts]
     values, names = Values(), set[str]()
     for part in parts:
@@ -78,22 +78,22 @@ def _describe(path: Path, parts: list[Path]) -> list[str]:
                 names.add(video_id)
     skipped: dict[str, str] = {}
     seconds = 0.0
-    shown: list[dict[str, str]] = []  # of each part
+    shown: list[dict[str, str]] = []  # settings of each part
     for contract in contracts:
         skipped |= contract.skipped
         seconds += contract.seconds
         shown.append(contract.made | ({"feel.version": contract.version} if contract.version else {}))
     lines = [f"{path}: {len(parts)} part{'s' * (len(parts) != 1)}"]
     if not all(contract.extractor for contract in contracts):
-        lines.append("  no contract in it: these features do not say how they were made")
-    for key in sorted({key for own in shown for key in own}, key=_first):
-        found = sorted({own[key] for own in shown if key in own})
-        note = f"  ({WEIGHTS[found[0]]})" if found[0] in WEIGHTS else ""
-        note = "  DIFFERS between parts: extract all parts again" if len(found) > 1 else note
-        lines.append(f"  {key:<{WIDTH}}{', '.join(found)}{note}")
+        lines.append("  no metadata on how these features were made")
+    for key in sorted({key for made in shown for key in made}, key=_first):
+        values_of_key = sorted({made[key] for made in shown if key in made})
+        note = f"  ({WEIGHTS[values_of_key[0]]})" if values_of_key[0] in WEIGHTS else ""
+        note = "  DIFFERS between parts: extract all parts again" if len(values_of_key) > 1 else note
+        lines.append(f"  {key:<{WIDTH}}{', '.join(values_of_key)}{note}")
     lines.append(f"  {'videos':<{WIDTH}}{len(names)}" + (f", and {len(skipped)} skipped" if skipped else ""))
     lines += [f"    {name}: {reason}" for name, reason in sorted(skipped.items())]
-    pace = f", {values.rows / seconds:.3f} a second of {seconds:.1f} s" if seconds else ""
+    pace = f", {values.rows / seconds:.3f} per second of {seconds:.1f} s" if seconds else ""
     lines.append(f"  {'snippets':<{WIDTH}}{values.rows}{pace}")
     if values.count:
         lines.append(f"  {'values':<{WIDTH}}{summarize(values)}")
@@ -101,5 +101,5 @@ def _describe(path: Path, parts: list[Path]) -> list[str]:
 
 
 def _first(key: str) -> tuple[int, str]:
-    """Sort the settings: the common ones first."""
+    """Sort key of the settings: the common ones come first."""
     return (COMMON.index(key) if key in COMMON else len(COMMON), key)

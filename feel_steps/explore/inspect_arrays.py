@@ -1,7 +1,7 @@
-"""What a folder of other people's arrays most likely is, and the part of a config that reads it.
+"""Guesses which network made a folder of arrays, and writes the part of a config that reads it.
 
-There is nothing but numbers: their dimension, range and zeros tell a network's last layer, their count against the
-videos' durations tells the pace of the snippets.
+Dimension, range and zeros of the values indicate the last layer of a network. The number of snippets and the durations
+of the videos give the snippets per second.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from feel_steps.dataset.files import read_json
 from feel_steps.dataset.video_file import VideoError, probe
 from feel_steps.errors import InputError
 
-RATES = (1.0, 2.0, 5.0, 8.0, 10.0, 12.0, 15.0, 20.0, 24.0, 25.0, 29.97, 30.0)  # frames/s that people extract at
+RATES = (1.0, 2.0, 5.0, 8.0, 10.0, 12.0, 15.0, 20.0, 24.0, 25.0, 29.97, 30.0)  # common frame rates
 STRIDES = (1, 2, 4, 5, 8, 10, 16, 24, 32, 64)
-NETWORKS = {  # dimension of one stream -> what commonly has it
+NETWORKS = {  # dimension of one stream -> networks that commonly have it
     400: "class scores of Kinetics-400, not features",
     512: "R(2+1)D-18, ResNet-18 or CLIP ViT-B",
     768: "a ViT-B (VideoMAE, CLIP ViT-L after projection)",
@@ -37,7 +37,7 @@ WIDTH = 18  # of a column
 
 @dataclass
 class Values:
-    """The numbers of one stream, gathered file by file."""
+    """Statistics of the values of one stream, collected file by file."""
 
     files: int = 0
     rows: int = 0
@@ -55,7 +55,7 @@ class Values:
     simplex: int = 0  # rows that sum to 1
 
     def add(self, features: np.ndarray) -> None:
-        """Count in features [T, D]."""
+        """Add features [T, D] to the statistics."""
         self.files += 1
         self.rows += len(features)
         self.dimensions.add(features.shape[1])
@@ -74,16 +74,16 @@ class Values:
 
     @property
     def mean(self) -> float:
-        """Of all numbers."""
+        """Mean of all values."""
         return self.total / max(1, self.count)
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of all numbers."""
+        """Standard deviation of all values."""
         return max(0.0, self.squares / max(1, self.count) - self.mean**2) ** 0.5
 
 
-# the streams of extractor i3d, and the one real sample of public features known here
+# the streams of extractor i3d, and a sample of published features
 OURS = {
     "dimension": "1024",
     "type": "float32",
@@ -98,7 +98,7 @@ OURS = {
 
 @dataclass(frozen=True)
 class Timing:
-    """Frames per second, frames of a snippet, and frames from the start of one snippet to the next."""
+    """Frames per second, frames per snippet (window), and frames from one snippet to the next (stride)."""
 
     fps: float
     window: int
@@ -133,7 +133,7 @@ def describe_arrays(
     lines += _table([("", *streams, "extractor i3d"), *_rows([values[stream] for stream in streams])])
     if across:
         lines.append(
-            "  the arrays are [dimension, snippets]: only the second number differs; shown the other way round"
+            "  the arrays are [dimension, snippets]: only the second number differs; they are shown transposed"
         )
     lines += _uneven(lengths, arrays, key)
     asked = Timing(fps, window, stride)
@@ -143,13 +143,13 @@ def describe_arrays(
     return lines + _config(root, arrays, timing, asked, folder, key, across)
 
 
-# ---------------------------------------------------------------------------------------------------- what there is
+# ---------------------------------------------------------------------------------------------------- the arrays
 
 
 def find_arrays(root: Path) -> dict[str, dict[str, Path]]:
     """Arrays below a folder: stream -> video -> file.
 
-    A stream is a folder or a file named rgb or flow; without these, sub-folders that hold the same names are streams.
+    A stream is a folder or file named rgb or flow. If there is none, sub-folders with the same file names are streams.
     """
     files = [file for file in sorted(root.rglob("*")) if file.suffix.lower() in READERS and file.is_file()]
     names = {file: file.relative_to(root).with_suffix("").parts for file in files}
@@ -165,7 +165,7 @@ def find_arrays(root: Path) -> dict[str, dict[str, Path]]:
 
 
 def _same_names(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """Sub-folders that hold arrays of the same names, if all do: the streams of the same videos."""
+    """Sub-folders that are streams, because all of them hold arrays of the same names."""
     held: dict[str, set[tuple[str, ...]]] = {}
     for first, *rest in names:
         held.setdefault(first if rest else "", set()).add(tuple(rest))
@@ -181,19 +181,19 @@ def _open(file: Path, key: str | None, across: bool = False) -> Any:
 
 
 def _durations(source: str | Path) -> tuple[dict[str, float], list[float]]:
-    """Seconds of each video, by id, of the files in a folder or as a JSON says; and the files' frame rates."""
+    """Duration of each video in seconds, by id, from video files or a JSON; and the frame rates of the files."""
     source = Path(source)
     if source.is_dir():
-        found, rates = {}, []
+        durations, rates = {}, []
         for file in sorted(source.rglob("*")):
             if file.is_file() and file.suffix:
                 try:
                     info = probe(file)
                 except VideoError:
-                    continue  # not a video, or not one that can be measured
-                found[file.relative_to(source).with_suffix("").as_posix()] = info.duration
+                    continue  # not a video, or of unknown duration
+                durations[file.relative_to(source).with_suffix("").as_posix()] = info.duration
                 rates.append(round(info.fps, 2))
-        return found, rates
+        return durations, rates
     content = read_json(source)
     try:
         database: Mapping[str, Any] = content["database"]
@@ -203,7 +203,7 @@ def _durations(source: str | Path) -> tuple[dict[str, float], list[float]]:
 
 
 def _rows(values: list[Values]) -> Iterable[tuple[str, ...]]:
-    """One row a property: name, a column a stream, ours."""
+    """Rows of the comparison: name of the property, a column per stream, and our extractor."""
     show = {
         "dimension": lambda v: ", ".join(map(str, sorted(v.dimensions))),
         "type": lambda v: ", ".join(sorted(v.types)),
@@ -227,7 +227,7 @@ def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
 def _uneven(
     lengths: Mapping[str, Mapping[str, int]], arrays: Mapping[str, Mapping[str, Path]], key: str | None
 ) -> list[str]:
-    """What is odd about the two streams beside each other."""
+    """Problems of the two streams, such as videos that have only one."""
     if not {"rgb", "flow"} <= lengths.keys():
         return []
     rgb, flow = lengths["rgb"], lengths["flow"]
@@ -239,29 +239,29 @@ def _uneven(
         most = max(abs(rgb[video] - flow[video]) for video in uneven)
         lines.append(f"  videos with streams of different lengths: {len(uneven)}, by up to {most}; {uneven[0]} is one")
     if both and np.array_equal(*(_open(arrays[stream][both[0]], key).load() for stream in STREAMS)):
-        lines.append(f"  rgb and flow of '{both[0]}' are the same numbers: one was copied over the other")
+        lines.append(f"  rgb and flow of '{both[0]}' have equal values: one is a copy of the other")
     return lines
 
 
 def _pace(
     lengths: Mapping[str, int], durations: Mapping[str, float], rates: list[float], asked: Timing
 ) -> tuple[list[str], Timing | None]:
-    """Snippets against durations: do they fit fps, window and stride, and if not, which would?"""
+    """Check whether snippets and durations fit fps, window and stride; otherwise find settings that fit."""
     known = [video for video in lengths if video in durations]
     if not known:
         if durations:
             return [
                 f"  no durations known: arrays such as '{next(iter(lengths))}', videos '{next(iter(durations))}'"
             ], None
-        return ["  no durations known: name the videos, or a JSON that has them, to check the snippets' pace"], None
+        return ["  no durations known: give videos, or a JSON with durations, to check the number of snippets"], None
     T = np.array([lengths[video] for video in known])
     seconds = np.array([durations[video] for video in known])
 
     fps, stride = asked.fps, asked.stride
-    off = np.abs(T - ((seconds * fps - asked.window) / stride + 1))  # snippets too many or too few
+    off = np.abs(T - ((seconds * fps - asked.window) / stride + 1))  # difference of snippets, positive or negative
     fit = int((off <= 2).sum())
     lines = [
-        f"  {T.sum() / seconds.sum():.3f} snippets a second in {len(known)} videos; {fps:g} fps and stride {stride} "
+        f"  {T.sum() / seconds.sum():.3f} snippets per second in {len(known)} videos; {fps:g} fps and stride {stride} "
         f"make {fps / stride:.3f}: {fit} of {len(known)} fit"
     ]
     if fit < len(known):
@@ -270,7 +270,7 @@ def _pace(
     if fit >= 0.9 * len(known):
         return lines, asked
     if len(T) > 2 and len(np.unique(T)) == 1:
-        return [*lines, f"  every video has {T[0]} snippets: resampled to one length, their times are lost"], None
+        return [*lines, f"  every video has {T[0]} snippets: resampled to one length, so times are lost"], None
     errors = _pace_errors(T, seconds, rates, asked.window)
     best = min(errors.values())
     if best >= 0.05:
@@ -282,18 +282,18 @@ def _pace(
 
 
 def _pace_errors(T: np.ndarray, seconds: np.ndarray, rates: list[float], window: int) -> dict[Timing, float]:
-    """How far common timings are off, as a share of a video: each rate and stride, with the window that fits best."""
+    """Errors of common rates and strides, each with the best window, relative to the duration of a video."""
     errors = {}
     for rate in sorted({*RATES, *rates}):
         for step in STRIDES:
-            # from the last snippet's start to the video's end: its window, and on average half a stride that is left
+            # from the start of the last snippet to the end of the video: the window, and on average half a stride
             rest = seconds * rate - (T - 1) * step - (step - 1) / 2
             best = min({1, step, 2 * step, 8, 16, 32, 64, window}, key=lambda w: (np.median(np.abs(rest - w)), w))
             errors[Timing(rate, best, step)] = float(np.median(np.abs(rest - best)) / np.median(T * step))
     return errors
 
 
-# ---------------------------------------------------------------------------------------------------- its config
+# ---------------------------------------------------------------------------------------------------- config
 
 
 def _config(
@@ -313,7 +313,7 @@ def _config(
         found = [_folder(root, stream, files) for stream, files in arrays.items()]
         folders = [folder for folder in found if folder]
         if len(folders) < len(found):
-            return ["no layout reads these folders: put each stream into one, rgb/NAME.npy and flow/NAME.npy"]
+            return ["no layout reads these folders: put each stream into one folder, rgb/NAME.npy and flow/NAME.npy"]
         dataset |= {"path": str(root / folders[0])} if len(folders) == 1 else {"streams": folders}
     if dataset["layout"] == "features":
         dataset |= {"key": key} if key else {}
@@ -322,12 +322,12 @@ def _config(
     used = timing or asked
     fps = int(used.fps) if used.fps == int(used.fps) else used.fps
     block = {"dataset": dataset, "features": {"fps": fps, "window": used.window, "stride": used.stride}}
-    unsure = "; fps, window and stride are not known: put in what they were made with" if timing is None else ""
+    unsure = "; fps, window and stride are unknown: fill in those of the extraction" if timing is None else ""
     return [f"# a config that reads these arrays{unsure}", *yaml.safe_dump(block, sort_keys=False).splitlines()]
 
 
 def _folder(root: Path, stream: str, files: Mapping[str, Path]) -> str | None:
-    """The one sub-folder that holds a stream's arrays under their ids; None if there is none."""
+    """The sub-folder that holds the arrays of a stream under their ids; None if there is none."""
     names = {
         file.relative_to(root).with_suffix("").as_posix().removesuffix(f"/{video}") for video, file in files.items()
     }
@@ -335,11 +335,11 @@ def _folder(root: Path, stream: str, files: Mapping[str, Path]) -> str | None:
     return folder if not names and folder.split("/")[-1] == stream else None
 
 
-# ---------------------------------------------------------------------------------------------------- what it may be
+# ---------------------------------------------------------------------------------------------------- the network
 
 
 def summarize(values: Values) -> str:
-    """One line on the numbers of a stream."""
+    """One line on the values of a stream."""
     broken = f", {values.broken} NaN or infinite" if values.broken else ""
     return (
         f"{values.low:.4g} to {values.high:.4g}, mean {values.mean:.3f}, deviation {values.deviation:.3f}, "
@@ -348,9 +348,9 @@ def summarize(values: Values) -> str:
 
 
 def _guess(values: list[Values]) -> str:
-    """One sentence on where the numbers come from."""
+    """One sentence on the network that may have made the arrays."""
     if any(v.broken for v in values):
-        return "damaged: there are numbers that are NaN or infinite"
+        return "damaged: some values are NaN or infinite"
     if any(len(v.dimensions) > 1 for v in values):
         return "several extractors: the files have different dimensions"
     dimensions = [next(iter(v.dimensions)) for v in values]
@@ -360,7 +360,7 @@ def _guess(values: list[Values]) -> str:
     if not negative and all(v.unit > 0.99 * v.rows for v in values):
         return f"{NETWORKS.get(dimensions[0], 'a network after a ReLU')}, each row scaled to length 1"
     if set(dimensions) == {1024} and not negative:
-        # the average over 2 x 7 x 7 places of what a ReLU gives: rarely zero, rarely large
+        # an average of 2 x 7 x 7 outputs of a ReLU is rarely zero and rarely large
         if all(0.02 < v.mean < 0.6 and v.high < 30 and v.zeros < 0.25 * v.count for v in values):
             return (
                 "I3D (Inception-v1), last block averaged over each window: the kind that extractor i3d gives. Which "

@@ -1,12 +1,11 @@
-"""Names that a person gave to clusters: ``clusters.yaml`` in a run's folder, ``{0: waving, 1: a bow}``.
+"""Reads and writes the names that a person gave to clusters: ``clusters.yaml``, ``{0: waving, 1: a bow}``.
 
-Clusters are numbered afresh by every iteration. So a file that ``feel-steps name`` wrote says which clusters it means,
-under ``of``: the folder of the iteration and a digest of its centres. Written by hand it need not.
+Each iteration numbers its clusters anew. Therefore ``feel-steps name`` writes under the key ``of`` which clusters the
+names are for: the folder of the iteration and a digest of its centres. A file that a person wrote may omit it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,85 +19,85 @@ from feel_steps.tables.folders import NAMES
 from feel_steps.tables.run import find_run
 
 
-def find_names(run: str | Path, place: str | Path) -> dict[int, str]:
-    """Read the names in a run's own file, as :func:`read_names` does; empty where there is none."""
+def find_names(run: str | Path, iteration: str | Path) -> dict[int, str]:
+    """Read the names in the folder of a run, as :func:`read_names` does; empty if it has no such file."""
     path = Path(run) / NAMES
-    return read_names(path, place) if path.is_file() else {}
+    return read_names(path, iteration) if path.is_file() else {}
 
 
-def read_names(path: str | Path, place: str | Path) -> dict[int, str]:
+def read_names(path: str | Path, iteration: str | Path) -> dict[int, str]:
     """Read names of clusters.
 
     Parameters
     ----------
     path : path
         The YAML file.
-    place : path
-        Folder of the iteration whose clusters are to be named.
+    iteration : path
+        Folder of the iteration whose clusters are named.
 
     Returns
     -------
     dict of int to str
-        Empty, with a warning, where the file says that it means other clusters.
+        Empty, with a warning, if the file is for other clusters.
 
     Raises
     ------
     InputError
-        The file is missing or no YAML, it names a cluster that is not there, or a name is no text.
+        The file is missing or not YAML, a cluster does not exist, or a name is not text.
     """
     try:
         provenance.note(path)
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; write it, or run feel-steps name") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not YAML ({reason}); expected lines such as 0: waving") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: a {type(found).__name__}; expected lines such as 0: waving")
-    of = found.pop("of", None)
-    if of is not None and of != _identity(Path(place)):
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a {type(content).__name__}; expected lines such as 0: waving")
+    of = content.pop("of", None)
+    if of is not None and of != _identity(Path(iteration)):
         warnings.warn(f"{path}: names the clusters of another result, {of}; run feel-steps name again", stacklevel=2)
         return {}
-    K = _number_of_clusters(Path(place))
-    for cluster, name in found.items():
+    K = _number_of_clusters(Path(iteration))
+    for cluster, name in content.items():
         if type(cluster) is not int or not 0 <= cluster < K:
             raise InputError(f"{path}: there is no cluster {cluster!r}; expected numbers from 0 to {K - 1}")
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{path}: the name of cluster {cluster} is {name!r}; expected text, in quotes if need be")
-    return {cluster: " ".join(name.split()) for cluster, name in found.items()}
+    return {cluster: " ".join(name.split()) for cluster, name in content.items()}
 
 
-def write_names(path: str | Path, names: Mapping[int, str], place: str | Path) -> None:
-    """Write names of the clusters of one iteration, whose folder is ``place``."""
-    lines: dict[int | str, str] = {**dict(sorted(names.items())), "of": _identity(Path(place))}
+def write_names(path: str | Path, names: Mapping[int, str], iteration: str | Path) -> None:
+    """Write names of the clusters of one iteration, whose folder is ``iteration``."""
+    lines: dict[int | str, str] = {**dict(sorted(names.items())), "of": _identity(Path(iteration))}
     text = yaml.safe_dump(lines, sort_keys=False, allow_unicode=True)
     with tables.atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def ask_names(run: Path, ask: Callable[[str, str], str], say: Callable[[str], object]) -> Path:
-    """Ask a person for the name of each cluster, showing when and where it is most typical.
+    """Ask a person for the name of each cluster, and show its typical moments.
 
     Parameters
     ----------
     run : path
         Results folder of a finished run.
     ask : callable
-        Gets a question and the name so far, "" for none; gives the answer, "" for no change.
+        Takes a question and the present name ("" if none), and returns the answer ("" for no change).
     say : callable
         Shows a line.
 
     Returns
     -------
     path
-        Of the file with the names. It is written after each answer, so that an interrupted session keeps its answers.
+        The file with the names. It is written after each answer, so that an interrupted session keeps its answers.
     """
-    found, path = find_run(run), run / NAMES
-    place = found.place(found.iterations)
-    names = find_names(run, place)
+    finished, path = find_run(run), run / NAMES
+    iteration = finished.iteration_folder(finished.iterations)
+    names = find_names(run, iteration)
     say(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")
-    for cluster in describe(found, {}):
+    for cluster in describe(finished, {}):
         c = cluster["id"]
         labels = f"; annotated as {', '.join(cluster['labels'])}" if cluster["labels"] else ""
         say(f"\ncluster {c}: {cluster['size']} videos{labels}")
@@ -107,17 +106,16 @@ def ask_names(run: Path, ask: Callable[[str, str], str], say: Callable[[str], ob
             say(f"  {minutes:.0f}:{seconds:04.1f}  {moment['path'] or moment['video']}")
         if answer := ask(f"name of cluster {c}", names.get(c, "")).strip():
             names[c] = answer
-            write_names(path, names, place)
+            write_names(path, names, iteration)
     return path
 
 
-def _number_of_clusters(place: Path) -> int:
-    """K."""
-    return len(tables.read(place / "centres.parquet", "centres")["cluster"])
+def _number_of_clusters(iteration: Path) -> int:
+    """Number K of clusters."""
+    return len(tables.read(iteration / "centres.parquet", "centres")["cluster"])
 
 
-def _identity(place: Path) -> str:
-    """Say which clusters: variant, seed and iteration, and a digest of the centres."""
-    with open(place / "centres.parquet", "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{'/'.join(place.absolute().parts[-3:])}, centres {digest[:12]}"
+def _identity(iteration: Path) -> str:
+    """Identify clusters by variant, seed and iteration, and a digest of the centres."""
+    digest = provenance.read_provenance(iteration / "centres.parquet")[provenance.DIGEST]
+    return f"{'/'.join(iteration.absolute().parts[-3:])}, centres {digest[:12]}"

@@ -1,4 +1,4 @@
-"""The features of new videos, of the kind that a finished run has: extracted as it did, or read from arrays."""
+"""Gets the features of new videos like those of a finished run: extracted with its settings, or read from arrays."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def run_contract(run: Path) -> Contract:
-    """How the run's features were made, by the part that holds its first video.
+    """Contract of the run's features, from the part with its first video.
 
     Raises
     ------
     InputError
-        The features do not say how they were made.
+        The features have no metadata on how they were made.
     """
     part = tables.read(run / "videos.parquet", "videos")["part"][0]
     contract = read_contract(part_path(run / "features", part))
     if not contract.extractor:
-        raise InputError(f"{run}: its features do not say how they were made, so new ones cannot be compared with them")
+        raise InputError(
+            f"{run}: its features have no metadata on how they were made, so no new video can be compared with them"
+        )
     if contract.version != __version__ and not contract.exists:
         other = f"{run}: made by feel-steps {contract.version}, this is {__version__}; features may differ"
         warnings.warn(other, stacklevel=2)
@@ -60,24 +62,24 @@ def extract_features(
     device: str,
     threads: int,
 ) -> tuple[Columns, list[np.ndarray]]:
-    """Extract the features of video files as the run did; parameters as in :func:`feel_steps.explore.predict.predict`.
+    """Extract features of video files like those of the run; see :func:`feel_steps.explore.predict.predict`.
 
     Returns
     -------
-    videos : columns of a videos table that the files tell
+    videos : columns of a videos table that are known from the files
     features : list of float32 [T, D]
 
     Raises
     ------
     InputError
-        No file is named, one cannot be used, two have one name, or the extractor is not the run's.
+        No file is given, one cannot be used, two have the same name, or the extractor is not that of the run.
     """
     if features:
         raise InputError(
             f"--features {features[0]}: the run extracted its features itself, by '{contract.extractor}'; name videos"
         )
     if not files:
-        raise InputError("no video is named; give the paths of video files")
+        raise InputError("no video is given; give the paths of video files")
     _require_names(files)
     engine = run_extractor(contract, settings, device, threads)
     fps, window, _ = contract.timing
@@ -87,43 +89,43 @@ def extract_features(
         for file, info in zip(files, infos, strict=True):
             video = Video(file.stem, "", str(file), info.n_frames, info.duration)
             try:
-                own = engine.extract(video, partial(progress.advance, note=file.stem))
+                array = engine.extract(video, partial(progress.advance, note=file.stem))
             except VideoError as error:
-                raise InputError(f"{file}: {error}; mend it or leave it out") from None
-            if not len(own):
+                raise InputError(f"{file}: {error}; fix it or leave it out") from None
+            if not len(array):
                 raise InputError(f"{file}: {info.duration:.2f} s long; the run looks at {window / fps:.2f} s at a time")
-            if own.shape[1] != contract.dimension:
+            if array.shape[1] != contract.dimension:
                 raise InputError(
-                    f"{run / 'features'}: dimension {contract.dimension}, but new videos get {own.shape[1]}; "
+                    f"{run / 'features'}: dimension {contract.dimension}, but new videos get {array.shape[1]}; "
                     f"give the run's own settings of '{contract.extractor}' by --settings"
                 )
-            vectors.append(own)
+            vectors.append(array)
     return _videos([file.stem for file in files], list(files), infos, [info.duration for info in infos]), vectors
 
 
 def run_extractor(contract: Contract, settings: Mapping[str, Any], device: str, threads: int) -> Extractor:
-    """The extractor of the run's features, as its settings were then.
+    """The extractor of the run's features, with the settings of the run.
 
     Raises
     ------
     InputError
-        A file that it needs is not named, or a setting is not the run's.
+        A file that it needs is not given, or a setting differs from that of the run.
     """
     recorded = contract.settings
     if takes(contract.extractor, "dimension"):
         recorded["dimension"] = contract.made["dimension"]
-    # a digest under another name than sha256 stands for a file, of which only the user knows where it is
+    # a digest under a name other than sha256 stands for a file, whose path only the user knows
     files = [key for key, value in recorded.items() if DIGEST.fullmatch(value) and not key.startswith("sha256")]
     if any(key not in settings for key in files):
         example = json.dumps(dict.fromkeys(files, "PATH"))
-        raise InputError(f"extractor '{contract.extractor}' needs the files that the run had: --settings '{example}'")
+        raise InputError(f"extractor '{contract.extractor}' needs the files of the run: --settings '{example}'")
     if digest_source(contract.extractor) != contract.made.get("source", ""):
-        changed = f"extractor '{contract.extractor}': its module is another than the run had; features may differ"
+        changed = f"extractor '{contract.extractor}': its module differs from that of the run; features may differ"
         warnings.warn(changed, stacklevel=2)
-    own = {key: yaml.safe_load(value) for key, value in recorded.items() if key not in files}
+    recorded_settings = {key: yaml.safe_load(value) for key, value in recorded.items() if key not in files}
     fps, window, stride = contract.timing
     given = {"fps": fps, "window": window, "stride": stride, "root": None, "device": device, "threads": threads}
-    engine = build(contract.extractor, given, {**own, **settings})
+    engine = build(contract.extractor, given, {**recorded_settings, **settings})
     for key, value in recorded.items():
         elsewhere = key == "model" and "sha256" in recorded  # the same files in another folder
         if str(engine.settings[key]) != value and not elsewhere:
@@ -140,18 +142,18 @@ def run_extractor(contract: Contract, settings: Mapping[str, Any], device: str, 
 def read_features(
     run: Path, contract: Contract, features: Sequence[Path], files: Sequence[Path]
 ) -> tuple[Columns, list[np.ndarray]]:
-    """Read arrays that were made as the run's features; parameters as in :func:`feel_steps.explore.predict.predict`.
+    """Read arrays that were made like the run's features; parameters as in :func:`feel_steps.explore.predict.predict`.
 
     Returns
     -------
-    videos : columns of a videos table; a video without a file ends with its last snippet
+    videos : columns of a videos table. A video without a file ends with its last snippet.
     features : list of float32 [T, D]
 
     Raises
     ------
     InputError
-        No array is named, one cannot be used or is of another dimension, two have one name, or a video file belongs to
-        no array.
+        No array is given, one cannot be used or has another dimension, two have the same name, or a video file has no
+        array.
     """
     if not features:
         raise InputError(f"{run}: others made its features; give those of the new videos, --features NEW.npy")
@@ -163,29 +165,29 @@ def read_features(
     fps, window, stride = contract.timing
     vectors, durations, infos = [], [], []
     for video_id, paths in arrays.items():
-        own = _read(paths, key, transposed)
-        if own.shape[1] != contract.dimension:
-            turned = "; is it [dimension, snippets]?" if own.shape[0] == contract.dimension else ""
+        array = _read(paths, key, transposed)
+        if array.shape[1] != contract.dimension:
+            turned = "; is it [dimension, snippets]?" if array.shape[0] == contract.dimension else ""
             raise InputError(
-                f"{paths[0]}: features of dimension {own.shape[1]}, but the run's have {contract.dimension}{turned}; "
+                f"{paths[0]}: features of dimension {array.shape[1]}, but the run's have {contract.dimension}{turned}; "
                 "give features of the same network"
             )
         info = _probe(clips[video_id]) if video_id in clips else None
-        if info and not fits(len(own), info.duration, fps, window, stride, padded=True):
+        if info and not fits(len(array), info.duration, fps, window, stride, padded=True):
             raise InputError(
-                f"{paths[0]}: {len(own)} snippets, but {expected_snippets(info.duration, fps, window, stride)} fit in "
-                f"the {info.duration:.2f} s of {clips[video_id]}; the run has fps {fps:g}, window {window} and stride "
-                f"{stride}"
+                f"{paths[0]}: {len(array)} snippets, but {expected_snippets(info.duration, fps, window, stride)} fit "
+                f"in the {info.duration:.2f} s of {clips[video_id]}; the run has fps {fps:g}, window {window} and "
+                f"stride {stride}"
             )
-        vectors.append(own)
+        vectors.append(array)
         infos.append(info)
-        durations.append(info.duration if info else ((len(own) - 1) * stride + window) / fps)
+        durations.append(info.duration if info else ((len(array) - 1) * stride + window) / fps)
     return _videos(list(arrays), [clips.get(video_id) for video_id in arrays], infos, durations), vectors
 
 
 def _find_arrays(features: Sequence[Path], streams: Sequence[str]) -> dict[str, list[Path]]:
-    """Map the ids of new videos to their files, one a stream."""
-    found: dict[str, list[Path]] = {}
+    """Map the ids of new videos to their files, one per stream."""
+    files_by_id: dict[str, list[Path]] = {}
     for path in features:
         if path.is_dir():
             listed = list_arrays(path, streams, links="anywhere")
@@ -199,14 +201,16 @@ def _find_arrays(features: Sequence[Path], streams: Sequence[str]) -> dict[str, 
             if not path.is_file():
                 raise InputError(f"{path}: no such file; give an array ({', '.join(READERS)}) or a folder of them")
             new = {path.stem: [path]}
-        if twice := sorted(found.keys() & new.keys()):
-            raise InputError(f"{new[twice[0]][0]}: the id '{twice[0]}' is taken by {found[twice[0]][0]}; rename one")
-        found |= new
-    return found
+        if twice := sorted(files_by_id.keys() & new.keys()):
+            raise InputError(
+                f"{new[twice[0]][0]}: the id '{twice[0]}' is taken by {files_by_id[twice[0]][0]}; rename one"
+            )
+        files_by_id |= new
+    return files_by_id
 
 
 def _read(paths: Sequence[Path], key: str | None, transposed: bool) -> np.ndarray:
-    """Read the arrays of one video's streams, side by side."""
+    """Read the arrays of all streams of a video, joined side by side."""
     arrays = []
     for path in paths:
         try:
@@ -218,7 +222,7 @@ def _read(paths: Sequence[Path], key: str | None, transposed: bool) -> np.ndarra
 
 
 def _clips(files: Sequence[Path], ids: Sequence[str]) -> dict[str, Path]:
-    """Map the ids of arrays to the video files of the same names."""
+    """Map the ids of arrays to the video files with the same names."""
     _require_names(files)
     names = {PurePosixPath(video_id).name: video_id for video_id in ids}
     if strange := [file for file in files if file.stem not in names]:
@@ -230,7 +234,7 @@ def _clips(files: Sequence[Path], ids: Sequence[str]) -> dict[str, Path]:
 
 
 def _require_names(files: Sequence[Path]) -> None:
-    """Refuse files of one name."""
+    """Refuse files with the same name."""
     names = [file.stem for file in files]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"two files are called '{twice[0]}'; rename one, or predict them one after the other")
@@ -240,7 +244,7 @@ def _probe(file: Path) -> VideoInfo:
     try:
         return probe(file)
     except VideoError as error:
-        raise InputError(f"{file}: {error}; mend it or leave it out") from None
+        raise InputError(f"{file}: {error}; fix it or leave it out") from None
 
 
 def _videos(
@@ -249,7 +253,7 @@ def _videos(
     infos: Sequence[VideoInfo | None],
     durations: Sequence[float],
 ) -> Columns:
-    """Columns of a videos table, without those of the snippets."""
+    """Columns of a videos table, without the columns on snippets."""
     return {
         "video_id": strings(ids),
         "split": np.full(len(ids), "", object),

@@ -1,4 +1,4 @@
-"""What a finished run finds in videos that were not in it."""
+"""Localizes actions in new videos with the localizer of a finished run."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import find_run
 from feel_steps.tables.tables import runs
 
-MOMENTS = 10  # of a video in the terminal
+MOMENTS = 10  # moments per video in the terminal
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """New videos as a run sees them: tables as a run has them, and which of the M videos look unlike its own."""
+    """Tables of M new videos like those of a run, and which of the videos differ from the training videos."""
 
     videos: Columns
     attention: Columns
@@ -44,7 +44,7 @@ class Prediction:
 
     @cached_property
     def snippets(self) -> dict[str, slice]:
-        """Where each video's snippets stand in the attention table."""
+        """Rows of each video's snippets in the attention table."""
         return {video_id: slice(start, stop) for video_id, start, stop in runs(self.attention["video_id"])}
 
     @property
@@ -52,7 +52,7 @@ class Prediction:
         """Strongest class of each video, int [M]."""
         return self.embeddings["score"].argmax(1)
 
-    # what new videos do not have
+    # tables that new videos do not have
     @property
     def refined(self) -> Columns:
         return _empty("refined")
@@ -69,59 +69,59 @@ class Prediction:
 def choose(
     run: Path, variant: str | None = None, seed: int | None = None, iteration: int | None = None
 ) -> tuple[Path, bool]:
-    """Find the folder of an iteration: what the report shows (first variant, its first seed, last iteration), or other.
+    """Find the folder of an iteration; default: first variant, its first seed, last iteration, as in the report.
 
     Returns
     -------
     (path, bool)
-        The folder, and whether it is what the report shows.
+        The folder, and whether the report shows this iteration.
 
     Raises
     ------
     InputError
         The run is not finished, or has no such variant, seed or iteration.
     """
-    found = find_run(run)
-    variant = variant or found.variant
-    if variant not in found.seeds:
-        raise InputError(f"{run}: no variant '{variant}'; it has {', '.join(found.seeds)}")
-    seed = found.seeds[variant][0] if seed is None else seed
-    if seed not in found.seeds[variant]:
-        raise InputError(f"{run}: no seed {seed} of '{variant}'; it has {', '.join(map(str, found.seeds[variant]))}")
-    own = found.metrics[(found.metrics["variant"] == variant) & (found.metrics["seed"] == seed)]
-    last = int(own["iteration"].max())
+    finished = find_run(run)
+    variant = variant or finished.variant
+    if variant not in finished.seeds:
+        raise InputError(f"{run}: no variant '{variant}'; it has {', '.join(finished.seeds)}")
+    seed = finished.seeds[variant][0] if seed is None else seed
+    if seed not in finished.seeds[variant]:
+        raise InputError(f"{run}: no seed {seed} of '{variant}'; it has {', '.join(map(str, finished.seeds[variant]))}")
+    metrics = finished.metrics[(finished.metrics["variant"] == variant) & (finished.metrics["seed"] == seed)]
+    last = int(metrics["iteration"].max())
     iteration = last if iteration is None else iteration
     if not 1 <= iteration <= last:
         raise InputError(f"{run}: no iteration {iteration} of '{variant}', seed {seed}; it has 1 to {last}")
-    place = iteration_folder(run, variant, seed, iteration)
-    return place, place == found.place(found.iterations)
+    folder = iteration_folder(run, variant, seed, iteration)
+    return folder, folder == finished.iteration_folder(finished.iterations)
 
 
 def predict(
     run: Path,
     files: Sequence[Path],
-    place: Path,
+    iteration: Path,
     *,
     features: Sequence[Path] = (),
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     threads: int = 2,
 ) -> Prediction:
-    """Extract (or read), attend and localize new videos as the run did its own.
+    """Extract or read features, attend and localize new videos with the settings of the run.
 
     Parameters
     ----------
     run : path
         Folder of the finished run.
     files : M paths
-        Video files; a video's id is its file's name without the suffix. Optional where there are ``features``: then
-        they give players and durations to the arrays of their names.
-    place : path
-        Folder of the iteration whose localizer looks at them, see :func:`choose`.
+        Video files. The id of a video is the name of its file without the suffix. With ``features``, they are
+        optional and give players and durations for the arrays with the same names.
+    iteration : path
+        Folder of the iteration whose localizer is used, see :func:`choose`.
     features : paths
-        Arrays [T, D] of the new videos, or folders of them, for a run whose features were made by others.
+        Arrays [T, D] of the new videos, or folders of them, for a run that read its features from arrays.
     settings : mapping, optional
-        Settings of the extractor that the run's features cannot tell: where networks' weights are.
+        Settings of the extractor that the run does not record: paths of weights.
     device, threads
         As in :func:`feel_steps.train.train`.
 
@@ -132,7 +132,7 @@ def predict(
     Raises
     ------
     InputError
-        A file cannot be used, two have one name, or the features are not of the run's kind.
+        A file cannot be used, two have the same name, or the features do not fit those of the run.
     """
     contract = run_contract(run)
     fps, window, stride = contract.timing
@@ -142,8 +142,8 @@ def predict(
         videos, vectors = extract_features(run, contract, features, files, settings or {}, device, threads)
     if contract.scaled:
         scaling = tables.read(run / "scaling.parquet", "scaling")
-        vectors = [scale(own, scaling) for own in vectors]
-    lengths = np.array([len(own) for own in vectors])
+        vectors = [scale(vector, scaling) for vector in vectors]
+    lengths = np.array([len(vector) for vector in vectors])
     names = videos["video_id"].tolist()
     snippets = Snippets(names, np.concatenate(vectors), np.concatenate([[0], np.cumsum(lengths)]))
     M = len(names)
@@ -154,9 +154,9 @@ def predict(
         "snippet_stride": np.full(M, stride),
         "snippet_window": np.full(M, window),
     }
-    trained = weights.read_tensors(place / "model.safetensors")[1]["training"]
+    trained = weights.read_tensors(iteration / "model.safetensors")[1]["training"]
     attention, embeddings = attend(
-        weights.load(place / "model.safetensors"),
+        weights.load(iteration / "model.safetensors"),
         snippets,
         table,
         length=trained["length"],
@@ -164,8 +164,8 @@ def predict(
         device=device,
         threads=threads,
     )
-    written = _written(place / "detections.parquet")
-    # an older run wrote fewer settings, and null for plain NMS
+    written = _written(iteration / "detections.parquet")
+    # an older version wrote fewer settings, and null for plain NMS
     used = PUBLISHED | {name: value for name, value in written.items() if value is not None}
     detections = localize(attention, embeddings, table, Settings(**used))
     training = load_snippets(tables.read(run / "videos.parquet", "videos"), run / "features", "train")
@@ -174,9 +174,9 @@ def predict(
 
 
 def write(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:
-    """Write what was found: detections.json, detections.csv, subtitles {video_id}.vtt, and predicted.html to look at.
+    """Write the detections: detections.json, detections.csv, subtitles {video_id}.vtt, and the page predicted.html.
 
-    Subtitles show each moment once, see :func:`feel_steps.report.videos.apart`; the tables hold every detection.
+    Subtitles show each moment once, see :func:`feel_steps.report.videos.apart`. The tables have all detections.
 
     Parameters
     ----------
@@ -184,65 +184,67 @@ def write(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, st
     out : path
         A folder.
     run : str
-        The run's name, for the page.
+        Name of the run, for the page.
     names : mapping of int to str
-        Names of clusters; one without a name is called by its number.
+        Names of clusters. A cluster without a name is shown by its number.
     """
-    found, videos = prediction.detections, prediction.videos
-    export(found, videos, out / "detections.json", form="activitynet", names=names)
-    export(found, videos, out / "detections.csv", form="csv", names=names)
+    detections, videos = prediction.detections, prediction.videos
+    export(detections, videos, out / "detections.json", form="activitynet", names=names)
+    export(detections, videos, out / "detections.csv", form="csv", names=names)
     export(moments(prediction), videos, out, form="vtt", names=names)
     predicted_page(prediction, out / "predicted.html", run=run, names=names)
 
 
 def moments(prediction: Prediction) -> Columns:
-    """Detections that no stronger one of the same cluster and video overlaps, columns of a detections table."""
-    found = prediction.detections
-    rows = [slice(start, stop) for _, start, stop in runs(found["video_id"])]
-    videos = ({name: values[own] for name, values in found.items()} for own in rows)
+    """Detections that no stronger detection of the same cluster and video overlaps; columns of a detections table."""
+    detections = prediction.detections
+    rows = [slice(start, stop) for _, start, stop in runs(detections["video_id"])]
+    videos = ({name: values[row] for name, values in detections.items()} for row in rows)
     kept = np.concatenate([np.zeros(0, bool), *map(apart, videos)])
-    return {name: values[kept] for name, values in found.items()}
+    return {name: values[kept] for name, values in detections.items()}
 
 
 def table(prediction: Prediction, names: Mapping[int, str]) -> str:
-    """Say for the terminal what was found: the strongest moments of each video, in order of time."""
-    found, lines = moments(prediction), []
+    """Format the strongest moments of each video for the terminal, sorted by time."""
+    detections, lines = moments(prediction), []
     for video_id in prediction.videos["video_id"]:
-        own = np.flatnonzero(found["video_id"] == video_id)
-        best = own[np.argsort(-found["score"][own], kind="stable")][:MOMENTS]
-        lines.append(f"{video_id}: {len(own)} moments" + (f", the strongest {MOMENTS}:" if len(own) > MOMENTS else ""))
-        for i in best[np.argsort(found["t_start"][best], kind="stable")]:
-            cluster, score, start, end = (found[key][i] for key in ("cluster", "score", "t_start", "t_end"))
+        rows = np.flatnonzero(detections["video_id"] == video_id)
+        best = rows[np.argsort(-detections["score"][rows], kind="stable")][:MOMENTS]
+        lines.append(
+            f"{video_id}: {len(rows)} moments" + (f", the strongest {MOMENTS}:" if len(rows) > MOMENTS else "")
+        )
+        for i in best[np.argsort(detections["t_start"][best], kind="stable")]:
+            cluster, score, start, end = (detections[key][i] for key in ("cluster", "score", "t_start", "t_end"))
             lines.append(f"  {start:7.1f} – {end:.1f} s  {names.get(cluster, f'cluster-{cluster}')}  {score:.2f}")
     return "\n".join(lines)
 
 
 def unlike(features: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Tell which videos are farther from every training video than any training video is from all others.
+    """Whether a video is farther from all training videos than any training video is from its nearest neighbour.
 
     Parameters
     ----------
     features, training : float32 [M, D], [N, D]
-        Pooled; N of 2 or more.
+        Pooled features; N is at least 2.
 
     Returns
     -------
     bool [M]
     """
     neighbours = NearestNeighbors(n_neighbors=1).fit(training)
-    among_themselves = neighbours.kneighbors()[0]  # without each one itself
+    among_themselves = neighbours.kneighbors()[0]  # without the video itself
     return neighbours.kneighbors(features)[0][:, 0] > among_themselves.max()
 
 
 def _empty(kind: str) -> Columns:
-    """Columns of a table without a row."""
+    """Columns of an empty table."""
     kinds = tables.KINDS[kind].columns.items()
     return {name: np.empty(0, object if type_ == "string" else type_) for name, type_ in kinds}
 
 
 def _written(table: Path) -> dict[str, Any]:
-    """The settings that a step wrote with its table."""
+    """Settings that a step recorded in its table."""
     about = tables.read_metadata(table)
     if "settings" not in about:
-        raise InputError(f"{table}: it does not say with what settings it was made; run the step that writes it again")
+        raise InputError(f"{table}: its settings are not recorded in it; run the step that writes it again")
     return json.loads(about["settings"])

@@ -85,7 +85,7 @@ def read_contract(part: str | Path) -> Contract:
     Raises
     ------
     InputError
-        The file is missing, truncated or altered.
+        The file is missing, truncated or rewritten by another program.
     """
     about = tables.read_metadata(part)
     # where a part comes from, feel.*, is its own too

@@ -92,7 +92,10 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(
             f"{path}: not a safetensors file of feel-steps ({error}); delete it and run its step again"
         ) from None
-    provenance.note(path, metadata.get("provenance", {}))
+    about = metadata.get("provenance", {})
+    if not provenance.is_intact(path, about):  # safetensors has no checksums
+        raise InputError(f"{path}: altered since it was written; delete it and run its step again")
+    provenance.note(path, about)
     return tensors, metadata
 
 

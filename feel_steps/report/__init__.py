@@ -1,1 +1,1 @@
-"""What a run found, for people: one HTML page (page.py), and a table for the terminal (summary.py)."""
+"""Shows the results of a run: an HTML page (page.py), and a table for the terminal (summary.py)."""

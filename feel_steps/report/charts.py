@@ -1,6 +1,6 @@
-"""Small line charts as SVG. Colours come from the page's style sheet, so that they follow light and dark.
+"""Lays out small charts for SVG. The page's style sheet gives the colours, so charts follow light and dark mode.
 
-Plotly would do this with 4.8 MB of script, which keeps a browser busy for seconds before the page answers.
+Plotly would add a script of 4.8 MB, with which the page takes seconds to open.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 WIDTH, HEIGHT = 420, 210
-LEFT, TOP, BOTTOM = 42, 14, 34  # room for tick labels
-NAMES = 84  # room for the series' names at their ends
+LEFT, TOP, BOTTOM = 42, 14, 34  # space for tick labels
+NAMES = 84  # space for the names of the series
 LABEL_GAP = 14.0
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: x and y [n], ``spread`` [n] the standard deviation around it."""
+    """One line: x and y [n], and ``spread`` [n], the standard deviation of y."""
 
     name: str
     x: np.ndarray
@@ -28,14 +28,14 @@ class Series:
 
     @classmethod
     def over(cls, name: str, rows: pd.DataFrame, axis: str) -> Series:
-        """Means of ``rows["value"]`` at each place along a column, with their standard deviations."""
+        """Mean and standard deviation of ``rows["value"]`` for each value of a column."""
         groups = rows.groupby(axis)["value"]
         mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
         return cls(name, mean.index.to_numpy(float), mean.to_numpy(float), spread.to_numpy(float))
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers (steps of 1, 2 or 5 times a power of ten) that cover low to high."""
+    """Ticks from low to high, in steps of 1, 2 or 5 times a power of ten."""
     if high <= low:
         high = low + (abs(low) or 1.0)
     rough = (high - low) / count
@@ -46,7 +46,7 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def spread_labels(wanted: list[float], low: float, high: float) -> list[float]:
-    """Move labels apart to :data:`LABEL_GAP`, or as far as there is room for, in their order, inside low to high."""
+    """Move labels apart, in their order, by :data:`LABEL_GAP` or as far as they fit between low and high."""
     gap = min(LABEL_GAP, (high - low) / max(1, len(wanted) - 1))
     order = np.argsort(wanted, kind="stable")
     places, floor, ceiling = np.array(wanted, float), low, high
@@ -75,20 +75,20 @@ def line_chart(
     ----------
     title, x_label : str
     series : list of Series
-        Those without a point are left out.
+        Series without points are left out.
     percent : bool
         Write values as percentages.
     unit : bool
-        The values lie between 0 and 1: let the axis start at 0 and reach at most 1.
+        The values are between 0 and 1: the axis starts at 0 and ends at most at 1.
     dots : bool
         Mark each point, with its value as a tooltip.
     names : bool
-        Write the series' names at their ends; a template may list them elsewhere.
+        Write the name of each series at the end of its line; otherwise the template lists them.
 
     Returns
     -------
     dict or None
-        Coordinates in the SVG's own pixels; None without a point.
+        Coordinates in pixels of the SVG; None if there is no point.
     """
     series = [one for one in series if len(one.x)]
     if not series:
@@ -160,7 +160,7 @@ def heat_map(title: str, x_label: str, y_label: str, x: np.ndarray, y: np.ndarra
     Returns
     -------
     dict
-        Coordinates in the SVG's own pixels; ``shade`` of a cell is 0 for the lowest value and 1 for the highest.
+        Coordinates in pixels of the SVG. ``shade`` of a cell is 0 for the lowest value and 1 for the highest.
     """
     width, height = (WIDTH - LEFT - 12) / len(x), (HEIGHT - TOP - BOTTOM) / len(y)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -195,7 +195,7 @@ def _path(points: list[tuple[float, float]]) -> str:
 
 
 def thin(x: np.ndarray, y: np.ndarray, most: int = 120) -> tuple[np.ndarray, np.ndarray]:
-    """Means over runs of neighbours, so that at most ``most`` points are left."""
+    """Average neighbouring points, so that at most ``most`` points are left."""
     width = max(1, math.ceil(len(x) / most))
     starts = np.arange(0, len(x), width)
     counts = np.diff(np.append(starts, len(x)))

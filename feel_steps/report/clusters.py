@@ -1,4 +1,4 @@
-"""What the clusters are: their typical moments, and where their videos lie."""
+"""Describes the clusters: their typical moments, and a map of their videos."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from feel_steps.report.media import thumbnail
 from feel_steps.runtime.progress import track
 from feel_steps.tables.run import Run, locate
 
-MOMENTS = 4  # thumbnails a cluster
-LABELS = 3  # annotated classes a cluster, the most frequent
-GRID = 1000  # the map's coordinates are whole numbers from 0 to this
+MOMENTS = 4  # thumbnails per cluster
+LABELS = 3  # annotated classes per cluster, the most frequent ones
+GRID = 1000  # coordinates of the map are whole numbers from 0 to this
 
 
 def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     """Describe each cluster of the last iteration, with pictures of its moments."""
-    found = describe(run, names)
-    moments = [moment for card in found for moment in card["moments"] if moment["path"]]
+    described = describe(run, names)
+    moments = [moment for card in described for moment in card["moments"] if moment["path"]]
     for moment in track(moments, "decoding typical moments", "picture") if moments else ():
         moment["picture"] = thumbnail(moment["path"], moment["time"], run.videos["duration"][moment["row"]])
-    return found
+    return described
 
 
 def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Describe each cluster of the last iteration; no video file is opened."""
+    """Describe each cluster of the last iteration, without opening video files."""
     refined, selected = run.refined, run.selected
     truth = pd.DataFrame({key: run.annotations[key] for key in ("video_id", "label")}).drop_duplicates()
-    found: list[dict[str, Any]] = []
+    described: list[dict[str, Any]] = []
     for c in range(run.clusters):
         members, chosen = refined["cluster"] == c, selected["cluster"] == c
         distance = float(refined["distance"][members].mean()) if members.any() else None
         typical = selected["video_id"][chosen][np.argsort(selected["rank"][chosen], kind="stable")][:MOMENTS]
         labels = truth.loc[truth["video_id"].isin(refined["video_id"][members]), "label"].value_counts().sort_index()
-        found.append(
+        described.append(
             {
                 "id": c,
                 "name": names.get(c, ""),
                 "size": int(members.sum()),
                 "selected": int(chosen.sum()),
-                "alike": int((run.assigned == c).sum() - members.sum()),  # not clustered, but of this class
+                "alike": int((run.assigned == c).sum() - members.sum()),  # videos of this class that were not clustered
                 "detections": int((run.detections["cluster"] == c).sum()),
                 "distance": distance,
                 "labels": [f"{label} {count}" for label, count in labels.nlargest(LABELS).items()],
                 "moments": [_moment(run, int(row), c) for row in locate(typical, run.videos["video_id"])],
             }
         )
-    return found
+    return described
 
 
 def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:
-    """The snippet of a video at which a class is most active; among equals, the one of highest actionness."""
+    """Snippet of a video with the highest activation of a class; of equal ones, the one with the highest actionness."""
     video_id = run.videos["video_id"][row]
     part, attention = run.snippets[video_id], run.attention
     best = np.lexsort((-attention["actionness"][part], -attention["activation"][part, cluster]))[0]
@@ -66,13 +66,14 @@ def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:
 
 
 def embedding_map(run: Run) -> dict[str, Any]:
-    """Where the clustered videos lie, two principal components of their vectors at each iteration.
+    """Map of the clustered videos: two principal components of their vectors at each iteration.
 
-    A principal component may point either way, and clusters are numbered afresh each time: every iteration is turned
-    onto the one after it, and its clusters take the number of the final cluster that they share most videos with.
+    The sign of a principal component is arbitrary, and so are the numbers of clusters. Therefore the points of each
+    iteration are rotated onto those of the next iteration, and its clusters get the numbers of the final clusters with
+    which they share most videos.
     """
     video_ids, final = run.refined["video_id"], run.refined["cluster"]
-    places: list[dict[str, list[int]]] = []
+    points: list[dict[str, list[int]]] = []
     xy: np.ndarray | None = None
     for iteration in range(run.iterations, 0, -1):
         pooled, refined = run.table(iteration, "pooled"), run.table(iteration, "refined")
@@ -80,7 +81,7 @@ def embedding_map(run: Run) -> dict[str, Any]:
         extent = np.ptp(xy, 0)
         grid = np.round((xy - xy.min(0)) / np.where(extent > 0, extent, 1) * GRID).astype(int)
         labels = refined["cluster"][locate(video_ids, refined["video_id"])]
-        places.append(
+        points.append(
             {
                 "x": grid[:, 0].tolist(),
                 "y": grid[:, 1].tolist(),
@@ -89,11 +90,11 @@ def embedding_map(run: Run) -> dict[str, Any]:
             }
         )
     rows = locate(video_ids, run.videos["video_id"])
-    return {"grid": GRID, "video": rows.tolist(), "iterations": places[::-1]}
+    return {"grid": GRID, "video": rows.tolist(), "iterations": points[::-1]}
 
 
 def _project(features: np.ndarray, onto: np.ndarray | None) -> np.ndarray:
-    """Two principal components [N, 2] of features [N, D], of size 1, turned to lie on others of the same videos."""
+    """Two principal components [N, 2] of features [N, D], scaled to norm 1 and rotated onto earlier ones."""
     axes = min(2, *features.shape)
     xy = np.zeros((len(features), 2))
     if len(features) > 1:
@@ -104,7 +105,7 @@ def _project(features: np.ndarray, onto: np.ndarray | None) -> np.ndarray:
 
 
 def _match(labels: np.ndarray, final: np.ndarray) -> np.ndarray:
-    """Renumber clusters [N] as the final ones that they share most videos with, one to one."""
+    """Renumber clusters [N] one-to-one by the final clusters with which they share most videos."""
     size = max(labels.max(), final.max()) + 1
     shared = np.zeros((size, size), int)
     np.add.at(shared, (labels, final), 1)

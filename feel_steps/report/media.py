@@ -1,4 +1,4 @@
-"""Pictures of single moments, out of the user's own video files."""
+"""Pictures of single moments from the user's video files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WIDTH, QUALITY = 208, 72
 
 
 def thumbnail(path: str, seconds: float, duration: float) -> str | None:
-    """Picture of a video at a time, as a JPEG data URI; None where the file cannot give it.
+    """Picture of a video at a given time, as a JPEG data URI; None if the file cannot be decoded there.
 
     Parameters are those of :func:`feel_steps.dataset.video_file.frame_at`.
     """
     try:
         frame = frame_at(path, seconds, duration)
     except (VideoError, av.FFmpegError):
-        return None  # moved or unreadable since: the page says so where the player would be
+        return None  # moved or unreadable: the page says so instead of showing a player
     height = max(1, round(WIDTH * frame.height / frame.width))
     image = frame.reformat(WIDTH, height, format="bgr24").to_ndarray()
     image = np.rot90(image, round(frame.rotation / 90) % 4)
@@ -33,6 +33,6 @@ def thumbnail(path: str, seconds: float, duration: float) -> str | None:
 
 
 def relative_url(path: str, page: Path) -> str:
-    """Address of a file as seen from the page, percent-encoded."""
+    """URL of a file relative to the page, percent-encoded."""
     relative = os.path.relpath(os.path.abspath(path), os.path.abspath(page.parent))
     return quote(Path(relative).as_posix())

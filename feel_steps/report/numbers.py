@@ -1,4 +1,4 @@
-"""What the metrics say: a verdict, charts over the iterations, tables."""
+"""Summary line, charts over iterations, and tables of the metrics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PRECISIONS = [("average", "mAP"), ("at tIoU 0.5", "mAP@0.5"), ("one-to-one", "mA
 
 
 def of_variant(run: Run) -> pd.DataFrame:
-    """Metrics of the variant that is shown, all seeds."""
+    """Metrics of the variant that is shown, for all seeds."""
     return run.metrics[run.metrics["variant"] == run.variant]
 
 
 def verdict(run: Run) -> str:
-    """One line on what came out, of the seed that is shown."""
+    """One line on the result of the seed that is shown."""
     metrics = of_variant(run)
     metrics = metrics[metrics["seed"] == run.seed]
 
@@ -33,15 +33,15 @@ def verdict(run: Run) -> str:
     if last is not None:
         start = f" ({first:.2f} at the start)" if first is not None else ""
         precision = value("localize", "mAP", run.iterations)
-        found = f" The moments found reach an average mAP of {precision:.2f}." if precision is not None else ""
-        return f"{groups} that agree with the annotations at NMI {last:.2f}{start}.{found}"
+        moments = f" The moments found reach an average mAP of {precision:.2f}." if precision is not None else ""
+        return f"{groups} that agree with the annotations at NMI {last:.2f}{start}.{moments}"
     stability = value("refine", "stability", run.iterations)
     kept = f", whose last two rounds agree at NMI {stability:.2f}" if stability is not None else ""
     return f"{groups}{kept}. There are no annotations to compare them with."
 
 
 def charts(run: Run) -> list[dict[str, Any]]:
-    """Progress over the iterations: agreement with the annotations, or what can be said without; selection; loss."""
+    """Charts over iterations: agreement with annotations or, without them, stability; selected videos; loss."""
     metrics = of_variant(run)
 
     def curve(name: str, stages: tuple[str, ...], metric: str) -> Series:
@@ -49,29 +49,29 @@ def charts(run: Run) -> list[dict[str, Any]]:
 
     agreement = [curve(name, (stage,), "nmi") for name, stage in STAGES]
     precision = [curve(name, ("localize",), metric) for name, metric in PRECISIONS]
-    found = [
+    layouts = [
         line_chart("Clusters against annotations (NMI)", "iteration", agreement, unit=True),
         line_chart("Localization (mAP)", "iteration", precision, unit=True),
     ]
-    if not any(found):
+    if not any(layouts):
         stability = curve("", ("refine",), "stability")
         silhouette = curve("", ("refine", "cluster"), "silhouette")
-        found = [
+        layouts = [
             line_chart("Agreement with the iteration before (NMI)", "iteration", [stability], unit=True),
             line_chart("Silhouette", "iteration", [silhouette]),
         ]
     share = curve("", ("select",), "share")
-    found.append(line_chart("Share of videos selected", "iteration", [share], unit=True, percent=True))
+    layouts.append(line_chart("Share of videos selected", "iteration", [share], unit=True, percent=True))
     losses = []
     for iteration in range(1, run.iterations + 1):
         training = run.table(iteration, "training")
         losses.append(Series(f"iteration {iteration}", *thin(training["step"].astype(float), training["loss"])))
-    found.append(line_chart("Training loss", "step", losses, dots=False))
-    return [chart for chart in found if chart]
+    layouts.append(line_chart("Training loss", "step", losses, dots=False))
+    return [chart for chart in layouts if chart]
 
 
 def iterations(run: Run) -> dict[str, Any]:
-    """The headline numbers, one row an iteration."""
+    """The main metrics, one row per iteration."""
     metrics = of_variant(run)
     columns = headline(metrics)
     rows = [
@@ -82,7 +82,7 @@ def iterations(run: Run) -> dict[str, Any]:
 
 
 def everything(run: Run) -> dict[str, Any]:
-    """Every metric there is, one column an iteration."""
+    """All metrics, one column per iteration."""
     metrics = of_variant(run)
     steps = sorted(set(metrics["iteration"]))
     rows = []
@@ -93,7 +93,7 @@ def everything(run: Run) -> dict[str, Any]:
 
 
 def comparison(run: Run) -> dict[str, Any] | None:
-    """Variants and seeds beside each other, at their last iteration; None for a single run."""
+    """Metrics of variants and seeds at their last iteration; None if there is only one."""
     if sum(map(len, run.seeds.values())) == 1:
         return None
     metrics = run.metrics
@@ -101,9 +101,9 @@ def comparison(run: Run) -> dict[str, Any] | None:
     columns = [column for column in headline(metrics) if column[2] != "share"]
     rows = []
     for variant, seeds in run.seeds.items():
-        own = last[last["variant"] == variant]
-        parts = [(str(seed), own[own["seed"] == seed]) for seed in seeds]
-        for label, part in [*parts, ("mean ± sd", own)] if len(seeds) > 1 else parts:
+        rows_of_variant = last[last["variant"] == variant]
+        parts = [(str(seed), rows_of_variant[rows_of_variant["seed"] == seed]) for seed in seeds]
+        for label, part in [*parts, ("mean ± sd", rows_of_variant)] if len(seeds) > 1 else parts:
             cells = [show(pick(part, stages, metric)["value"], metric) for _, stages, metric in columns]
-            rows.append({"variant": variant, "seed": label, "cells": cells, "total": part is own})
+            rows.append({"variant": variant, "seed": label, "cells": cells, "total": part is rows_of_variant})
     return {"heads": [heading for heading, _, _ in columns], "rows": rows}

@@ -1,4 +1,4 @@
-"""One HTML page for a run: self-contained, opened by a double click, without server or network."""
+"""Writes one HTML page per run. It is a single file and needs neither a server nor a network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from feel_steps.explore.predict import Prediction
 
 TEMPLATES = Path(__file__).parent
-LOCALIZERS = {"cola": "CoLA", "aicl": "AICL"}  # as their papers write them
+LOCALIZERS = {"cola": "CoLA", "aicl": "AICL"}  # spelling of their papers
 LIBRARIES = ("numpy", "scikit-learn", "pyarrow", "torch", "opencv-contrib-python-headless", "av")
 
 
@@ -38,56 +38,56 @@ def report(
     Parameters
     ----------
     run : path
-        results/{run}, with the tables of all iterations. The first seed of the first variant is shown in detail.
+        results/{run}, with the tables of all iterations. The page shows the first seed of the first variant in detail.
     out : path
-        The page. It plays the user's own video files, by paths relative to itself.
+        The page. It plays the user's video files by paths relative to the page.
     config : mapping, optional
-        Settings of the run, shown as they are.
+        Settings of the run, shown unchanged.
     names : mapping of int to str, optional
-        Names of clusters that a person gave. Clusters without one are called by the class that the annotations map
-        them to, if there are any.
+        Names that a person gave to clusters. A cluster without a name gets the class that the annotations map it to, if
+        there are annotations.
 
     Raises
     ------
     InputError
         A table is missing or damaged.
     """
-    found, config = find_run(Path(run)), config or {}
-    mapped = found.mapped_names()
-    called = {**mapped, **(names or {})}
-    labels = distinct(called, found.clusters)
+    finished, config = find_run(Path(run)), config or {}
+    mapped = finished.mapped_names()
+    given_names = {**mapped, **(names or {})}
+    labels = distinct(given_names, finished.clusters)
     data = {
         "names": labels,
-        "scaled": found.scaled,
-        "videos": videos.records(found, Path(out)),
-        "map": clusters.embedding_map(found),
+        "scaled": finished.scaled,
+        "videos": videos.records(finished, Path(out)),
+        "map": clusters.embedding_map(finished),
     }
     write_page(
         out,
         "page.html.j2",
         data,
-        run=found,
+        run=finished,
         name=config.get("name") or Path(run).resolve().name,
-        verdict=numbers.verdict(found),
-        facts=_facts(found, config),
-        charts=numbers.charts(found),
-        iterations=numbers.iterations(found),
-        everything=numbers.everything(found),
-        comparison=numbers.comparison(found),
-        clusters=clusters.cards(found, called),
+        verdict=numbers.verdict(finished),
+        facts=_facts(finished, config),
+        charts=numbers.charts(finished),
+        iterations=numbers.iterations(finished),
+        everything=numbers.everything(finished),
+        comparison=numbers.comparison(finished),
+        clusters=clusters.cards(finished, given_names),
         mapped=bool(mapped.keys() - (names or {}).keys()),
-        splits=sorted(set(found.videos["split"])),
-        skipped=list(zip(found.skipped["video_id"], found.skipped["reason"], strict=True)),
+        splits=sorted(set(finished.videos["split"])),
+        skipped=list(zip(finished.skipped["video_id"], finished.skipped["reason"], strict=True)),
         settings=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True) if config else "",
         versions=_versions(),
-        digests=_digests(found),
+        digests=_digests(finished),
         labels=labels,
         rated=True,
     )
 
 
 def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:
-    """Write the page of new videos, as the run of that name sees them; ``names`` are those of its clusters."""
+    """Write the page of new videos; ``run`` and ``names`` are the names of the run and of its clusters."""
     labels = distinct(names, prediction.attention["activation"].shape[1])
     records = videos.records(prediction, Path(out))
     for record, strange in zip(records, prediction.unlike, strict=True):
@@ -106,7 +106,7 @@ def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mappin
 
 
 def write_page(out: Path, template: str, data: Mapping[str, Any], *, folder: Path = TEMPLATES, **values: Any) -> None:
-    """Fill a template of a folder, by default of this one, and write the page; ``data`` is for its script."""
+    """Render a template of a folder and write the page; ``data`` is read by the script of the page."""
     script, style = (TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     environment = Environment(
         loader=FileSystemLoader([folder, TEMPLATES]),
@@ -121,7 +121,7 @@ def write_page(out: Path, template: str, data: Mapping[str, Any], *, folder: Pat
         data=_embed(data),
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        # only this very script may run, whatever the data hold
+        # the browser runs only this script, whatever the data contain
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         provenance=provenance.stamp(out) | {"feel.version": __version__},
     )
@@ -131,19 +131,19 @@ def write_page(out: Path, template: str, data: Mapping[str, Any], *, folder: Pat
 
 
 def distinct(names: Mapping[int, str], clusters: int) -> list[str]:
-    """Name of each of K clusters, with its number where several have one name; empty where it has none."""
+    """Name of each of K clusters, with its number if several have the same name; empty if it has none."""
     count = Counter(names.values())
     return [f"{name} ({c})" if count[name] > 1 else name for c in range(clusters) for name in [names.get(c, "")]]
 
 
 def _embed(data: Any) -> Markup:
-    """JSON that may stand inside a script element, whatever its strings hold."""
+    """JSON for a script element; characters that could end the element are escaped."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped
 
 
 def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What ran on what, as (term, value, note)."""
+    """Facts on the data and the run, as (term, value, note)."""
     table = run.videos
     splits = sorted(set(table["split"]), reverse=True)
     window, stride, fps = (table[key][0] for key in ("snippet_window", "snippet_stride", "fps"))
@@ -152,7 +152,7 @@ def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("Videos", f"{len(table['video_id']):,}", " + ".join(f"{(table['split'] == s).sum():,} {s}" for s in splits)),
         ("Length", clock(float(table["duration"].sum())), "in all"),
-        ("Snippets", f"{table['n_snippets'].sum():,}", f"{window} frames at {fps:g} a second, every {stride}"),
+        ("Snippets", f"{table['n_snippets'].sum():,}", f"{window} frames at {fps:g} per second, every {stride}"),
         ("Clusters", str(run.clusters), "found without labels"),
         ("Iterations", str(run.iterations), f"variant {run.variant}, seed {run.seed}"),
         (
@@ -164,21 +164,19 @@ def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _versions() -> list[tuple[str, str]]:
-    found = [("feel-steps", __version__), ("Python", platform.python_version())]
+    versions = [("feel-steps", __version__), ("Python", platform.python_version())]
     for library in LIBRARIES:
         try:
-            found.append((library, metadata.version(library)))
+            versions.append((library, metadata.version(library)))
         except metadata.PackageNotFoundError:
-            continue  # another one of the same module, or not needed here
-    return found
+            continue  # another distribution of the same module, or not installed
+    return versions
 
 
 def _digests(run: Run) -> list[tuple[str, str]]:
-    """SHA-256 of what the shown iterations rest on and what they came to."""
-    last = run.place(run.iterations)
+    """Digests of the inputs of the iterations that are shown, and of the tables of the last one."""
+    last = run.iteration_folder(run.iterations)
     results = sorted(path for path in last.iterdir() if path.suffix in (".parquet", ".safetensors"))
-    digests = []
-    for path in [run.folder / "videos.parquet", run.folder / "annotations.parquet", *results]:
-        with open(path, "rb") as file:
-            digests.append((path.relative_to(run.folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()))
-    return digests
+    paths = [run.folder / "videos.parquet", run.folder / "annotations.parquet", *results]
+    about = {path.relative_to(run.folder).as_posix(): provenance.read_provenance(path) for path in paths}
+    return [(name, metadata[provenance.DIGEST]) for name, metadata in about.items()]

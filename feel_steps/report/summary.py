@@ -1,4 +1,4 @@
-"""The numbers of a run as tables: for the terminal, and for the page."""
+"""Tables of a run's metrics, for the terminal and for the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import frame
 
-# what is worth a column: heading, stages that may hold it, metric
+# columns: heading, stages that may have the metric, metric
 AGREEMENT = [
     ("NMI k-means", ("cluster",), "nmi"),
     ("NMI refined", ("refine",), "nmi"),
@@ -17,7 +17,7 @@ AGREEMENT = [
     ("mAP", ("localize",), "mAP"),
     ("mAP@0.5", ("localize",), "mAP@0.5"),
 ]
-UNLABELLED = [  # what can be said without annotations
+UNLABELLED = [  # columns without annotations
     ("stability", ("refine", "cluster"), "stability"),
     ("silhouette", ("refine", "cluster"), "silhouette"),
 ]
@@ -25,22 +25,22 @@ SHARE = ("selected", ("select",), "share")
 
 
 def headline(table: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str]]:
-    """Columns to show: agreement with the annotations, or what can be said without them."""
+    """Columns to show: agreement with annotations or, without them, stability and silhouette."""
     labelled = [column for column in AGREEMENT if len(pick(table, column[1], column[2]))]
     return [SHARE, *(labelled or UNLABELLED)]
 
 
 def pick(table: pd.DataFrame, stages: tuple[str, ...], metric: str) -> pd.DataFrame:
-    """Rows of one metric, from the first of the stages that has it."""
+    """Rows of one metric, from the first stage that has it."""
     rows = table[table["metric"] == metric]
     for stage in stages:
-        if len(found := rows[rows["stage"] == stage]):
-            return found
+        if len(matching := rows[rows["stage"] == stage]):
+            return matching
     return rows.iloc[:0]
 
 
 def show(values: pd.Series, metric: str) -> str:
-    """Mean over seeds, with the standard deviation where there are several; a dash for nothing."""
+    """Mean over seeds, with the standard deviation if there are several; a dash if there is no value."""
     if not len(values):
         return "–"
     if metric == "share":
@@ -50,7 +50,7 @@ def show(values: pd.Series, metric: str) -> str:
 
 
 def summary(metrics: Columns) -> str:
-    """Write a run's numbers as a compact table for the terminal.
+    """Format the metrics of a run as a compact table for the terminal.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def summary(metrics: Columns) -> str:
     Returns
     -------
     str
-        One block a variant, one row an iteration: share of the videos selected, then NMI and mAP, or without
-        annotations the clusters' stability and silhouette. Several seeds: mean ± standard deviation.
+        One block per variant and one row per iteration: share of selected videos, then NMI and mAP or, without
+        annotations, stability and silhouette of the clusters. Several seeds: mean ± standard deviation.
     """
     from rich.console import Console
     from rich.table import Table

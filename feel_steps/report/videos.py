@@ -1,4 +1,4 @@
-"""What was found in each video, packed for the page: curves as bytes, segments as short lists."""
+"""Packs the results of each video for the page: curves as bytes, segments as short lists."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from feel_steps.report.media import relative_url
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import locate
 
-CLASSES = 3  # activation curves a video
-DETECTIONS = 30  # listed detections a video, the strongest
-POINTS = 800  # of a curve, more than a screen has room for
+CLASSES = 3  # activation curves per video
+DETECTIONS = 30  # listed detections per video, the strongest ones
+POINTS = 800  # points of a curve, more than a screen shows
 
 
 class Shown(Protocol):
-    """What there is to show of videos; a run is one, and so is a prediction."""
+    """Tables that the page shows; both a run and a prediction have them."""
 
     @property
     def videos(self) -> Columns: ...
@@ -40,7 +40,7 @@ class Shown(Protocol):
 
 
 def records(run: Shown, page: Path) -> list[dict[str, Any]]:
-    """One record a video, in the order of the videos table; ``page`` is where their addresses start from."""
+    """One record per video, in the order of the videos table; URLs are relative to ``page``."""
     videos, detections = run.videos, run.detections
     N = len(videos["video_id"])
     distance = np.full(N, np.nan)
@@ -50,12 +50,12 @@ def records(run: Shown, page: Path) -> list[dict[str, Any]]:
     order = np.lexsort((-detections["score"], row))
     bounds = np.searchsorted(row[order], np.arange(N + 1))
     truth = _truth(run)
-    found = []
+    packed = []
     for i, video_id in enumerate(videos["video_id"]):
         strongest = order[bounds[i] : bounds[i + 1]][:DETECTIONS]
         classes = list(dict.fromkeys([int(run.assigned[i]), *detections["cluster"][strongest].tolist()]))[:CLASSES]
         path = videos["path"][i]
-        found.append(
+        packed.append(
             {
                 "id": video_id,
                 "split": videos["split"][i],
@@ -71,45 +71,45 @@ def records(run: Shown, page: Path) -> list[dict[str, Any]]:
                 **_curves(run, video_id, classes),
             }
         )
-    return found
+    return packed
 
 
 def _segments(run: Shown, rows: np.ndarray) -> list[tuple[int, float, float, float, int]]:
-    """Detections as (cluster, start, end, score, whether it is one of those to list)."""
-    own = {name: values[rows] for name, values in run.detections.items()}
-    times = own["t_start"].round(2), own["t_end"].round(2)
-    columns = own["cluster"], *times, own["score"].round(3), apart(own).astype(int)
+    """Detections as (cluster, start, end, score, whether the page lists it)."""
+    listed = {name: values[rows] for name, values in run.detections.items()}
+    times = listed["t_start"].round(2), listed["t_end"].round(2)
+    columns = listed["cluster"], *times, listed["score"].round(3), apart(listed).astype(int)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def apart(detections: Columns) -> np.ndarray:
-    """Those of one video's detections that no stronger one of their cluster overlaps, bool [P].
+    """Whether no stronger detection of the same cluster overlaps a detection, bool [P]; for one video.
 
-    Detections overlap by design, for a measure that ranks them; a person wants to see each moment once.
+    Detections overlap on purpose, because mAP ranks them. A reader wants to see each moment once.
     """
     alone = np.zeros(len(detections["score"]), bool)
     for c in np.unique(detections["cluster"]):
-        own = np.flatnonzero(detections["cluster"] == c)
-        t_start, t_end, score = (detections[name][own] for name in ("t_start", "t_end", "score"))
-        alone[own[suppress(t_start, t_end, score, 1e-9)]] = True
+        rows = np.flatnonzero(detections["cluster"] == c)
+        t_start, t_end, score = (detections[name][rows] for name in ("t_start", "t_end", "score"))
+        alone[rows[suppress(t_start, t_end, score, 1e-9)]] = True
     return alone
 
 
 def _truth(run: Shown) -> dict[str, list[tuple[str, float, float]]]:
-    """Annotations of each video as (label, start, end), in time order."""
-    found: dict[str, list[tuple[str, float, float]]] = {}
+    """Annotations of each video as (label, start, end), sorted by time."""
+    segments: dict[str, list[tuple[str, float, float]]] = {}
     a = run.annotations
     for i in np.lexsort((a["t_end"], a["t_start"])):
         segment = a["label"][i], round(float(a["t_start"][i]), 2), round(float(a["t_end"][i]), 2)
-        found.setdefault(a["video_id"][i], []).append(segment)
-    return found
+        segments.setdefault(a["video_id"][i], []).append(segment)
+    return segments
 
 
 def _curves(run: Shown, video_id: str, classes: list[int]) -> dict[str, Any]:
-    """Actionness and class activations of a video, with the time of their first point and from one to the next."""
+    """Actionness and class activations of a video, with the time of the first point and the step in seconds."""
     part, attention = run.snippets[video_id], run.attention
     middle = (attention["t_start"][part] + attention["t_end"][part]) / 2  # [T]
-    width = -(-len(middle) // POINTS)  # snippets a point, of which the highest counts
+    width = -(-len(middle) // POINTS)  # snippets per point; the point is their maximum
     starts = np.arange(0, len(middle), width)
     step = float(middle[-1] - middle[0]) / max(1, len(middle) - 1)
     return {

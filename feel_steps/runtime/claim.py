@@ -1,7 +1,4 @@
-"""Have a device to oneself for the time of a block.
-
-PyTorch is imported only where there may be a GPU to take.
-"""
+"""Reserves a GPU for one job. PyTorch is imported only if there may be a GPU."""
 
 from __future__ import annotations
 
@@ -15,17 +12,17 @@ from feel_steps.runtime.gpus import Gpu, ask, lock, name_of, parse, visible
 
 @contextmanager
 def claim(device: str = "auto") -> Iterator[str]:
-    """Have a device to oneself for the time of a block.
+    """Reserve a device while a block runs.
 
-    Of several GPUs it is the one with the most free memory that no other job of this user has; where all are taken, or
-    the named one is, the block waits. Where a scheduler has given the job one GPU, it is that one, without a lock. CUDA
-    must not have started in this process: it will see the claimed GPU alone, until the process ends.
+    Of several GPUs, the job gets the one with the most free memory that no other job of this user has reserved. If all
+    of them, or the named one, are reserved, it waits. If a scheduler gave the job exactly one GPU, the job gets it
+    without a lock. CUDA must not have started in this process: until the process ends, CUDA sees only the reserved GPU.
 
     Parameters
     ----------
     device : str
-        ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``, N as in nvidia-smi or, where that is set,
-        the place in CUDA_VISIBLE_DEVICES.
+        ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``. N is the number in nvidia-smi or, if
+        CUDA_VISIBLE_DEVICES is set, the position in it.
 
     Yields
     ------
@@ -35,7 +32,7 @@ def claim(device: str = "auto") -> Iterator[str]:
     Raises
     ------
     InputError
-        The name is of no known form, or names a GPU that is not there.
+        The name has none of these forms, or this GPU does not exist.
     """
     kind, number = parse(device)
     if kind == "cpu":
@@ -47,10 +44,10 @@ def claim(device: str = "auto") -> Iterator[str]:
 
     gpus = visible() if torch.backends.cuda.is_built() else []
     known = bool(gpus)
-    # without NVML, CUDA starts here and sees all GPUs; its own numbers then tell them apart
+    # without NVML, CUDA starts here and sees all GPUs, so CUDA's numbers identify them
     gpus = gpus or [Gpu(f"number-{i}", None) for i in range(torch.cuda.device_count())]
     if not gpus or (number is not None and number >= len(gpus)):
-        yield str(pick(device))  # the CPU, or what is wrong
+        yield str(pick(device))  # the CPU, or an error
         return
     wanted = gpus if number is None else [gpus[number]]
     with ExitStack() as stack:
@@ -59,19 +56,19 @@ def claim(device: str = "auto") -> Iterator[str]:
         if not known:
             yield f"cuda:{gpus.index(gpu)}"
             return
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu.uuid  # so it is cuda:0, and nothing of this job lies on another
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu.uuid  # then it is cuda:0, and the job uses no other GPU
         if not torch.cuda.is_available():
             stack.close()
             print(f"{name_of(gpu)}: PyTorch cannot use it; is the driver too old for this PyTorch?", file=sys.stderr)
             yield str(pick("auto" if kind == "auto" else "cuda"))
             return
-        stack.callback(torch.cuda.empty_cache)  # for the next job, while this one writes its results
+        stack.callback(torch.cuda.empty_cache)  # the next job may use the memory while this one writes its results
         stack.callback(_say_usage, gpu)
         yield "cuda:0"
 
 
 def _say_usage(gpu: Gpu) -> None:
-    """Print one line for the log: how much of the GPU's memory this process used at most, and how busy the GPU is."""
+    """Print one line for the log: the peak of this process's GPU memory, and how busy the GPU is."""
     import torch
 
     peak = torch.cuda.max_memory_reserved() / 2**30

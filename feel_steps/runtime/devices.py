@@ -1,4 +1,4 @@
-"""Where the networks run: choice of device and precision, what the device holds, and deterministic arithmetic."""
+"""Chooses the device and precision of the networks, and makes their arithmetic deterministic."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from feel_steps.errors import InputError
 from feel_steps.runtime.gpus import parse
 
 GIB = 2**30
-# In hardware bfloat16 is 1.5 to 6 times as fast as float32, in software less than 0.2 times. The line lies far from
-# both: a busy machine decides as an idle one does, and a run repeats to the same bytes.
+# In hardware, bfloat16 is 1.5 to 6 times as fast as float32; in software, less than 0.2 times. The threshold is far
+# from both, so a busy machine decides as an idle one does, and a rerun gives the same bytes.
 SPEED_NEEDED = 0.6
 
 
 def pick(device: str = "auto") -> torch.device:
-    """Turn a device's name into a device.
+    """Return the device of a name.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def pick(device: str = "auto") -> torch.device:
     Raises
     ------
     InputError
-        The name is of no known form, or names a GPU that is not there.
+        The name has none of these forms, or PyTorch does not see this GPU.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
@@ -49,10 +49,11 @@ def pick(device: str = "auto") -> torch.device:
 
 @functools.cache
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 matrices, and no slower than float32 ones.
+    """Whether the hardware multiplies bfloat16 matrices at least as fast as float32 matrices.
 
-    A GPU says so itself. A processor has to name an instruction for it (AMX, AVX512, ARM's) and to prove it by a small
-    product, measured once in a process: in software bfloat16 is up to hundreds of times slower than float32.
+    For a GPU, its compute capability decides. A processor must have an instruction for it (AMX, AVX512 or ARM's), and a
+    small product must be fast enough; it is measured once per process. Without the instruction, bfloat16 is up to
+    hundreds of times slower than float32.
     """
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -62,13 +63,13 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def _bfloat16_speed() -> float:
-    """How many times as fast as in float32 a product is in bfloat16, on one thread."""
+    """Speed of a bfloat16 product relative to a float32 product, on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         pairs = [torch.ones(2, 384, 384, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
         seconds = []
-        for _ in range(7):  # in turns, and the best of each, since other programs run beside
+        for _ in range(7):  # in turns, and the best of each, since other programs may run at the same time
             seconds.append([timeit.timeit(lambda a=a, b=b: a @ b, number=1) for a, b in pairs])  # type: ignore[misc]
     finally:
         torch.set_num_threads(threads)
@@ -97,13 +98,13 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def describe(device: torch.device) -> str:
-    """One phrase for the log: the processor and threads, or the GPU's name and how full its memory is (by NVML)."""
+    """One phrase for the log: CPU and number of threads, or name and used memory of the GPU (by NVML)."""
     if device.type == "cpu":
         return f"CPU, {torch.get_num_threads()} threads"
     name = torch.cuda.get_device_name(device)
     try:
         pynvml.nvmlInit()
-        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"  # NVML does not see CUDA_VISIBLE_DEVICES
+        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"  # NVML ignores CUDA_VISIBLE_DEVICES
         memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(uuid))
         return f"{name}, {memory.used / GIB:.1f} of {memory.total / GIB:.0f} GiB used"
     except pynvml.NVMLError:
@@ -112,26 +113,26 @@ def describe(device: torch.device) -> str:
 
 @contextmanager
 def deterministic(seed: int, threads: int | None = None) -> Iterator[None]:
-    """Run a block with seeded random numbers and deterministic kernels, and leave the process as it was.
+    """Run a block with seeded random numbers and deterministic kernels; restore the settings afterwards.
 
     Parameters
     ----------
     seed : int
-        Of PyTorch's generators, on every device.
+        Seed of PyTorch's generators on all devices.
     threads : int, optional
-        CPU threads; the bytes of a result depend on their number.
+        Number of CPU threads; the bytes of a result depend on it.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     mode = torch.get_deterministic_debug_mode()
     filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     cores = torch.get_num_threads()
-    # of the GPUs that this process uses: to look at another's would start CUDA there
+    # only the GPUs that this process uses: a look at others would start CUDA on them
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(gpus):
         try:
-            # as use_deterministic_algorithms(True), which would first load PyTorch's compiler, for 3 s
+            # use_deterministic_algorithms(True) does the same, but loads PyTorch's compiler, which takes 3 s
             torch.set_deterministic_debug_mode("error")
-            # spare the pass that fills fresh memory with NaN: nothing here reads what it has not written
+            # do not fill new memory with NaN: no step reads memory that it has not written
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             torch.set_num_threads(threads or cores)
             torch.manual_seed(seed)
@@ -142,13 +143,13 @@ def deterministic(seed: int, threads: int | None = None) -> Iterator[None]:
             torch.set_num_threads(cores)
 
 
-# what PyTorch, cuBLAS and cuDNN say when an allocation fails; only some are an OutOfMemoryError
+# messages of PyTorch, cuBLAS and cuDNN when an allocation fails; only some raise OutOfMemoryError
 NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
 
 
 @contextmanager
 def out_of_memory(what: str, device: torch.device, advice: str) -> Iterator[None]:
-    """Run a block; where memory runs out, on the device or in RAM, say so in one line, and what to do.
+    """Run a block; if memory runs out, on the device or in RAM, raise an error of one line with advice.
 
     Raises
     ------

@@ -1,12 +1,11 @@
-"""Which GPU a job takes, and what it used of it, by NVML.
+"""Lists, counts and locks GPUs by NVML; Snakemake uses it, too, so it must not import PyTorch.
 
-Jobs of one user share a machine's GPUs by locks, one file a GPU: the kernel frees a lock when the process that holds it
-ends, however it ends. PyTorch is imported only where there is a GPU to take, since Snakemake counts GPUs, too.
+The jobs of one user share the GPUs of a machine by locks, one file per GPU. The operating system frees a lock when the
+process that holds it ends, even after kill -9.
 """
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import re
@@ -15,10 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from feel_steps.errors import InputError
 
@@ -40,24 +39,24 @@ class Gpu:
 
 
 def parse(device: str) -> tuple[str, int | None]:
-    """Split a device's name into its kind (auto, cpu or cuda) and its number, if it has one.
+    """Split the name of a device into its kind (auto, cpu or cuda) and its number, if it has one.
 
     Raises
     ------
     InputError
-        The name is of no known form.
+        The name has none of these forms.
     """
-    found = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d+)", device)
-    if found is None:
+    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d+)", device)
+    if match is None:
         raise InputError(f"device '{device}': expected auto, cpu, cuda or cuda:N")
-    return found[1] or "cuda", int(found[2]) if found[2] else None
+    return match[1] or "cuda", int(match[2]) if match[2] else None
 
 
 def visible() -> list[Gpu]:
     """List the GPUs that NVML and CUDA_VISIBLE_DEVICES show, in the order of nvidia-smi or of that variable.
 
-    The variable holds numbers as of nvidia-smi, or UUIDs (``GPU-…``, of which a beginning will do, or ``MIG-…``). As in
-    CUDA, the list ends at the first that is not there. Without a driver it is empty.
+    The variable holds numbers as in nvidia-smi, or UUIDs: ``GPU-…``, which may be shortened, or ``MIG-…``. As in CUDA,
+    the list ends before the first GPU that does not exist. Without a driver it is empty.
     """
     if pynvml is None:
         return []
@@ -65,7 +64,7 @@ def visible() -> list[Gpu]:
     try:
         pynvml.nvmlInit()
         for number in range(pynvml.nvmlDeviceGetCount()):
-            with suppress(pynvml.NVMLError):  # the scheduler, or a container, keeps this one from us
+            with suppress(pynvml.NVMLError):  # a scheduler or container hides this GPU
                 handle = pynvml.nvmlDeviceGetHandleByIndex(number)
                 present.append(Gpu(pynvml.nvmlDeviceGetUUID(handle), handle))
     except pynvml.NVMLError:
@@ -73,43 +72,43 @@ def visible() -> list[Gpu]:
     names = os.environ.get("CUDA_VISIBLE_DEVICES")
     if names is None:
         return present
-    found: list[Gpu] = []
+    listed: list[Gpu] = []
     for name in names.split(","):
         gpu = _find(name.strip(), present)
-        if gpu is None or gpu in found:
+        if gpu is None or gpu in listed:
             break
-        found.append(gpu)
-    return found
+        listed.append(gpu)
+    return listed
 
 
 def _find(name: str, present: Sequence[Gpu]) -> Gpu | None:
-    """The GPU that one entry of CUDA_VISIBLE_DEVICES means."""
+    """The GPU that one entry of CUDA_VISIBLE_DEVICES names."""
     if name.startswith("MIG-"):
         with suppress(pynvml.NVMLError):
             return Gpu(name, pynvml.nvmlDeviceGetHandleByUUID(name))
     if name.isdecimal():
         return present[int(name)] if int(name) < len(present) else None
-    alike = [gpu for gpu in present if name.startswith("GPU-") and gpu.uuid.startswith(name)]
-    return alike[0] if len(alike) == 1 else None
+    matches = [gpu for gpu in present if name.startswith("GPU-") and gpu.uuid.startswith(name)]
+    return matches[0] if len(matches) == 1 else None
 
 
 def count(device: str) -> int:
-    """How many jobs of this ``device`` can have a GPU of their own here; 0 where NVML sees none, or none is wanted."""
+    """Number of jobs with this ``device`` that can each have a GPU; 0 if NVML sees none, or for device cpu."""
     kind, number = parse(device)
-    here = 0 if kind == "cpu" else len(visible())
-    return here if number is None else min(here, 1)
+    gpus = 0 if kind == "cpu" else len(visible())
+    return gpus if number is None else min(gpus, 1)
 
 
 @contextmanager
 def lock(gpus: Sequence[Gpu], device: str) -> Iterator[Gpu]:
-    """Take the GPU with the most free memory that nobody has the lock of; wait until there is one."""
+    """Lock the GPU with the most free memory that no other job has locked; wait until there is one."""
     folder, reminded = _lock_folder(), -math.inf
     while True:
         for gpu in sorted(gpus, key=_free, reverse=True):
-            with open(folder / gpu.uuid, "a") as file:
-                if _take(file):
+            if taken := _take(folder / gpu.uuid):
+                with taken:
                     yield gpu
-                    return
+                return
         if time.monotonic() - reminded > REMIND:
             names = ", ".join(f"{name_of(gpu)} ({gpu.uuid})" for gpu in gpus)
             print(f"device {device}: waiting, since other jobs have {names}", file=sys.stderr)
@@ -117,18 +116,24 @@ def lock(gpus: Sequence[Gpu], device: str) -> Iterator[Gpu]:
         time.sleep(POLL)
 
 
-def _take(file: IO[str]) -> bool:
-    """Lock a file, unless another process has."""
+def _take(path: Path) -> AbstractContextManager[Any] | None:
+    """Lock a file, unless another process has locked it; leaving the context frees the lock."""
+    from filelock import FileLock, Timeout  # Snakemake's own environment need not have it
+
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    os.utime(file.fileno())  # whoever cleans temporary folders of old files leaves it alone
-    return True
+        proxy = FileLock(path).acquire(blocking=False)
+    except Timeout:
+        return None
+    os.utime(path)  # so that nobody deletes it as an old temporary file
+    return proxy
 
 
 def _lock_folder() -> Path:
-    """A folder of the user's own in the machine's temporary one."""
+    """A folder for locks in the temporary folder of the machine, owned by this user."""
+    if not hasattr(os, "getuid"):  # on Windows each user has a temporary folder
+        folder = Path(tempfile.gettempdir(), "feel-steps")
+        folder.mkdir(exist_ok=True)
+        return folder
     folder = Path(tempfile.gettempdir(), f"feel-steps-{os.getuid()}")
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -139,7 +144,7 @@ def _lock_folder() -> Path:
 
 
 def ask(question: str, gpu: Gpu) -> Any:
-    """NVML's answer about a GPU; None where this GPU, or NVML, has none."""
+    """Answer of NVML about a GPU; None if this GPU, or NVML, has none."""
     if gpu.handle is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Progress for people and for log files: a bar on a terminal, one plain line now and then elsewhere."""
+"""Shows progress: a bar on a terminal, and a plain line every few seconds in a log file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOG_EVERY = 10.0  # seconds between lines in a log file
 
 
 def clock(seconds: float) -> str:
-    """Write a duration as people read it: ``8 s``, ``3:05 min`` or ``2:10 h``."""
+    """Format a duration: ``8 s``, ``3:05 min`` or ``2:10 h``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = int(seconds / 60)
@@ -24,14 +24,14 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Count finished units of work and say how much time is left; within another one, silently.
+    """Counts finished units of work and estimates the time left. Prints nothing inside another progress.
 
     Parameters
     ----------
     what : str
-        What is being done ("training", "extracting").
+        The activity ("training", "extracting").
     total : int
-        Units of work in all.
+        Number of units.
     unit : str
         Name of one unit ("step", "video").
     """
@@ -39,7 +39,7 @@ class Progress:
     _open = 0
 
     def __init__(self, what: str, total: int, unit: str = "it") -> None:
-        self._silent = Progress._open > 0  # a study refines hundreds of times
+        self._silent = Progress._open > 0  # such as the hundreds of refinements of a study
         self.what, self.total, self.unit, self.done = what, total, unit, 0
         self.start = self.last_line = time.monotonic()
         self._bar = None
@@ -67,7 +67,7 @@ class Progress:
             print(f"{self.what}: {self.done} {self.unit}s in {spent}", file=sys.stderr, flush=True)
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Report finished units; ``note`` ("loss 0.52") stands at the end of the line."""
+        """Report finished units; ``note`` ("loss 0.52") is shown at the end of the line."""
         self.done += units
         if self._bar:
             self._bar.update(self._task, advance=units, note=note)
@@ -84,7 +84,7 @@ class Progress:
 
 
 def track(items: Collection[Item], what: str, unit: str = "it") -> Iterator[Item]:
-    """Yield ``items``, reporting progress after each."""
+    """Yield ``items`` and report progress after each."""
     with Progress(what, len(items), unit) as progress:
         for item in items:
             yield item

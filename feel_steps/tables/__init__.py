@@ -1,1 +1,1 @@
-"""Tables on disk: their schemas, reading and writing, where they come from, and whether they are intact."""
+"""Tables on disk: schemas, reading and writing, provenance, and checks of whole runs."""

@@ -1,13 +1,13 @@
-"""Where the artifacts of an iteration lie: ``VARIANT/seed-S/iter-I/`` in the run's folder, as in rules/common.smk."""
+"""Folders of a run: ``VARIANT/seed-S/iter-I/`` holds the artifacts of one iteration, as in rules/common.smk."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-NAMES = "clusters.yaml"  # in a run's folder: what a person calls the clusters
+NAMES = "clusters.yaml"  # in a run's folder: the names that a person gave to clusters
 EVERY = "*/seed-*/iter-*"  # glob pattern of all iterations' folders
-_PLACE = re.compile(r"(?:.*/)?([^/]+)/seed-(\d+)/iter-(\d+)")
+_ITERATION = re.compile(r"(?:.*/)?([^/]+)/seed-(\d+)/iter-(\d+)")
 
 
 def iteration_folder(run: str | Path, variant: str, seed: int, iteration: int) -> Path:
@@ -16,6 +16,6 @@ def iteration_folder(run: str | Path, variant: str, seed: int, iteration: int) -
 
 
 def read_place(folder: str | Path) -> tuple[str, int, int] | None:
-    """Variant, seed and iteration that the name of a folder tells; None if it is no iteration's."""
-    found = _PLACE.fullmatch(Path(folder).absolute().as_posix())
-    return (found[1], int(found[2]), int(found[3])) if found else None
+    """Variant, seed and iteration from the name of a folder; None if it is not an iteration's folder."""
+    match = _ITERATION.fullmatch(Path(folder).absolute().as_posix())
+    return (match[1], int(match[2]), int(match[3])) if match else None

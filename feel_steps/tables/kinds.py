@@ -38,9 +38,9 @@ _SEGMENT = {"t_start": "float64", "t_end": "float64"}
 _UNKNOWN = frozenset(["path", "n_frames"])  # CoLA's folders have neither
 
 KINDS: dict[str, Kind] = {
-    # what is to be processed, before anything is decoded; path: the video file; fps: its own
+    # the videos to process, before decoding; path: the video file; fps: the frame rate of the file
     "manifest": Kind({**_VIDEO, "duration": "float64", "part": "int32"}, _UNKNOWN),
-    # what has features; fps: the rate that snippets are counted in; window and stride: frames at that rate
+    # the videos with features; fps: the frame rate of the features; window and stride: frames at this rate
     "videos": Kind(
         {
             **_VIDEO,
@@ -59,14 +59,14 @@ KINDS: dict[str, Kind] = {
     "annotations": Kind({"video_id": "string", "label": "string", **_SEGMENT}),
     "dropped": Kind({"video_id": "string", "label": "string", **_SEGMENT, "fate": "string", "reason": "string"}),
     "pooled": Kind({"video_id": "string", "feature": "vector"}),
-    # margin and second, the runner-up: of a consensus, whose distance is 1 - agreement; none where K = 1
+    # consensus only: margin, and second, the runner-up cluster (both null if K = 1); its distance is 1 - agreement
     "clusters": Kind(
         {"video_id": "string", "cluster": "int32", "distance": "float64", "margin": "float64", "second": "int32"},
         nullable=frozenset(["margin", "second"]),
         optional=frozenset(["margin", "second"]),
     ),
     "centres": Kind({"cluster": "int32", "feature": "vector"}),
-    # no jaccard without CCI; no margin and no second, the runner-up, where K = 1
+    # null: jaccard without CCI; margin and second, the runner-up cluster, if K = 1
     "refined": Kind(
         {
             "video_id": "string",
@@ -85,14 +85,14 @@ KINDS: dict[str, Kind] = {
     "attention": Kind(
         {"video_id": "string", "snippet": "int32", **_SEGMENT, "actionness": "float32", "activation": "vector"}
     ),
-    # feature: the localizer's embedding, pooled over the video; score: its class probabilities; adapted: the snippet
-    # features as an adapter makes them, pooled alike
+    # feature: the localizer's embedding, pooled over the video; score: its class probabilities; adapted: the output of
+    # the adapter for the snippet features, pooled likewise
     "embeddings": Kind(
         {"video_id": "string", "feature": "vector", "score": "vector", "adapted": "vector"},
         optional=frozenset(["adapted"]),
     ),
     "detections": Kind({"video_id": "string", "cluster": "int32", "score": "float64", **_SEGMENT}),
-    # which classes a cluster stands for (evaluation only), under each protocol
+    # the classes that each cluster is mapped to, by protocol (evaluation only)
     "mapping": Kind({"protocol": "string", "cluster": "int32", "label": "string", "weight": "float64"}),
     "metrics": Kind(
         {
@@ -104,7 +104,7 @@ KINDS: dict[str, Kind] = {
             "value": "float64",
         }
     ),
-    # numbers of one study; x and y: where a setting stands on the axes, if it does
+    # numbers of one study; x and y: coordinates of a setting on the axes of the study's chart, if it has any
     "study": Kind(
         {
             "setting": "string",

@@ -1,4 +1,4 @@
-"""A finished run, read from its folder."""
+"""Reads the tables of a finished run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from feel_steps.errors import InputError
-from feel_steps.tables import tables
-from feel_steps.tables.folders import iteration_folder
+from feel_steps.tables import folders, tables
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.tables import runs
 
@@ -29,7 +28,7 @@ def locate(video_ids: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Run:
-    """Tables of one run. The first seed of the first variant is the one to show in detail.
+    """Tables of one run. The first seed of the first variant is the one that is shown.
 
     Attributes
     ----------
@@ -38,7 +37,7 @@ class Run:
     seeds : dict of str to list of int
         The seeds of each variant.
     iterations : int
-        Of the variant and seed that are shown.
+        Number of iterations of the variant and seed that are shown.
     """
 
     folder: Path
@@ -53,13 +52,13 @@ class Run:
     def seed(self) -> int:
         return self.seeds[self.variant][0]
 
-    def place(self, iteration: int) -> Path:
+    def iteration_folder(self, iteration: int) -> Path:
         """Folder of an iteration of the variant and seed that are shown."""
-        return iteration_folder(self.folder, self.variant, self.seed, iteration)
+        return folders.iteration_folder(self.folder, self.variant, self.seed, iteration)
 
     def table(self, iteration: int, kind: str) -> Columns:
         """A table of one iteration."""
-        return tables.read(self.place(iteration) / f"{kind}.parquet", kind)
+        return tables.read(self.iteration_folder(iteration) / f"{kind}.parquet", kind)
 
     @cached_property
     def videos(self) -> Columns:
@@ -79,7 +78,7 @@ class Run:
 
     @cached_property
     def attention(self) -> Columns:
-        """Of the last iteration, as is what follows."""
+        """Attention of the last iteration, like the properties below."""
         return self.table(self.iterations, "attention")
 
     @cached_property
@@ -96,7 +95,7 @@ class Run:
 
     @cached_property
     def snippets(self) -> dict[str, slice]:
-        """Where each video's snippets stand in the attention table."""
+        """Rows of each video's snippets in the attention table."""
         return {video_id: slice(start, stop) for video_id, start, stop in runs(self.attention["video_id"])}
 
     @property
@@ -106,12 +105,12 @@ class Run:
 
     @property
     def scaled(self) -> bool:
-        """Whether distances lie between 0 and 1, as CCI's d* does and a plain Euclidean distance does not."""
+        """Whether distances lie between 0 and 1: those of CCI do, plain Euclidean distances do not."""
         return bool(np.isfinite(self.refined["jaccard"]).all())
 
     @cached_property
     def assigned(self) -> np.ndarray:
-        """Cluster of each video, int [N]; of those that were not clustered, the strongest class."""
+        """Cluster of each video, int [N]; the strongest class for videos that were not clustered."""
         scores = self.table(self.iterations, "embeddings")
         assigned = np.zeros(len(self.videos["video_id"]), int)
         assigned[locate(scores["video_id"], self.videos["video_id"])] = scores["score"].argmax(1)
@@ -119,19 +118,19 @@ class Run:
         return assigned
 
     def mapped_names(self) -> dict[int, str]:
-        """Name of each cluster that the annotations map to a class: its majority class."""
+        """Majority class of each cluster that the annotations map to a class."""
         mapping = self.table(self.iterations, "mapping")
         majority = (mapping["protocol"] == "published") & (mapping["weight"] == 1)
         return dict(zip(mapping["cluster"][majority].tolist(), mapping["label"][majority], strict=True))
 
 
 def find_run(folder: Path) -> Run:
-    """Find what a run consists of: the variants, seeds and iterations that its metrics speak of, in their order.
+    """Read the variants, seeds and iterations of a run from its metrics table, in the order of the table.
 
     Raises
     ------
     InputError
-        The metrics are missing or damaged, or speak of nothing.
+        The metrics table is missing, damaged or empty.
     """
     metrics = tables.read(folder / "metrics.parquet", "metrics")
     table = pd.DataFrame({name: metrics[name] for name in ("variant", "seed", "iteration")})

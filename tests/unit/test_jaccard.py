@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from feel_steps.errors import InputError
 from feel_steps.jaccard import jaccard_distance, refine, refined_distances
 from feel_steps.ranking import TILE
-from tests.paths import SHARED
-
-GOLDENS = SHARED / "goldens"
+from tests.paths import find_golden
 
 
 def definition(points: np.ndarray, k1: int, k2: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,9 +112,7 @@ def test_all_pairs_agree_with_the_definition(case):
 
 @pytest.mark.parametrize("name", ["a", "b", "c", "d"])
 def test_agrees_with_the_published_code(name):
-    if not GOLDENS.exists():
-        pytest.skip("the golden cases (../shared/goldens) are not here")
-    golden = np.load(GOLDENS / f"dev_rerank_{name}.npz")
+    golden = np.load(find_golden(f"dev_rerank_{name}.npz"))
     k1, k2, lambda_value = golden["params"]
     for weight, key in ((0.0, "jaccard"), (lambda_value, "final")):
         distances = refined_distances(

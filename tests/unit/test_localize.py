@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from feel_steps import localize as module
 from feel_steps.errors import InputError
 from feel_steps.localize import PUBLISHED, Settings, Timing, detect, localize, predicted_clusters, soften, suppress
-from tests.paths import SHARED
+from tests.paths import find_golden
 
-GOLDENS = SHARED / "goldens"
 AS_PUBLISHED = Settings(**PUBLISHED)
 
 
@@ -45,10 +44,7 @@ def embeddings_table(videos, scores):
 @pytest.mark.parametrize("name", ["a", "b", "c"])
 def test_golden_detections_agree(name):
     """The reference breaks ties of score by an unstable sort, so below a cluster's first tie only counts compare."""
-    path = GOLDENS / f"dev_post_{name}.npz"
-    if not path.exists():
-        pytest.skip("../shared/goldens is absent")
-    case = np.load(path)
+    case = np.load(find_golden(f"dev_post_{name}.npz"))
     scores = case["video_scores"]
     np.testing.assert_array_equal(predicted_clusters(scores, 0.2), case["predicted_classes"])
     timing = Timing(25, 16 * float(case["n_snippets"]) / len(case["cas"]), 16)  # 750 snippets were sampled

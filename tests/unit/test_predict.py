@@ -153,7 +153,7 @@ def test_the_command_writes_every_form(run: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_predicted_is_said(run: Path, tmp_path: Path) -> None:
     place, _ = choose(run)
     (tmp_path / "a.mp4").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"a\.mp4: .*; mend it or leave it out"):
+    with pytest.raises(InputError, match=r"a\.mp4: .*; fix it or leave it out"):
         predict(run, [tmp_path / "a.mp4"], place)
     short = write_video(tmp_path / "short.mp4", scene(4))
     with pytest.raises(InputError, match=r"short\.mp4: 0\.16 s long; the run looks at 0\.32 s at a time"):

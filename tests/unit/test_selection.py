@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from feel_steps.errors import InputError
 from feel_steps.selection import schedule, select
-from tests.paths import SHARED
-
-GOLDENS = SHARED / "goldens"
+from tests.paths import find_golden
 
 
 def test_constant_speed_is_the_published_schedule():
@@ -84,9 +82,7 @@ def test_against_one_cluster_at_a_time(videos, rate):
 @pytest.mark.parametrize("percent", [25, 50, 75, 100])
 def test_agrees_with_the_published_selection(name, percent):
     """All clusters but those where the published code rounds a half down or to zero."""
-    if not GOLDENS.exists():
-        pytest.skip("the golden cases (../shared/goldens) are not here")
-    golden = np.load(GOLDENS / f"{name}.npz")
+    golden = np.load(find_golden(f"{name}.npz"))
     cluster = golden["rank_label"]  # rows from most to least reliable
     rows, _ = select(cluster, np.arange(len(cluster)), percent / 100)
     rounded_otherwise = 0

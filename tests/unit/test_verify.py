@@ -67,7 +67,7 @@ def test_a_value_edited_with_another_program_is_found(run):
     values = table["distance"].take(np.arange(len(table))[::-1])
     pq.write_table(table.set_column(2, table.schema.field(2), values), path)
     assert states(run) == {f"{FIRST}/clusters.parquet": "altered"}
-    with pytest.raises(InputError, match="clusters.parquet: altered since it was written"):
+    with pytest.raises(InputError, match="clusters.parquet: rewritten by another program"):
         tables.read(path, "clusters")
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from feel_steps import __version__
 from feel_steps.dataset.folder import import_videos
-from feel_steps.errors import InputError
 from feel_steps.features.contract import COMMON, read_contract
 from feel_steps.features.extract import extract_part
 from feel_steps.tables import tables
@@ -32,12 +31,3 @@ def test_features_that_say_nothing(tmp_path):
         writer.add("a", np.zeros((2, 3), np.float32))
     contract = read_contract(tmp_path / "out")
     assert (contract.made, contract.extractor, contract.skipped, contract.seconds) == ({}, "", {}, 0)
-
-
-def test_an_altered_part_is_refused(tmp_path):
-    with tables.write_features(tmp_path / "out", metadata={"extractor": "descriptors"}) as writer:
-        writer.add("a", np.zeros((2, 3), np.float32))
-    content = (tmp_path / "out").read_bytes()
-    (tmp_path / "out").write_bytes(content.replace(b"descriptors", b"descriptorz"))
-    with pytest.raises(InputError, match="out: altered since it was written"):
-        read_contract(tmp_path / "out")

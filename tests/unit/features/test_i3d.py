@@ -17,9 +17,8 @@ from feel_steps.features import i3d
 from feel_steps.features.flow import flow_between
 from feel_steps.features.i3d import CHANNELS, I3D, InceptionI3d, Unit3D, crops, load_stream, scale_flow
 from tests.clips import scene, write_video
-from tests.paths import SHARED
+from tests.paths import find_golden
 
-GOLDENS = SHARED / "goldens/dev_i3d.npz"
 SMALL = {"fps": 25, "window": 16, "stride": 8, "flow": "dis", "short_side": 40, "crop": 32}
 
 
@@ -60,11 +59,10 @@ def extract(video, weights, **settings):
     return I3D(**SMALL | {"device": "cpu"} | weights | settings).extract(video, lambda frames: None)
 
 
-@pytest.mark.skipif(not GOLDENS.is_file(), reason="the golden cases are not here")
 @pytest.mark.parametrize(("stream", "channels"), CHANNELS.items())
 def test_goldens(stream, channels):
     """The network is the published one: names and shapes of its weights, and its numbers, folded or not."""
-    goldens = np.load(GOLDENS)
+    goldens = np.load(find_golden("dev_i3d.npz"))
     model = InceptionI3d(in_channels=channels)
     if stream == "rgb":
         shapes = {f"{name}|{tuple(tensor.shape)}" for name, tensor in model.state_dict().items()}

@@ -12,16 +12,11 @@ from feel_steps.errors import InputError
 from feel_steps.localizers.cola import CoLA, dilate, erode
 from feel_steps.localizers.parts import SnippetConv, drop, median, top
 from feel_steps.train import Adam
-from tests.paths import SHARED
-
-GOLDENS = SHARED / "goldens"
+from tests.paths import find_golden
 
 
 def reference(name):
-    path = GOLDENS / f"dev_cola_{name}.npz"
-    if not path.exists():
-        pytest.skip("no golden cases beside this checkout (../shared/goldens)")
-    golden = np.load(path)
+    golden = np.load(find_golden(f"dev_cola_{name}.npz"))
     weights = {key[6:]: torch.tensor(golden[key]) for key in golden.files if key.startswith("param:")}
     return golden, weights
 
