@@ -68,9 +68,9 @@ def predict(
 ) -> None:
     """Find in new videos what a run has learnt to find.
 
-    Examples: feel-steps predict results/demo clip.mp4 --out found
+    Example: feel-steps predict results/demo clip.mp4 --out found
 
-    feel-steps predict results/mine --features new.npy
+    Where others made the run's features: feel-steps predict results/mine --features new.npy
     """
     from feel_steps.explore.names import find_names
     from feel_steps.explore.predict import choose, table, write

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-
 @app.command()
 def pool(
     videos: Videos,

@@ -60,9 +60,7 @@ class Arrays:
         for path in files.values():
             with suppress(ArrayError):
                 return open_array(path, self.key, self.transposed).shape[1]
-        raise InputError(
-            f"{next(iter(files.values())).parent}: none of its arrays can be used; import the folder again"
-        )
+        raise InputError(f"{next(iter(files.values())).parent}: no array in it can be used; import the folder again")
 
     def extract(self, video: Video, advance: Callable[[int], None]) -> np.ndarray:
         """Read all streams side by side, cut to the shortest.

@@ -39,7 +39,7 @@ EXTRACTORS = {
 
 
 class Extractor(Protocol):
-    """What turns a video into features; a class of your own has these three members, see docs/howto/backbones.md.
+    """What turns a video into features; docs/howto/add-an-extractor.md shows a class of one's own.
 
     It is constructed with fps, window, stride and its own settings as keywords. Where its constructor has them, it is
     also given ``root`` (the folder of features that exist already), ``device`` and ``threads``.
@@ -97,12 +97,16 @@ def _load(extractor: str) -> Callable[..., Extractor]:
             "package.module:Class"
         )
     try:
-        return resolve_name(extractor)
+        engine = resolve_name(extractor)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"extractor '{extractor}': there is no such class ({error}); its module must be installed, or lie in the "
             "folder in which the run starts"
         ) from None
+    # before it is called: a config from a stranger must not construct just any class, such as subprocess:Popen
+    if missing := [name for name in ("view_family", "extract") if not hasattr(engine, name)]:
+        raise InputError(f"extractor '{extractor}': it has no '{missing[0]}'; docs/howto/add-an-extractor.md shows one")
+    return engine
 
 
 def takes(extractor: str, name: str) -> bool:
@@ -139,8 +143,8 @@ def build(extractor: str, given: Mapping[str, Any], settings: Mapping[str, Any])
         raise InputError(
             f"extractor '{extractor}': a setting of {dict(settings)} is of the wrong type ({error})"
         ) from None
-    if missing := [name for name in ("settings", "view_family", "extract") if not hasattr(made, name)]:
-        raise InputError(f"extractor '{extractor}': it has no '{missing[0]}'; docs/howto/backbones.md shows a class")
+    if not hasattr(made, "settings"):
+        raise InputError(f"extractor '{extractor}': it has no 'settings'; docs/howto/add-an-extractor.md shows a class")
     return made
 
 

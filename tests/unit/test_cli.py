@@ -83,7 +83,7 @@ def test_map_prints_json(tmp_path):
         (["map", "--predictions", "p", "--annotations", "g", "--tiou", "a,b"], "--tiou 'a,b': expected numbers"),
         (
             ["import", "--layout", "vid", "--path", ".", "--out", "m", "--out-unreadable", "u"],
-            "expected videos or cola",
+            "expected videos, features or cola",
         ),
     ],
 )

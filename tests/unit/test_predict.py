@@ -253,5 +253,5 @@ def test_arrays_that_are_not_of_the_run_are_named(arrays_run: Path, run: Path, t
         predict(arrays_run, [], place, features=[*own, *own])
     with pytest.raises(InputError, match=r"the run extracted its features itself, by 'descriptors'; name videos"):
         predict(run, [], choose(run)[0], features=own)
-    with pytest.raises(InputError, match="no video is named"):
+    with pytest.raises(InputError, match="no video is given"):
         predict(run, [], choose(run)[0])

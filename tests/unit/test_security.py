@@ -26,7 +26,8 @@ CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 HOSTILE = ["a; b", "$(touch x)", "`touch x`", "a'b\"c", "../up", "-rf", "--out", "a b", "a\nb", "demo\n", "{part}", ""]
 
 # Paths may hold whatever file systems allow, but braces and control characters: Snakemake takes {…} for a wildcard.
-PATHS = {"split", "annotations", "path", "cache", "weights_rgb", "weights_flow"}
+PATHS = {"split", "annotations", "path", "videos", "key", "model", "cache", "weights_rgb", "weights_flow"}
+PATHS |= {"weights", "detector", "landmarks"}
 REGISTERED = {"localizer"}  # must name an entry of a registry, which tests/unit/test_config.py has
 SCHEMA = Draft202012Validator(yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text()))
 
@@ -140,5 +141,5 @@ def test_pickled_features_are_refused(tmp_path):
     for stream in ("rgb", "flow"):
         (tmp_path / "features/train" / stream).mkdir(parents=True)
         np.save(tmp_path / "features/train" / stream / "a.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(InputError, match="not a readable .npy file"):
+    with pytest.raises(InputError, match="an array of Python objects, which only pickle could read"):
         import_cola(tmp_path, fps=25, window=16, stride=16)

@@ -8,7 +8,7 @@ import pytest
 from feel_steps.dataset.cola import import_cola
 from feel_steps.dataset.folder import import_videos
 from feel_steps.errors import InputError
-from feel_steps.features.extract import extract_part
+from feel_steps.features.extract import build, extract_part
 from feel_steps.features.index import index
 from feel_steps.tables import tables
 from tests.clips import scene, write_video
@@ -144,3 +144,17 @@ def test_cola_without_its_folder(tmp_path):
     manifest = import_cola(write_cola(tmp_path / "cola", {"a": 5, "b": 4}), **RATE)
     with pytest.raises(InputError, match="extractor cola needs --root"):
         extract_part(manifest, 0, tmp_path / "out", extractor="cola", **RATE)
+
+
+def test_a_class_that_is_no_extractor_is_never_called(tmp_path):
+    """A config from a stranger could otherwise run a command: extractor: subprocess:Popen."""
+    given = {"fps": 15, "window": 8, "stride": 4}
+    with pytest.raises(InputError, match="extractor 'subprocess:Popen': it has no 'view_family'"):
+        build("subprocess:Popen", given, {"args": ["touch", str(tmp_path / "ran")]})
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(
+        InputError, match="there is no such class .*; its module must be installed, or lie in the folder"
+    ):
+        build("gone:Class", given, {})
+    with pytest.raises(InputError, match="no such extractor; did you mean 'transformers'.*package.module:Class"):
+        build("transformer", given, {})
