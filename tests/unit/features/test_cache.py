@@ -185,9 +185,9 @@ def test_the_commands(tmp_path, videos):
     settings = json.dumps({"grid": 2, "bins": 4, "dimension": None})
     rate = [word for key, value in RATE.items() for word in (f"--{key}", value)]
     done = call(
-        *("extract", "--manifest", tmp_path / "m", "--part", 0, "--out", tmp_path / "out", *rate),
+        *("extract", "--manifest", tmp_path / "m", "--part", 0, "--out", tmp_path / "out.parquet", *rate),
         *("--settings", settings, "--cache", tmp_path / "cache", "--device", "cpu", "--threads", 1),
     )
     assert done.exit_code == 0, done.exception
-    assert tables.read_metadata(tmp_path / "out")["grid"] == "2"
-    assert "grid              2" in call("inspect", tmp_path / "out").stdout
+    assert tables.read_metadata(tmp_path / "out.parquet")["grid"] == "2"
+    assert "grid              2" in call("inspect", tmp_path / "out.parquet").stdout
