@@ -29,7 +29,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from feel_steps.dataset.folder import NOT_VIDEO
+from feel_steps.dataset.folder import video_files
 from feel_steps.dataset.video_file import probe, read_frames
 from feel_steps.dataset.videos import Video
 from feel_steps.features.descriptors import Descriptors
@@ -254,8 +254,7 @@ def main(
         if videos is None:
             chosen = [render(folder / "rendered.mp4", seconds, 360, 480)]
         else:
-            files = (file for file in sorted(videos.rglob("*.*")) if file.suffix.lower() not in NOT_VIDEO)
-            chosen = [measured(file) for file in islice(files, count)]
+            chosen = [measured(file) for file in islice(video_files(videos, "inside").values(), count)]
         weights = random_weights(folder)
         settings = {"fps": 25, "window": 16, "device": device, "threads": threads} | weights
         console.print(speed(I3D(**settings, stride=stride, flow=flow), chosen, seconds, repeats))

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import av
@@ -67,4 +68,5 @@ def program() -> str:
         digest.update(module.read_bytes())
     for library in LIBRARIES:
         digest.update(f"{library.__name__} {library.__version__}\n".encode())
+    digest.update(f"torch {version('torch')}\n".encode())  # imported by extractors of networks alone: it takes seconds
     return digest.hexdigest()

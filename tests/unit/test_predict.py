@@ -50,6 +50,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.fixture(scope="module")
+def scaled_run(run: Path) -> Path:
+    """Another run on the same videos, whose features went through the scale step."""
+    scaled = run.with_name("scaled")
+    for name in ("manifest", "unreadable"):
+        (scaled / "raw").mkdir(parents=True, exist_ok=True)
+        shutil.copy(run / f"{name}.parquet", scaled)
+    shutil.copy(run / "features/part-0000.parquet", scaled / "raw")
+    finish(scaled)
+    return scaled
+
+
 def finish(run: Path) -> None:
     """Make one iteration and all tables of a run whose features are there."""
     place = run / "feel/seed-0/iter-1"
@@ -61,11 +73,18 @@ def finish(run: Path) -> None:
     }
     part, model = run / "features/part-0000.parquet", place / "model.safetensors"
     where = {"videos": table["videos"], "features": part.parent}
+    raw = run / "raw" / part.name
+    extracted = raw if raw.exists() else part
     call("import-annotations", manifest=table["manifest"], out=table["annotations"])
     CliRunner().invoke(app, [
-        "index", str(part), "--manifest", str(table["manifest"]), "--unreadable", str(table["unreadable"]),
+        "index", str(extracted), "--manifest", str(table["manifest"]), "--unreadable", str(table["unreadable"]),
         "--out", str(table["videos"]), "--out-skipped", str(table["skipped"]),
     ], catch_exceptions=False)  # fmt: skip
+    if extracted == raw:
+        CliRunner().invoke(app, [
+            "scale", str(raw), "--videos", str(table["videos"]), "--out", str(part.parent),
+            "--out-scaling", str(run / "scaling.parquet"),
+        ], catch_exceptions=False)  # fmt: skip
     call("pool", **where, out=step["pooled"])
     call(
         "cluster", pooled=step["pooled"], clusters=2, seed=0, out_clusters=step["clusters"], out_centres=step["centres"]
@@ -85,8 +104,14 @@ def finish(run: Path) -> None:
     shutil.copy(step["metrics"], run / "metrics.parquet")
 
 
-def test_videos_of_the_run_get_its_own_detections(run: Path) -> None:
-    """Otherwise predictions would not mean what the report says of the run; videos longer than T, of both splits."""
+@pytest.mark.parametrize("kind", ["run", "scaled_run"])
+def test_videos_of_the_run_get_its_own_detections(kind: str, request: pytest.FixtureRequest) -> None:
+    """Otherwise predictions would not mean what the report says of the run; videos longer than T, of both splits.
+
+    Features of new videos are scaled as the run's were.
+    """
+    run = request.getfixturevalue(kind)
+    assert (run / "scaling.parquet").exists() == (kind == "scaled_run")
     place, shown = choose(run)
     assert shown
     files = [run.parent / f"videos/{name}.mp4" for name in ("e", "b")]
