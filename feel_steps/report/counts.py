@@ -83,9 +83,7 @@ def compare_counts(run: Run) -> dict[str, Any] | None:
             [cross for _, _, cross in steps],
             next(i for i, one in enumerate(found) if one.variant == run.variant),
         ),
-        "splits": [
-            line for (a, b), cross in zip(pairwise(found), crosses, strict=True) for line in _splits(a, b, cross)
-        ],
+        "splits": [line for step in steps for line in _splits(*step)],
         "shares": [
             f"From {a.clusters} to {b.clusters} clusters: {cross.max(0).sum() / cross.sum():.0%} of the videos are in "
             "the main branch of their new cluster. 100% means that clusters only split."
