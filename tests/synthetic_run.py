@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from feel_steps.explore.moments import Rule, find_moments
 from feel_steps.tables import tables
 
 ACTIONS = ["jumping jack", "punch", "squat", "throw", "wave", "kick", "bow", "clap"]
@@ -150,6 +151,10 @@ def _iteration(
     refined = {"video_id": ids[:train], "cluster": cluster, "distance": distance, "jaccard": distance}
     refined |= {"euclidean": distance, "margin": 1 - distance}
     tables.write(place / "refined.parquet", "refined", refined)
+    size = np.bincount(cluster, minlength=K)[cluster]
+    sure = {"video_id": ids[:train], "cluster": cluster, "agreement": 1 - distance, "clarity": 1 - distance}
+    sure |= {"stability": size / (size + 2), "confidence": size / (size + 2) * (1 - distance / 2)}
+    tables.write(place / "confidence.parquet", "confidence", sure)
     chosen, ranks = [], []
     for c in range(K):
         members = np.flatnonzero(cluster == c)
@@ -212,3 +217,5 @@ def _attention(
     names = ("video_id", "cluster", "score", "t_start", "t_end")
     columns = zip(*found, strict=True)
     tables.write(place / "detections.parquet", "detections", {n: list(c) for n, c in zip(names, columns, strict=True)})
+    detections, sure = (tables.read(place / f"{kind}.parquet", kind) for kind in ("detections", "confidence"))
+    tables.write(place / "moments.parquet", "moments", find_moments(detections, Rule(), sure))

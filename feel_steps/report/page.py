@@ -58,7 +58,6 @@ def report(
     labels = distinct(given_names, finished.clusters)
     data = {
         "names": labels,
-        "scaled": finished.scaled,
         "videos": videos.records(finished, Path(out)),
         "map": clusters.embedding_map(finished),
     }
@@ -69,6 +68,8 @@ def report(
         run=finished,
         name=config.get("name") or Path(run).resolve().name,
         verdict=numbers.verdict(finished),
+        coverage=numbers.coverage(finished),
+        warnings=clusters.warnings(finished, labels),
         facts=_facts(finished, config),
         charts=numbers.charts(finished),
         iterations=numbers.iterations(finished),
@@ -96,7 +97,7 @@ def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mappin
     write_page(
         out,
         "predicted.html.j2",
-        {"names": labels, "scaled": False, "videos": records, "map": None},
+        {"names": labels, "videos": records, "map": None},
         name=f"{len(records)} new video{'s' * (len(records) != 1)}",
         run=run,
         unlike=int(prediction.unlike.sum()),
@@ -148,7 +149,7 @@ def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     table = run.videos
     splits = sorted(set(table["split"]), reverse=True)
     window, stride, fps = (table[key][0] for key in ("snippet_window", "snippet_stride", "fps"))
-    seen = len(set(run.detections["video_id"]))
+    seen = len(set(run.moments["video_id"]))
     localizer = str((config.get("train") or {}).get("localizer", ""))
     return [
         ("Videos", f"{len(table['video_id']):,}", " + ".join(f"{(table['split'] == s).sum():,} {s}" for s in splits)),
@@ -157,8 +158,8 @@ def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Clusters", str(run.clusters), "found without labels"),
         ("Iterations", str(run.iterations), f"variant {run.variant}, seed {run.seed}"),
         (
-            "Detections",
-            f"{len(run.detections['video_id']):,}",
+            "Moments",
+            f"{len(run.moments['video_id']):,}",
             f"in {seen:,} videos" + (f", by {LOCALIZERS.get(localizer, localizer)}" if localizer else ""),
         ),
     ]
