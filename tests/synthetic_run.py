@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,10 @@ def build(folder: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
                 place = run / variant / f"seed-{one}" / f"iter-{iteration}"
                 skill = 0.3 + 0.55 * iteration / shape.iterations - 0.08 * v + 0.02 * rng.standard_normal()
                 values += _metrics(variant, one, iteration, skill, shape)
-                _iteration(place, rng, shape, ids, lengths, truth, segments, iteration, min(1.0, max(0.1, skill)))
+                number = re.search(r"-k(\d+)$", variant)
+                here = replace(shape, clusters=int(number[1])) if number else shape
+                share = min(1.0, max(0.1, skill))
+                _iteration(place, rng, here, ids, lengths, truth % here.clusters, segments, iteration, share)
     columns = zip(*values, strict=True)
     names = ("variant", "seed", "iteration", "stage", "metric", "value")
     tables.write(run / "metrics.parquet", "metrics", {n: list(c) for n, c in zip(names, columns, strict=True)})

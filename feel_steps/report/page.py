@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from feel_steps import __version__
-from feel_steps.report import clusters, numbers, videos
+from feel_steps.report import clusters, counts, numbers, videos
 from feel_steps.runtime.progress import clock
 from feel_steps.tables import provenance, tables
 from feel_steps.tables.run import Run, find_run
@@ -75,6 +75,7 @@ def report(
         iterations=numbers.iterations(finished),
         everything=numbers.everything(finished),
         comparison=numbers.comparison(finished),
+        counts=counts.compare_counts(finished),
         clusters=clusters.cards(finished, given_names),
         mapped=bool(mapped.keys() - (names or {}).keys()),
         splits=sorted(set(finished.videos["split"])),

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from feel_steps.errors import InputError
 from feel_steps.report.charts import LABEL_GAP, Series, line_chart, nice_ticks, spread_labels, thin
 from feel_steps.report.clusters import _match, _project
+from feel_steps.report.counts import compare_counts
 from feel_steps.report.media import relative_url, thumbnail
 from feel_steps.report.page import report
 from feel_steps.report.summary import summary
@@ -125,6 +126,31 @@ def test_variants_and_seeds_are_compared(tmp_path: Path) -> None:
     table = table[: table.index("</section>")]
     assert table.count("mean ± sd") == 2 and table.count(" ± 0.") == 2 * 5
     assert 'id="comparison"' not in page_of(build(tmp_path / "one", Shape(train=6, test=0, media=0)))
+
+
+def test_numbers_of_clusters_are_compared(tmp_path: Path) -> None:
+    """Whoever tries several numbers sees which clusters split, and loses no video on the way."""
+    variants = ("feel-k4", "feel-k2", "feel-k7", "aicl-k4")
+    run = build(tmp_path, Shape(train=40, test=2, media=0, iterations=2, variants=variants))
+    counts = compare_counts(find_run(run))
+    assert counts and [row[0] for row in counts["rows"]] == ["2", "4", "7"], "the other localizer is no other number"
+    for row in counts["rows"]:
+        assert sum(map(int, row[1].split(", "))) == 40
+    few = tables.read(run / "feel-k2/seed-0/iter-2/refined.parquet", "refined")["cluster"]
+    more = tables.read(run / "feel-k4/seed-0/iter-2/refined.parquet", "refined")["cluster"]
+    step, cluster, size, into, _ = counts["splits"][0]
+    assert (step, cluster, int(size)) == ("2 → 4", "0", (few == 0).sum())
+    goes = {int(a): int(b) for a, b in re.findall(r"(\d+) \((\d+)\)", into)}
+    assert goes == {c: n for c in range(4) if (n := int(((few == 0) & (more == c)).sum()))}
+    bars = counts["flow"]["bars"]
+    assert len(bars) == 2 + 4 + 7 and all(0 <= bar["y"] <= counts["flow"]["h"] - bar["h"] + 1 for bar in bars)
+    html = page_of(run)
+    assert 'id="counts"' in html and 'href="#counts"' in html
+
+
+def test_one_number_of_clusters_is_compared_with_none(run: Path) -> None:
+    assert compare_counts(find_run(run)) is None
+    assert 'id="counts"' not in page_of(run)
 
 
 def test_names_by_a_person_win(run: Path) -> None:
