@@ -27,6 +27,7 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 RUN = f"results/{config['name']}"
+hold(RUN)
 FEATURES = f"{RUN}/features"
 ITERATION = f"{RUN}/{{variant}}/seed-{{seed}}/iter-{{iteration}}"
 LOGS = f"{RUN}/logs"
