@@ -67,7 +67,9 @@ def main(
         for group in groups:
             name, segments, start = "+".join(group), [], 0.0
             videos = [[np.load(cola_path(source, split, stream, own)) for stream in STREAMS] for own in group]
-            lengths = [common_length(len(rgb), len(flow), own) for own, (rgb, flow) in zip(group, videos, strict=True)]
+            lengths = [
+                common_length([len(rgb), len(flow)], own) for own, (rgb, flow) in zip(group, videos, strict=True)
+            ]
             for i, stream in enumerate(STREAMS):
                 features = [video[i][:length] for video, length in zip(videos, lengths, strict=True)]
                 np.save(cola_path(out, split, stream, name), np.concatenate(features))

@@ -85,7 +85,7 @@ def measure(run, folder, seed, steps):
             found["mAP"].append(mean_average_precision(relabelled(kept, mapping, "published"), truth).average)
             predicted = embeddings["score"][run.is_training].argmax(1)
             found["agreement"].append((predicted[rest] == refined["cluster"][rest]).mean() if len(rest) else 0)
-            pooled = pool(run.training, method="easy-action", embeddings=embeddings)
+            pooled = pool(run.training, views=["embedding"], embeddings=embeddings)["embedding"]
             found["silhouette"].append(silhouette_score(pooled, cluster(pooled, options["clusters"], seed)[0]))
         order = np.random.default_rng(seed).permutation(len(rows))
         held, fitted = np.split(order, [len(rows) // 5])

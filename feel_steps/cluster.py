@@ -123,6 +123,77 @@ def consensus(
     return columns, np.stack([together[labels == k].mean(0) for k in range(clusters)]).astype(np.float32)
 
 
+def agreement(
+    views: Sequence[np.ndarray], labels: np.ndarray, clusters: int, seed: int, *, runs: int = 20, share: float = 0.8
+) -> np.ndarray:
+    """Mean co-association of every video with the others of its cluster, over k-means runs on subsamples.
+
+    This is the item consensus of Monti et al. (Machine Learning 2003): whatever made the clusters, k-means groups a
+    part of the videos anew, from one start in one view at a time, and puts the rest to the nearest centres.
+
+    Parameters
+    ----------
+    views : sequence of float32 [N, D]
+        Pooled videos in each view; all views count the same.
+    labels : int [N]
+        The clusters to judge.
+    clusters : int
+        K, of the runs too.
+    seed : int
+    runs : int
+        k-means runs in each view.
+    share : float
+        Of the videos, what each run is made of.
+
+    Returns
+    -------
+    float64 [N]
+        From 0 to 1; 0 for a video that is alone in its cluster.
+    """
+    N = len(labels)
+    draws = np.random.default_rng(seed)
+    part = min(N, max(clusters, int(np.ceil(share * N))))
+    found = []
+    for view in views:
+        _check(view, clusters)
+        features = _principal(np.asarray(view, np.float32))
+        for _ in range(runs):
+            drawn, start = np.sort(draws.permutation(N)[:part]), int(draws.integers(0, 2**31))
+            found.append(_kmeans(features[drawn], clusters, start, 1, MOST_STEPS).predict(features))
+    return _agreement(np.stack(found), labels, clusters)[np.arange(N), labels]
+
+
+def alike(features: np.ndarray, labels: np.ndarray, clusters: int) -> list[tuple[int, int]]:
+    """Pairs of clusters whose centres are closer than their spread.
+
+    Spread is the root mean square distance of a cluster's videos from its centre, here the mean of both clusters'.
+
+    Parameters
+    ----------
+    features : float32 [N, D]
+        Pooled videos.
+    labels : int [N]
+    clusters : int
+        K.
+
+    Returns
+    -------
+    list of (int, int)
+        Ascending. Clusters with fewer than two videos have no spread and are in no pair.
+    """
+    from scipy.spatial.distance import pdist, squareform
+
+    used = np.flatnonzero(np.bincount(labels, minlength=clusters) > 1)
+    if len(used) < 2:
+        return []
+    members = [features[labels == k].astype(np.float64) for k in used]
+    centres = np.stack([own.mean(0) for own in members])
+    spread = np.array([np.sqrt(own.var(0).sum()) for own in members])
+    close = squareform(pdist(centres)) < (spread[:, None] + spread) / 2
+    first, second = np.nonzero(np.triu(close, 1))
+    return list(zip(used[first].tolist(), used[second].tolist(), strict=True))
+
+
 def _runs(features: np.ndarray, clusters: int, starts: int, draws: np.random.Generator) -> np.ndarray:
     """Labels of one-start k-means runs with K to 2K clusters, int32 [R, N]."""
     features = _principal(np.asarray(features, np.float32))

@@ -27,6 +27,7 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 RUN = f"results/{config['name']}"
+hold(RUN)
 FEATURES = f"{RUN}/features"
 ITERATION = f"{RUN}/{{variant}}/seed-{{seed}}/iter-{{iteration}}"
 LOGS = f"{RUN}/logs"
@@ -130,8 +131,8 @@ def get_iterations(name, variants=tuple(config["variants"])):
 
 def get_tables(variants=tuple(config["variants"])):
     """Every file of all iterations of these variants, or of all of the config's."""
-    labels, training = ["pooled", "clusters", "centres", "refined", "selected"], ["training", "attention", "embeddings"]
-    names = [f"{step}.parquet" for step in [*labels, *training, "detections", "metrics", "mapping"]]
+    labels, training = ["pooled", "clusters", "centres", "refined", "confidence", "selected"], ["training", "attention", "embeddings"]
+    names = [f"{step}.parquet" for step in [*labels, *training, "detections", "moments", "metrics", "mapping"]]
     return [file for name in [*names, "model.safetensors"] for file in get_iterations(name, variants)]
 
 

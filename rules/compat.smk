@@ -4,9 +4,11 @@ import os
 import re
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from snakemake.logging import logger
+from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from feel_steps.config import retype_given
@@ -79,6 +81,60 @@ def explain(executor, job_info, msg=None, print_job_error=RemoteExecutor.print_j
 
 
 RemoteExecutor.print_job_error = explain
+
+
+def hold(run, schedule=JobScheduler.schedule):
+    """Let one Snakemake at a time work on a run, from its first job to its last.
+
+    9.27.1: when any Snakemake in a folder ends, even one that was refused, it removes the locks of all others there. So a third
+    one could start on a run that is still going. The operating system releases this lock when its process ends, however it
+    ends. Jobs that a scheduler starts run Snakemake again; they belong to the one that holds the lock. An onstart hook would
+    not do: in a module it is never called.
+    """
+    file = Path(run).with_name(f".{Path(run).name}.lock")
+
+    def works(scheduler):
+        jobs = scheduler.workflow.dag.needrun_jobs()
+        return not workflow.dryrun and any(output.startswith(f"{run}/") for job in jobs for output in job.output)
+
+    def schedule_alone(scheduler):
+        if scheduler.workflow is not workflow or not works(scheduler):
+            return schedule(scheduler)
+        try:
+            lock = acquire(file)
+        except BlockingIOError:
+            scheduler._executor.shutdown()
+            # One line is all a person needs here; Snakemake would add its own stack.
+            logger.error(f"error: {run}: another Snakemake works on this run; wait until it ends, or give another name")
+            sys.exit(1)
+        with lock:
+            return schedule(scheduler)
+
+    if workflow.is_main_process:
+        JobScheduler.schedule = schedule_alone
+
+
+def acquire(file):
+    """Lock a file; where that cannot be done, say so and go on.
+
+    Raises
+    ------
+    BlockingIOError
+        Another process has locked it.
+    """
+    try:
+        from filelock import FileLock, Timeout  # with --use-conda, the environment of Snakemake may lack it
+    except ImportError:
+        logger.warning("there is no filelock in the environment of Snakemake, so do not start this run twice")
+        return nullcontext()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(file).acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError from None
+    except (OSError, NotImplementedError) as error:  # a full or read-only disk, or a file system without locks
+        logger.warning(f"{file}: cannot be locked ({error}), so do not start this run twice")
+        return nullcontext()
 
 
 onstart:

@@ -1,4 +1,4 @@
-# One iteration: pool, cluster, refine, select, train, attend, localize. The wildcard "iteration" unrolls the loop; its
+# One iteration: pool, cluster, refine, rate, select, train, attend, localize. The wildcard "iteration" unrolls the loop; its
 # edge is get_previous, which hands attention and embeddings of iteration i - 1 to the pooling of iteration i.
 
 
@@ -96,6 +96,28 @@ rule select_instances:
         " 2>&1 | tee {log:q}"
 
 
+rule rate_clusters:
+    input:
+        pooled=f"{ITERATION}/pooled.parquet",
+        refined=f"{ITERATION}/refined.parquet",
+    output:
+        confidence=f"{ITERATION}/confidence.parquet",
+    log:
+        get_log("rate_clusters"),
+    benchmark:
+        get_benchmark("rate_clusters")
+    group:
+        GROUP
+    conda:
+        "../envs/feel.yaml"
+    params:
+        clusters=lambda wildcards: get_settings(wildcards)["clusters"],
+        source=get_source("rate"),
+    shell:
+        "python -m feel_steps rate --pooled {input.pooled:q} --refined {input.refined:q} --clusters {params.clusters}"
+        " --seed {wildcards.seed} --out {output.confidence:q} 2>&1 | tee {log:q}"
+
+
 rule train_localizer:
     input:
         videos=f"{RUN}/videos.parquet",
@@ -162,8 +184,10 @@ rule localize_actions:
         videos=f"{RUN}/videos.parquet",
         attention=f"{ITERATION}/attention.parquet",
         embeddings=f"{ITERATION}/embeddings.parquet",
+        confidence=f"{ITERATION}/confidence.parquet",
     output:
         detections=f"{ITERATION}/detections.parquet",
+        moments=f"{ITERATION}/moments.parquet",
     log:
         get_log("localize_actions"),
     benchmark:
@@ -177,4 +201,5 @@ rule localize_actions:
         source=get_source("localize"),
     shell:
         "python -m feel_steps localize --videos {input.videos:q} --attention {input.attention:q}"
-        " --embeddings {input.embeddings:q} {params.options} --out {output.detections:q} 2>&1 | tee {log:q}"
+        " --embeddings {input.embeddings:q} --confidence {input.confidence:q} {params.options}"
+        " --out {output.detections:q} --out-moments {output.moments:q} 2>&1 | tee {log:q}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from feel_steps.explore.moments import Rule, find_moments
 from feel_steps.tables import tables
 
 ACTIONS = ["jumping jack", "punch", "squat", "throw", "wave", "kick", "bow", "clap"]
@@ -91,7 +93,10 @@ def build(folder: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
                 place = run / variant / f"seed-{one}" / f"iter-{iteration}"
                 skill = 0.3 + 0.55 * iteration / shape.iterations - 0.08 * v + 0.02 * rng.standard_normal()
                 values += _metrics(variant, one, iteration, skill, shape)
-                _iteration(place, rng, shape, ids, lengths, truth, segments, iteration, min(1.0, max(0.1, skill)))
+                number = re.search(r"-k(\d+)$", variant)
+                here = replace(shape, clusters=int(number[1])) if number else shape
+                share = min(1.0, max(0.1, skill))
+                _iteration(place, rng, here, ids, lengths, truth % here.clusters, segments, iteration, share)
     columns = zip(*values, strict=True)
     names = ("variant", "seed", "iteration", "stage", "metric", "value")
     tables.write(run / "metrics.parquet", "metrics", {n: list(c) for n, c in zip(names, columns, strict=True)})
@@ -146,6 +151,10 @@ def _iteration(
     refined = {"video_id": ids[:train], "cluster": cluster, "distance": distance, "jaccard": distance}
     refined |= {"euclidean": distance, "margin": 1 - distance}
     tables.write(place / "refined.parquet", "refined", refined)
+    size = np.bincount(cluster, minlength=K)[cluster]
+    sure = {"video_id": ids[:train], "cluster": cluster, "agreement": 1 - distance, "clarity": 1 - distance}
+    sure |= {"stability": size / (size + 2), "confidence": size / (size + 2) * (1 - distance / 2)}
+    tables.write(place / "confidence.parquet", "confidence", sure)
     chosen, ranks = [], []
     for c in range(K):
         members = np.flatnonzero(cluster == c)
@@ -208,3 +217,5 @@ def _attention(
     names = ("video_id", "cluster", "score", "t_start", "t_end")
     columns = zip(*found, strict=True)
     tables.write(place / "detections.parquet", "detections", {n: list(c) for n, c in zip(names, columns, strict=True)})
+    detections, sure = (tables.read(place / f"{kind}.parquet", kind) for kind in ("detections", "confidence"))
+    tables.write(place / "moments.parquet", "moments", find_moments(detections, Rule(), sure))

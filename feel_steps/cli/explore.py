@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from feel_steps.cli.app import app
-from feel_steps.cli.options import Device, Threads, Videos, parse_settings
+from feel_steps.cli.options import Device, Threads, parse_settings
+from feel_steps.errors import InputError
 
 
 @app.command()
@@ -92,19 +93,39 @@ def predict(
 
 @app.command()
 def export(
-    detections: Annotated[Path, typer.Option(help="detections table")],
-    videos: Videos,
     out: Annotated[Path, typer.Option(help="a file; a folder for vtt and fiftyone")],
+    run: Annotated[Path | None, typer.Argument(help="results folder of a finished run")] = None,
+    every: Annotated[bool, typer.Option("--all", help="all detections of the run, which overlap")] = False,
     form: Annotated[str, typer.Option(help="activitynet | csv | vtt | fiftyone")] = "activitynet",
-    names: Annotated[Path | None, typer.Option(help="clusters.yaml of the run: names of clusters")] = None,
+    variant: Annotated[str | None, typer.Option(help="default: the run's first")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="default: the variant's first")] = None,
+    iteration: Annotated[int | None, typer.Option(min=1, help="default: the last")] = None,
+    names: Annotated[Path | None, typer.Option(help="names of clusters; default: clusters.yaml of the run")] = None,
+    detections: Annotated[Path | None, typer.Option(help="instead of a run: a detections table, and --videos")] = None,
+    videos: Annotated[Path | None, typer.Option(help="videos table of these detections")] = None,
 ) -> None:
-    """Write detections for other tools.
+    """Write the moments of a run for other tools; with --all, or from a table, detections.
 
-    Example: feel-steps export --detections detections.parquet --videos videos.parquet --form csv --out found.csv
+    Example: feel-steps export results/demo --form csv --out moments.csv
     """
     from feel_steps.explore.export import export as step
-    from feel_steps.explore.names import read_names
+    from feel_steps.explore.moments import as_detections
+    from feel_steps.explore.names import find_names, read_names
+    from feel_steps.explore.predict import choose
     from feel_steps.tables import tables
 
-    called = read_names(names, detections.parent) if names else {}
-    step(tables.read(detections, "detections"), tables.read(videos, "videos"), out, form=form, names=called)
+    if run is not None and detections is None:
+        place, shown = choose(run, variant, seed, iteration)
+        if every:
+            found = tables.read(place / "detections.parquet", "detections")
+        else:
+            found = as_detections(tables.read(place / "moments.parquet", "moments"))
+        called = find_names(run, place) if shown else {}
+        videos = run / "videos.parquet"
+    elif run is None and detections and videos:
+        place, found, called = detections.parent, tables.read(detections, "detections"), {}
+    else:
+        raise InputError("name the results folder of a run, or --detections and --videos without one")
+    if names:
+        called = read_names(names, place)
+    step(found, tables.read(videos, "videos"), out, form=form, names=called)

@@ -132,6 +132,12 @@ def localize(
     attention: Annotated[Path, typer.Option(help="attention table")],
     embeddings: Annotated[Path, typer.Option(help="embeddings table")],
     out: Annotated[Path, typer.Option(help="detections table")],
+    out_moments: Annotated[
+        Path | None, typer.Option(help="moments table: segments that do not overlap, chosen from the detections")
+    ] = None,
+    confidence: Annotated[
+        Path | None, typer.Option(help="confidence table: how sure the clusters are, for the moments")
+    ] = None,
     time: Annotated[
         str, typer.Option(help="moment of a snippet: centre of its window | start of its stride (published)")
     ] = "centre",
@@ -147,14 +153,22 @@ def localize(
     class_weight: Annotated[float, typer.Option(min=0, help="score sum: weight of the class score")] = 0.2,
     nms: Annotated[float, typer.Option(help="without soft-NMS: tIoU above which the weaker detection goes")] = 0.6,
     soft_nms: Annotated[float, typer.Option(min=0, help="width of soft-NMS; 0: plain NMS (published)")] = 0.3,
+    moments: Annotated[
+        str,
+        typer.Option(help="what makes a moment, as JSON: overlap (all | cluster), shortest and gap, in seconds"),
+    ] = "{}",
 ) -> None:
     """Turn attention into detections: proposals scored by outer-inner contrast, then (soft) NMS.
+
+    Moments are what a person is shown: the strongest detections, none of which overlap.
 
     Example: feel-steps localize --videos videos.parquet --attention attention.parquet --embeddings embeddings.parquet
     --out detections.parquet
     """
+    from dataclasses import asdict
     from json import dumps
 
+    from feel_steps.explore.moments import find_moments, read_rule
     from feel_steps.localize import Settings
     from feel_steps.localize import localize as step
     from feel_steps.tables import tables
@@ -170,6 +184,8 @@ def localize(
         "nms": nms,
         "soft_nms": soft_nms,
     }
+    rule = read_rule(parse_settings(moments, "--moments"))
+    sure = tables.read(confidence, "confidence") if confidence else None
     detections = step(
         tables.read(attention, "attention"),
         tables.read(embeddings, "embeddings"),
@@ -177,3 +193,6 @@ def localize(
         Settings(**settings),
     )
     tables.write(out, "detections", detections, {"settings": dumps(settings)})
+    if out_moments:
+        shown = find_moments(detections, rule, sure)
+        tables.write(out_moments, "moments", shown, {"settings": dumps(asdict(rule))})

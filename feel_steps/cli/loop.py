@@ -149,6 +149,29 @@ def refine(
 
 
 @app.command()
+def rate(
+    pooled: Pooled,
+    refined: Annotated[Path, typer.Option(help="refined table")],
+    clusters: Clusters,
+    out: Annotated[Path, typer.Option(help="confidence table")],
+    seed: Seed = 0,
+    runs: Annotated[int, typer.Option(min=1, help="k-means runs in each view, each on 80 % of the videos")] = 20,
+) -> None:
+    """Say how stable each cluster is and how clear each video is in it, without labels.
+
+    Example: feel-steps rate --pooled pooled.parquet --refined refined.parquet --clusters 20 --out confidence.parquet
+    """
+    from feel_steps.explore.confidence import rate as step
+    from feel_steps.tables import tables
+
+    table = tables.read(pooled, "pooled")
+    rows = tables.align(tables.read(refined, "refined"), table["video_id"], f"{refined}", f"{pooled}")
+    if (last := rows["cluster"].max(initial=0)) >= clusters:
+        raise InputError(f"{refined}: it has cluster {last}, but --clusters is {clusters}; refine again")
+    tables.write(out, "confidence", step(_split(table["feature"], pooled), rows, clusters, seed, runs=runs))
+
+
+@app.command()
 def select(
     refined: Annotated[Path, typer.Option(help="refined table")],
     rate: Annotated[float, typer.Option(help="share of each cluster that is kept, above 0, up to 1")],

@@ -13,6 +13,7 @@ import pandas as pd
 from feel_steps import __version__
 from feel_steps.dataset.files import identifier
 from feel_steps.errors import InputError
+from feel_steps.explore.moments import one_at_a_time
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
 
@@ -23,18 +24,20 @@ NO_FILE = "its file is not known, but FiftyOne needs one; export another form"
 def export(
     detections: Columns, videos: Columns, out: str | Path, *, form: str, names: Mapping[int, str] | None = None
 ) -> None:
-    """Write detections in the format of another tool.
+    """Write detections, or moments as such, in the format of another tool.
 
     Parameters
     ----------
     detections : columns of a detections table
+        Of moments: :func:`feel_steps.explore.moments.as_detections`.
     videos : columns of a videos table
         The export contains every video, also those without detections, except for csv, which has a row per detection.
     out : path
         The file to write; a folder for ``vtt`` and ``fiftyone``.
     form : {"activitynet", "csv", "vtt", "fiftyone"}
         ``activitynet``: ``{"results": {video: [{"label", "score", "segment": [start, end]}]}}``, seconds. ``csv``:
-        video_id, label, score, t_start, t_end. ``vtt``: a subtitle file per video, ``{video_id}.vtt``, sorted by time.
+        video_id, label, score, t_start, t_end. ``vtt``: a subtitle file per video, ``{video_id}.vtt``, sorted by time,
+        one subtitle at a time (:func:`feel_steps.explore.moments.one_at_a_time`).
         ``fiftyone``: a FiftyOneTemporalDetectionDataset of ``labels.json`` and ``data.json`` (paths of the videos).
         FiftyOne imports it by ``Dataset.from_dir`` with ``data_path="data.json"``. Videos are not copied.
     names : mapping of int to str, optional
@@ -54,6 +57,8 @@ def export(
             "export the detections of the same run"
         )
     names = names or {}
+    if form == "vtt":
+        detections = one_at_a_time(detections)
     frame = pd.DataFrame({name: detections[name] for name in ("video_id", "cluster", "score", "t_start", "t_end")})
     frame.insert(1, "label", frame.pop("cluster").map(lambda cluster: names.get(cluster, f"cluster-{cluster}")))
     FORMS[form](frame, videos, Path(out))

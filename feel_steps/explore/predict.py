@@ -15,13 +15,13 @@ from sklearn.neighbors import NearestNeighbors
 from feel_steps.attend import attend
 from feel_steps.errors import InputError
 from feel_steps.explore.export import export
+from feel_steps.explore.moments import Rule, as_detections, find_moments
 from feel_steps.explore.new_videos import extract_features, read_features, run_contract
 from feel_steps.features.scaling import scale
 from feel_steps.localize import PUBLISHED, Settings, localize
 from feel_steps.localizers import weights
 from feel_steps.pool import pool
 from feel_steps.report.page import predicted_page
-from feel_steps.report.videos import apart
 from feel_steps.snippets import Snippets, load_snippets
 from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
@@ -40,6 +40,7 @@ class Prediction:
     attention: Columns
     embeddings: Columns
     detections: Columns
+    moments: Columns
     unlike: np.ndarray
 
     @cached_property
@@ -54,8 +55,8 @@ class Prediction:
 
     # tables that new videos do not have
     @property
-    def refined(self) -> Columns:
-        return _empty("refined")
+    def confidence(self) -> Columns:
+        return _empty("confidence")
 
     @property
     def selected(self) -> Columns:
@@ -170,13 +171,17 @@ def predict(
     detections = localize(attention, embeddings, table, Settings(**used))
     training = load_snippets(tables.read(run / "videos.parquet", "videos"), run / "features", "train")
     strange = unlike(pool(snippets)["mean"], pool(training)["mean"])
-    return Prediction(table, attention, embeddings, detections, strange)
+    # an older run has no moments and no confidence
+    path = iteration / "moments.parquet"
+    rule = Rule(**_written(path)) if path.is_file() else Rule()
+    moments = find_moments(detections, rule, _stability(iteration))
+    return Prediction(table, attention, embeddings, detections, moments, strange)
 
 
 def write(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:
-    """Write the detections: detections.json, detections.csv, subtitles {video_id}.vtt, and the page predicted.html.
+    """Write the moments: moments.json, moments.csv, subtitles {video_id}.vtt, and the page predicted.html.
 
-    Subtitles show each moment once, see :func:`feel_steps.report.videos.apart`. The tables have all detections.
+    ``detections.json`` and ``detections.csv`` have all detections, from which the moments were chosen.
 
     Parameters
     ----------
@@ -188,34 +193,26 @@ def write(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, st
     names : mapping of int to str
         Names of clusters. A cluster without a name is shown by its number.
     """
-    detections, videos = prediction.detections, prediction.videos
-    export(detections, videos, out / "detections.json", form="activitynet", names=names)
-    export(detections, videos, out / "detections.csv", form="csv", names=names)
-    export(moments(prediction), videos, out, form="vtt", names=names)
+    videos, moments = prediction.videos, as_detections(prediction.moments)
+    for name, segments in (("moments", moments), ("detections", prediction.detections)):
+        export(segments, videos, out / f"{name}.json", form="activitynet", names=names)
+        export(segments, videos, out / f"{name}.csv", form="csv", names=names)
+    export(moments, videos, out, form="vtt", names=names)
     predicted_page(prediction, out / "predicted.html", run=run, names=names)
 
 
-def moments(prediction: Prediction) -> Columns:
-    """Detections that no stronger detection of the same cluster and video overlaps; columns of a detections table."""
-    detections = prediction.detections
-    rows = [slice(start, stop) for _, start, stop in runs(detections["video_id"])]
-    videos = ({name: values[row] for name, values in detections.items()} for row in rows)
-    kept = np.concatenate([np.zeros(0, bool), *map(apart, videos)])
-    return {name: values[kept] for name, values in detections.items()}
-
-
 def table(prediction: Prediction, names: Mapping[int, str]) -> str:
-    """Format the strongest moments of each video for the terminal, sorted by time."""
-    detections, lines = moments(prediction), []
+    """Format the most confident moments of each video for the terminal, sorted by time."""
+    moments, lines = prediction.moments, []
     for video_id in prediction.videos["video_id"]:
-        rows = np.flatnonzero(detections["video_id"] == video_id)
-        best = rows[np.argsort(-detections["score"][rows], kind="stable")][:MOMENTS]
-        lines.append(
-            f"{video_id}: {len(rows)} moments" + (f", the strongest {MOMENTS}:" if len(rows) > MOMENTS else "")
-        )
-        for i in best[np.argsort(detections["t_start"][best], kind="stable")]:
-            cluster, score, start, end = (detections[key][i] for key in ("cluster", "score", "t_start", "t_end"))
-            lines.append(f"  {start:7.1f} – {end:.1f} s  {names.get(cluster, f'cluster-{cluster}')}  {score:.2f}")
+        rows = np.flatnonzero(moments["video_id"] == video_id)
+        best = rows[np.argsort(-moments["confidence"][rows], kind="stable")][:MOMENTS]
+        more = f", the {MOMENTS} with the highest confidence:" if len(rows) > MOMENTS else ""
+        lines.append(f"{video_id}: {len(rows)} moments{more}")
+        for i in np.sort(best):  # rows are sorted by time
+            cluster, confidence, start, end = (moments[key][i] for key in ("cluster", "confidence", "t_start", "t_end"))
+            name = names.get(cluster, f"cluster-{cluster}")
+            lines.append(f"  {start:7.1f} – {end:.1f} s  {name}  {confidence:.2f}")
     return "\n".join(lines)
 
 
@@ -234,6 +231,15 @@ def unlike(features: np.ndarray, training: np.ndarray) -> np.ndarray:
     neighbours = NearestNeighbors(n_neighbors=1).fit(training)
     among_themselves = neighbours.kneighbors()[0]  # without the video itself
     return neighbours.kneighbors(features)[0][:, 0] > among_themselves.max()
+
+
+def _stability(iteration: Path) -> Columns | None:
+    """Confidence of a run's clusters, without its videos: a new video may have the id of one of them."""
+    path = iteration / "confidence.parquet"
+    if not path.is_file():
+        return None
+    found = tables.read(path, "confidence")
+    return found | {"video_id": np.full(len(found["video_id"]), None, object)}
 
 
 def _empty(kind: str) -> Columns:

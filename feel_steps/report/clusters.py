@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import PCA
 
+from feel_steps.cluster import alike
 from feel_steps.report.media import thumbnail
 from feel_steps.runtime.progress import track
 from feel_steps.tables.run import Run, locate
 
 MOMENTS = 4  # thumbnails per cluster
 LABELS = 3  # annotated classes per cluster, the most frequent ones
+FEW = 10  # videos; the page warns of smaller clusters
 GRID = 1000  # coordinates of the map are whole numbers from 0 to this
 
 
@@ -36,7 +38,8 @@ def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     described: list[dict[str, Any]] = []
     for c in range(run.clusters):
         members, chosen = refined["cluster"] == c, selected["cluster"] == c
-        distance = float(refined["distance"][members].mean()) if members.any() else None
+        rated = run.confidence["cluster"] == c
+        stability = float(run.confidence["stability"][rated][0]) if rated.any() else None
         typical = selected["video_id"][chosen][np.argsort(selected["rank"][chosen], kind="stable")][:MOMENTS]
         labels = truth.loc[truth["video_id"].isin(refined["video_id"][members]), "label"].value_counts().sort_index()
         described.append(
@@ -46,13 +49,34 @@ def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
                 "size": int(members.sum()),
                 "selected": int(chosen.sum()),
                 "alike": int((run.assigned == c).sum() - members.sum()),  # videos of this class that were not clustered
-                "detections": int((run.detections["cluster"] == c).sum()),
-                "distance": distance,
+                "found": int((run.moments["cluster"] == c).sum()),
+                "stability": stability,
                 "labels": [f"{label} {count}" for label, count in labels.nlargest(LABELS).items()],
                 "moments": [_moment(run, int(row), c) for row in locate(typical, run.videos["video_id"])],
             }
         )
     return described
+
+
+def warnings(run: Run, labels: Sequence[str]) -> list[str]:
+    """What not to trust, in words: small clusters, and clusters that look alike; ``labels`` as on the page."""
+
+    def called(numbers: Iterable[int]) -> str:
+        names = [labels[c] or f"cluster {c}" for c in numbers]
+        return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
+
+    size = np.bincount(run.refined["cluster"], minlength=run.clusters)
+    said = []
+    if len(small := np.flatnonzero((size > 0) & (size < FEW)).tolist()):
+        some = "has" if len(small) == 1 else "have"
+        said.append(f"{called(small)} {some} fewer than {FEW} videos: too few to tell a kind of action from chance.")
+    if len(empty := np.flatnonzero(size == 0).tolist()):
+        said.append(f"{called(empty)} {'has' if len(empty) == 1 else 'have'} no videos: a smaller K may do.")
+    pooled = run.table(run.iterations, "pooled")
+    features = pooled["feature"][locate(run.refined["video_id"], pooled["video_id"])]
+    for pair in alike(features, run.refined["cluster"], run.clusters):
+        said.append(f"{called(pair)} look alike: their centres are closer than their videos spread. They may be one.")
+    return said
 
 
 def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:

@@ -29,15 +29,26 @@ def verdict(run: Run) -> str:
         return float(rows["value"].iloc[0]) if len(rows) else None
 
     groups = f"{run.clusters} group{'s' * (run.clusters != 1)} of videos"
+    rests = f" {part}" if (part := coverage(run)) else ""
     first, last = value("cluster", "nmi", 1), value("refine", "nmi", run.iterations)
     if last is not None:
         start = f" ({first:.2f} at the start)" if first is not None else ""
         precision = value("localize", "mAP", run.iterations)
         moments = f" The moments found reach an average mAP of {precision:.2f}." if precision is not None else ""
-        return f"{groups} that agree with the annotations at NMI {last:.2f}{start}.{moments}"
+        return f"{groups} that agree with the annotations at NMI {last:.2f}{start}.{moments}{rests}"
     stability = value("refine", "stability", run.iterations)
     kept = f", whose last two rounds agree at NMI {stability:.2f}" if stability is not None else ""
     return f"{groups}{kept}. There are no annotations to compare them with."
+
+
+def coverage(run: Run) -> str:
+    """Say that the annotations cover a part of the videos only; empty where they cover all, or there are none."""
+    annotated, all_videos = set(run.annotations["video_id"]), set(run.videos["video_id"])
+    if not annotated or annotated >= all_videos:
+        return ""
+    return (
+        f"Annotations cover only {len(annotated & all_videos)} of {len(all_videos)} videos; the numbers rest on these."
+    )
 
 
 def charts(run: Run) -> list[dict[str, Any]]:

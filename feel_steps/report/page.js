@@ -4,7 +4,7 @@
   const SHAPES = 5, COLOURS = 7;
   const SVG = "http://www.w3.org/2000/svg";
   const SPAN = 1000; // width of a strip in its own units
-  const { names, scaled, videos, map } = JSON.parse(document.getElementById("data").textContent);
+  const { names, videos, map } = JSON.parse(document.getElementById("data").textContent);
   const by = (id) => document.getElementById(id);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -89,11 +89,11 @@
     const built = [strip("curve", "actionness", "", 100, ...curves)];
     const lines = activation.map((bytes, i) => drawn("path", { class: `activation c${video.classes[i] % COLOURS}`, d: curvePath(bytes, video) }));
     built.push(strip("curve", "activation", "", 100, ...lines.reverse()));
-    const strongest = Math.max(...video.found.map((moment) => moment[3]), 1e-9);
     for (const c of video.classes) {
-      const own = video.found.filter((moment) => moment[0] === c).sort((a, b) => a[4] - b[4] || a[3] - b[3]); // the best are drawn last
-      const segments = own.map(([, start, end, score, best]) => ({ start, end, thin: !best, style: `detection c${c % COLOURS}`, opacity: (0.15 + 0.85 * Math.max(0, score / strongest)).toFixed(2), title: `${clusterName(c)} ${clock(start)} to ${clock(end)}, score ${score}` }));
-      if (own.length) {
+      const bar = (word, thin) => ([, start, end, value]) => ({ start, end, thin, style: `detection c${c % COLOURS}`, opacity: thin ? 0.2 : (0.35 + 0.65 * value).toFixed(2), title: `${clusterName(c)} ${clock(start)} to ${clock(end)}, ${word} ${value}` });
+      const ofClass = (segments) => segments.filter((segment) => segment[0] === c);
+      const segments = [...ofClass(video.found).map(bar("score", true)), ...ofClass(video.moments).map(bar("confidence", false))]; // moments are drawn last
+      if (segments.length) {
         built.push(bars("found", clusterName(c), segments, video));
         built.at(-1).firstChild.prepend(swatch(c), " ");
       }
@@ -154,8 +154,8 @@
     const card = by("card").content.firstElementChild.cloneNode(true);
     card.id = `card-${index}`;
     card.querySelector("h3").textContent = video.id;
-    const reliability = video.distance === null ? [] : [scaled ? `reliability ${(1 - video.distance).toFixed(2)}` : `distance ${video.distance}`];
-    const chips = [video.split, clock(video.duration), ...reliability, video.selected && "selected for training", video.note].filter(Boolean);
+    const sure = ["clarity", "confidence"].filter((word) => video[word] !== null).map((word) => `${word} ${video[word].toFixed(2)}`);
+    const chips = [video.split, clock(video.duration), ...sure, video.selected && "selected for training", video.note].filter(Boolean);
     card.querySelector(".chips").append(element("span", {}, swatch(video.cluster), ` ${clusterName(video.cluster)}`), ...chips.map((text) => element("span", {}, text)));
     const media = card.querySelector(".media");
     if (video.url) media.append(element("video", { controls: "", playsinline: "", preload: "metadata", "aria-label": video.id }));
@@ -165,12 +165,12 @@
     strips.setAttribute("aria-valuemax", video.duration);
     strips.setAttribute("aria-valuenow", 0);
     const found = card.querySelector(".found");
-    if (video.found.length) {
-      const best = video.found.filter((moment) => moment[4]), detections = video.found.length + video.more;
-      found.querySelector("summary").textContent = `${best.length} ${best.length === 1 ? "moment" : "moments"}${detections > best.length ? `, the strongest of ${detections} detections that overlap` : ""}`;
+    if (video.moments.length) {
+      const moments = video.moments, detections = video.found.length + video.more;
+      found.querySelector("summary").textContent = `${moments.length} ${moments.length === 1 ? "moment" : "moments"}${detections > moments.length ? `, chosen from ${detections} detections` : ""}`;
       found.addEventListener("toggle", () => {
-        found.querySelector("ol").append(...best.map(([c, start, end, score]) => {
-          const button = element("button", { type: "button" }, swatch(c), ` ${clusterName(c)} ${clock(start)}–${clock(end)}, score ${score.toFixed(2)}`);
+        found.querySelector("ol").append(...moments.map(([c, start, end, confidence]) => {
+          const button = element("button", { type: "button" }, swatch(c), ` ${clusterName(c)} ${clock(start)}–${clock(end)}, confidence ${confidence.toFixed(2)}`);
           button.addEventListener("click", () => card.seek(start));
           return element("li", {}, button);
         }));
@@ -183,12 +183,13 @@
 
   const filters = { search: by("search"), cluster: by("cluster"), split: by("split"), sort: by("sort") };
   const haystack = videos.map((v) => [v.id, v.split, `cluster ${v.cluster}`, names[v.cluster], ...v.truth.map((s) => s[0])].join(" ").toLowerCase());
-  const strength = videos.map((v) => Math.max(-Infinity, ...v.found.map((moment) => moment[3])));
+  const strength = videos.map((v) => Math.max(-Infinity, ...v.moments.map((moment) => moment[3])));
   const collator = new Intl.Collator(undefined, { numeric: true });
   const byName = videos.map((_, i) => i).sort((a, b) => collator.compare(videos[a].id, videos[b].id));
   const keys = {
     cluster: (i) => videos[i].cluster,
-    reliability: (i) => videos[i].distance ?? Infinity,
+    confidence: (i) => -(videos[i].confidence ?? -Infinity),
+    clarity: (i) => -(videos[i].clarity ?? -Infinity),
     score: (i) => -strength[i],
     duration: (i) => -videos[i].duration,
   };

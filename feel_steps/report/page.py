@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from feel_steps import __version__
-from feel_steps.report import clusters, numbers, videos
+from feel_steps.report import clusters, counts, numbers, videos
 from feel_steps.runtime.progress import clock
 from feel_steps.tables import provenance, tables
 from feel_steps.tables.run import Run, find_run
@@ -58,7 +58,6 @@ def report(
     labels = distinct(given_names, finished.clusters)
     data = {
         "names": labels,
-        "scaled": finished.scaled,
         "videos": videos.records(finished, Path(out)),
         "map": clusters.embedding_map(finished),
     }
@@ -69,11 +68,14 @@ def report(
         run=finished,
         name=config.get("name") or Path(run).resolve().name,
         verdict=numbers.verdict(finished),
+        coverage=numbers.coverage(finished),
+        warnings=clusters.warnings(finished, labels),
         facts=_facts(finished, config),
         charts=numbers.charts(finished),
         iterations=numbers.iterations(finished),
         everything=numbers.everything(finished),
         comparison=numbers.comparison(finished),
+        counts=counts.compare_counts(finished),
         clusters=clusters.cards(finished, given_names),
         mapped=bool(mapped.keys() - (names or {}).keys()),
         splits=sorted(set(finished.videos["split"])),
@@ -95,7 +97,7 @@ def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mappin
     write_page(
         out,
         "predicted.html.j2",
-        {"names": labels, "scaled": False, "videos": records, "map": None},
+        {"names": labels, "videos": records, "map": None},
         name=f"{len(records)} new video{'s' * (len(records) != 1)}",
         run=run,
         unlike=int(prediction.unlike.sum()),
@@ -147,7 +149,7 @@ def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     table = run.videos
     splits = sorted(set(table["split"]), reverse=True)
     window, stride, fps = (table[key][0] for key in ("snippet_window", "snippet_stride", "fps"))
-    seen = len(set(run.detections["video_id"]))
+    seen = len(set(run.moments["video_id"]))
     localizer = str((config.get("train") or {}).get("localizer", ""))
     return [
         ("Videos", f"{len(table['video_id']):,}", " + ".join(f"{(table['split'] == s).sum():,} {s}" for s in splits)),
@@ -156,8 +158,8 @@ def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Clusters", str(run.clusters), "found without labels"),
         ("Iterations", str(run.iterations), f"variant {run.variant}, seed {run.seed}"),
         (
-            "Detections",
-            f"{len(run.detections['video_id']):,}",
+            "Moments",
+            f"{len(run.moments['video_id']):,}",
             f"in {seen:,} videos" + (f", by {LOCALIZERS.get(localizer, localizer)}" if localizer else ""),
         ),
     ]

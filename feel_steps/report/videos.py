@@ -8,13 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feel_steps.localize import suppress
 from feel_steps.report.media import relative_url
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import locate
 
 CLASSES = 3  # activation curves per video
-DETECTIONS = 30  # listed detections per video, the strongest ones
+DETECTIONS = 30  # drawn detections per video, the strongest ones
 POINTS = 800  # points of a curve, more than a screen shows
 
 
@@ -28,7 +27,9 @@ class Shown(Protocol):
     @property
     def detections(self) -> Columns: ...
     @property
-    def refined(self) -> Columns: ...
+    def moments(self) -> Columns: ...
+    @property
+    def confidence(self) -> Columns: ...
     @property
     def selected(self) -> Columns: ...
     @property
@@ -43,17 +44,18 @@ def records(run: Shown, page: Path) -> list[dict[str, Any]]:
     """One record per video, in the order of the videos table; URLs are relative to ``page``."""
     videos, detections = run.videos, run.detections
     N = len(videos["video_id"])
-    distance = np.full(N, np.nan)
-    distance[locate(run.refined["video_id"], videos["video_id"])] = run.refined["distance"]
+    sure = {name: np.full(N, np.nan) for name in ("clarity", "confidence")}
+    for name, values in sure.items():
+        values[locate(run.confidence["video_id"], videos["video_id"])] = run.confidence[name]
     chosen = np.isin(videos["video_id"], run.selected["video_id"])
-    row = locate(detections["video_id"], videos["video_id"])
-    order = np.lexsort((-detections["score"], row))
-    bounds = np.searchsorted(row[order], np.arange(N + 1))
+    order, bounds = _by_video(detections, "score", videos)
+    best, ends = _by_video(run.moments, "confidence", videos)
     truth = _truth(run)
     packed = []
     for i, video_id in enumerate(videos["video_id"]):
-        strongest = order[bounds[i] : bounds[i + 1]][:DETECTIONS]
-        classes = list(dict.fromkeys([int(run.assigned[i]), *detections["cluster"][strongest].tolist()]))[:CLASSES]
+        strongest, moments = order[bounds[i] : bounds[i + 1]][:DETECTIONS], best[ends[i] : ends[i + 1]]
+        shown = [*run.moments["cluster"][moments].tolist(), *detections["cluster"][strongest].tolist()]
+        classes = list(dict.fromkeys([int(run.assigned[i]), *shown]))[:CLASSES]
         path = videos["path"][i]
         packed.append(
             {
@@ -62,10 +64,14 @@ def records(run: Shown, page: Path) -> list[dict[str, Any]]:
                 "url": relative_url(path, page) if path else None,
                 "duration": round(float(videos["duration"][i]), 2),
                 "cluster": int(run.assigned[i]),
-                "distance": float(f"{distance[i]:.4g}") if np.isfinite(distance[i]) else None,
+                **{
+                    name: round(float(values[i]), 3) if np.isfinite(values[i]) else None
+                    for name, values in sure.items()
+                },
                 "selected": bool(chosen[i]),
                 "classes": classes,
-                "found": _segments(run, strongest),
+                "moments": _segments(run.moments, np.sort(moments), "confidence"),
+                "found": _segments(detections, strongest, "score"),
                 "more": int(bounds[i + 1] - bounds[i] - len(strongest)),
                 "truth": truth.get(video_id, []),
                 **_curves(run, video_id, classes),
@@ -74,25 +80,22 @@ def records(run: Shown, page: Path) -> list[dict[str, Any]]:
     return packed
 
 
-def _segments(run: Shown, rows: np.ndarray) -> list[tuple[int, float, float, float, int]]:
-    """Detections as (cluster, start, end, score, whether the page lists it)."""
-    listed = {name: values[rows] for name, values in run.detections.items()}
-    times = listed["t_start"].round(2), listed["t_end"].round(2)
-    columns = listed["cluster"], *times, listed["score"].round(3), apart(listed).astype(int)
+def _rounded(number: float) -> float | None:
+    return round(float(number), 3) if np.isfinite(number) else None
+
+
+def _by_video(table: Columns, strength: str, videos: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a table by video, the strongest first, and where each video's begin; int64 [P] and [N + 1]."""
+    row = locate(table["video_id"], videos["video_id"])
+    order = np.lexsort((-table[strength], row))
+    return order, np.searchsorted(row[order], np.arange(len(videos["video_id"]) + 1))
+
+
+def _segments(table: Columns, rows: np.ndarray, strength: str) -> list[tuple[int, float, float, float]]:
+    """Segments as (cluster, start, end, strength)."""
+    times = table["t_start"][rows].round(2), table["t_end"][rows].round(2)
+    columns = table["cluster"][rows], *times, table[strength][rows].round(3)
     return list(zip(*(column.tolist() for column in columns), strict=True))
-
-
-def apart(detections: Columns) -> np.ndarray:
-    """Whether no stronger detection of the same cluster overlaps a detection, bool [P]; for one video.
-
-    Detections overlap on purpose, because mAP ranks them. A reader wants to see each moment once.
-    """
-    alone = np.zeros(len(detections["score"]), bool)
-    for c in np.unique(detections["cluster"]):
-        rows = np.flatnonzero(detections["cluster"] == c)
-        t_start, t_end, score = (detections[name][rows] for name in ("t_start", "t_end", "score"))
-        alone[rows[suppress(t_start, t_end, score, 1e-9)]] = True
-    return alone
 
 
 def _truth(run: Shown) -> dict[str, list[tuple[str, float, float]]]:

@@ -80,6 +80,18 @@ KINDS: dict[str, Kind] = {
         frozenset(["jaccard", "margin", "second"]),
         optional=frozenset(["second"]),
     ),
+    # how sure the clusters and the videos in them are, without labels; no clarity where K = 1
+    "confidence": Kind(
+        {
+            "video_id": "string",
+            "cluster": "int32",
+            "agreement": "float64",
+            "stability": "float64",
+            "clarity": "float64",
+            "confidence": "float64",
+        },
+        frozenset(["clarity"]),
+    ),
     "selected": Kind({"video_id": "string", "cluster": "int32", "distance": "float64", "rank": "int32"}),
     "training": Kind({"step": "int64", "loss": "float64", "learning_rate": "float64"}, extra=True),
     "attention": Kind(
@@ -92,6 +104,8 @@ KINDS: dict[str, Kind] = {
         optional=frozenset(["adapted"]),
     ),
     "detections": Kind({"video_id": "string", "cluster": "int32", "score": "float64", **_SEGMENT}),
+    # what a person is shown: segments that do not overlap, chosen from the detections; confidence from 0 to 1
+    "moments": Kind({"video_id": "string", "cluster": "int32", **_SEGMENT, "confidence": "float64"}),
     # the classes that each cluster is mapped to, by protocol (evaluation only)
     "mapping": Kind({"protocol": "string", "cluster": "int32", "label": "string", "weight": "float64"}),
     "metrics": Kind(

@@ -94,6 +94,14 @@ class Run:
         return self.table(self.iterations, "detections")
 
     @cached_property
+    def moments(self) -> Columns:
+        return self.table(self.iterations, "moments")
+
+    @cached_property
+    def confidence(self) -> Columns:
+        return self.table(self.iterations, "confidence")
+
+    @cached_property
     def snippets(self) -> dict[str, slice]:
         """Rows of each video's snippets in the attention table."""
         return {video_id: slice(start, stop) for video_id, start, stop in runs(self.attention["video_id"])}
@@ -102,11 +110,6 @@ class Run:
     def clusters(self) -> int:
         """K."""
         return self.attention["activation"].shape[1]
-
-    @property
-    def scaled(self) -> bool:
-        """Whether distances lie between 0 and 1: those of CCI do, plain Euclidean distances do not."""
-        return bool(np.isfinite(self.refined["jaccard"]).all())
 
     @cached_property
     def assigned(self) -> np.ndarray:

@@ -6,10 +6,14 @@ import re
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from feel_steps.cli import app
 from feel_steps.errors import InputError
 from feel_steps.evaluation.activitynet import read_predictions
 from feel_steps.explore.export import export
+from feel_steps.tables import tables
+from tests.synthetic_run import Shape, build
 
 VIDEOS = {
     "video_id": np.array(["b/été & <1>", "a", "silent"], object),
@@ -69,6 +73,30 @@ def test_subtitles_are_valid_in_order_of_time_and_one_file_a_video(tmp_path):
     ]  # fmt: skip
     assert read_vtt(tmp_path / "a.vtt") == [(0.0, 0.5, f"{name} -0.250")]
     assert read_vtt(tmp_path / "silent.vtt") == []
+
+
+def test_one_subtitle_at_a_time(tmp_path):
+    """Players stack overlapping cues over the picture; the strongest stays whole."""
+    rows = [(0, 0.5, 0.0, 10.0), (1, 0.9, 8.0, 12.0), (2, 0.4, 9.0, 11.0), (0, -1.0, 20.0, 21.0)]
+    cluster, score, start, end = map(np.array, zip(*rows, strict=True))
+    found = {"video_id": np.array(["a"] * 4, object), "cluster": cluster, "score": score, "t_start": start}
+    export(found | {"t_end": end}, VIDEOS, tmp_path, form="vtt")
+    assert read_vtt(tmp_path / "a.vtt") == [
+        (0.0, 8.0, "cluster-0 0.500"), (8.0, 12.0, "cluster-1 0.900"), (20.0, 21.0, "cluster-0 -1.000")
+    ]  # fmt: skip
+
+
+def test_a_run_exports_its_moments_and_all_detections_on_request(tmp_path):
+    run = build(tmp_path, Shape(train=6, test=2, clusters=2, iterations=2, media=0))
+    place = run / "feel/seed-0/iter-2"
+    for words, kind in [([], "moments"), (["--all"], "detections"), (["--iteration", "1"], "moments")]:
+        done = CliRunner().invoke(app, ["export", str(run), "--form", "csv", "--out", str(tmp_path / "x.csv"), *words])
+        assert done.exit_code == 0, done.output
+        table = tables.read((run / "feel/seed-0/iter-1" if "--iteration" in words else place) / f"{kind}.parquet", kind)
+        rows = (tmp_path / "x.csv").read_text(encoding="utf-8").splitlines()
+        assert len(rows) == 1 + len(table["t_start"]) > 1
+    with pytest.raises(InputError, match="name the results folder of a run, or --detections and --videos"):
+        CliRunner().invoke(app, ["export", "--out", "x"], catch_exceptions=False, standalone_mode=False)
 
 
 def test_fiftyone_labels_and_paths(tmp_path):

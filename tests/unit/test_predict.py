@@ -68,8 +68,8 @@ def finish(run: Path) -> None:
     table = {name: run / f"{name}.parquet" for name in ("manifest", "unreadable", "videos", "skipped", "annotations")}
     step = {
         name: place / f"{name}.parquet"
-        for name in ("pooled", "clusters", "centres", "refined", "selected", "training", "attention", "embeddings")
-        + ("detections", "metrics", "mapping")
+        for name in ("pooled", "clusters", "centres", "refined", "confidence", "selected", "training", "attention")
+        + ("embeddings", "detections", "moments", "metrics", "mapping")
     }
     part, model = run / "features/part-0000.parquet", place / "model.safetensors"
     where = {"videos": table["videos"], "features": part.parent}
@@ -91,13 +91,15 @@ def finish(run: Path) -> None:
     )
     known = {"pooled": step["pooled"], "clusters": step["clusters"]}
     call("refine", **known, centres=step["centres"], k1=2, k2=1, out=step["refined"])
+    call("rate", pooled=step["pooled"], refined=step["refined"], clusters=2, runs=5, out=step["confidence"])
     call("select", refined=step["refined"], rate=1.0, out=step["selected"])
     call("train", **where, selected=step["selected"], clusters=2, steps=20, batch=2, length=6, device="cpu", threads=1,
          settings='{"hidden": 8}', out=model, out_training=step["training"])  # fmt: skip
     call("attend", **where, model=model, length=6, device="cpu", threads=1,
          out=step["attention"], out_embeddings=step["embeddings"])  # fmt: skip
-    seen = {name: step[name] for name in ("attention", "embeddings")}
-    call("localize", videos=table["videos"], **seen, class_threshold=0.0, nms=0.9, out=step["detections"])
+    seen = {name: step[name] for name in ("attention", "embeddings", "confidence")}
+    call("localize", videos=table["videos"], **seen, class_threshold=0.0, nms=0.9, moments='{"shortest": 0.1}',
+         out=step["detections"], out_moments=step["moments"])  # fmt: skip
     results = {name: step[name] for name in ("refined", "selected", "detections")}
     call("evaluate", videos=table["videos"], annotations=table["annotations"], **known, **results,
          out=step["metrics"], out_mapping=step["mapping"])  # fmt: skip
@@ -144,7 +146,12 @@ def test_the_command_writes_every_form(run: Path, tmp_path: Path) -> None:
     results = json.loads((tmp_path / "out/detections.json").read_text())["results"]
     assert results["a"] and {row["label"] for row in results["a"]} <= {"up & down", "swing"}
     assert len((tmp_path / "out/detections.csv").read_text().splitlines()) == 1 + sum(map(len, results.values()))
-    assert len((tmp_path / "out/a.vtt").read_text().split("-->")) - 1 <= len(results["a"])
+    moments = json.loads((tmp_path / "out/moments.json").read_text())["results"]
+    assert 0 < len(moments["a"]) < len(results["a"]) and all(0 <= row["score"] <= 1 for row in moments["a"])
+    assert len((tmp_path / "out/moments.csv").read_text().splitlines()) == 1 + sum(map(len, moments.values()))
+    times = sorted(row["segment"] for row in moments["a"])
+    assert all(one[1] <= two[0] for one, two in zip(times[:-1], times[1:], strict=True))
+    assert len((tmp_path / "out/a.vtt").read_text().split("-->")) - 1 == len(moments["a"])
     page = (tmp_path / "out/predicted.html").read_text(encoding="utf-8")
     assert '"note":"unlike all training videos"' in page and page.count('"note":""') == 1
     assert '"names":["up \\u0026 down","swing"]' in page

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from feel_steps.errors import InputError
 from feel_steps.report.charts import LABEL_GAP, Series, line_chart, nice_ticks, spread_labels, thin
 from feel_steps.report.clusters import _match, _project
+from feel_steps.report.counts import compare_counts
 from feel_steps.report.media import relative_url, thumbnail
 from feel_steps.report.page import report
 from feel_steps.report.summary import summary
@@ -127,6 +128,31 @@ def test_variants_and_seeds_are_compared(tmp_path: Path) -> None:
     assert 'id="comparison"' not in page_of(build(tmp_path / "one", Shape(train=6, test=0, media=0)))
 
 
+def test_numbers_of_clusters_are_compared(tmp_path: Path) -> None:
+    """Whoever tries several numbers sees which clusters split, and loses no video on the way."""
+    variants = ("feel-k4", "feel-k2", "feel-k7", "aicl-k4")
+    run = build(tmp_path, Shape(train=40, test=2, media=0, iterations=2, variants=variants))
+    counts = compare_counts(find_run(run))
+    assert counts and [row[0] for row in counts["rows"]] == ["2", "4", "7"], "the other localizer is no other number"
+    for row in counts["rows"]:
+        assert sum(map(int, row[1].split(", "))) == 40
+    few = tables.read(run / "feel-k2/seed-0/iter-2/refined.parquet", "refined")["cluster"]
+    more = tables.read(run / "feel-k4/seed-0/iter-2/refined.parquet", "refined")["cluster"]
+    step, cluster, size, into, _ = counts["splits"][0]
+    assert (step, cluster, int(size)) == ("2 → 4", "0", (few == 0).sum())
+    goes = {int(a): int(b) for a, b in re.findall(r"(\d+) \((\d+)\)", into)}
+    assert goes == {c: n for c in range(4) if (n := int(((few == 0) & (more == c)).sum()))}
+    bars = counts["flow"]["bars"]
+    assert len(bars) == 2 + 4 + 7 and all(0 <= bar["y"] <= counts["flow"]["h"] - bar["h"] + 1 for bar in bars)
+    html = page_of(run)
+    assert 'id="counts"' in html and 'href="#counts"' in html
+
+
+def test_one_number_of_clusters_is_compared_with_none(run: Path) -> None:
+    assert compare_counts(find_run(run)) is None
+    assert 'id="counts"' not in page_of(run)
+
+
 def test_names_by_a_person_win(run: Path) -> None:
     """Names in clusters.yaml are what people see; the annotations' classes fill the rest."""
     assert data_of(page_of(run, names={1: "Faustschlag"}))["names"] == ["jumping jack", "Faustschlag", "squat", "throw"]
@@ -141,8 +167,10 @@ def test_extreme_runs(tmp_path: Path, clusters: int) -> None:
     rewrite(place / "refined.parquet", "refined", jaccard=np.full(2, np.nan), distance=np.array([3.0, 40.0]))
     detections = tables.read(place / "detections.parquet", "detections")
     tables.write(place / "detections.parquet", "detections", {k: v[:0] for k, v in detections.items()})
+    moments = tables.read(place / "moments.parquet", "moments")
+    tables.write(place / "moments.parquet", "moments", {k: v[:0] for k, v in moments.items()})
     html = page_of(run)
-    assert "Mean distance" in html and "Reliability" not in html
+    assert "Stability" in html and "Reliability" not in html
     assert data_of(html)["videos"][0]["found"] == []
 
 
@@ -154,6 +182,42 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
     assert not (run / "report.html").exists()
     with pytest.raises(InputError, match=r"metrics\.parquet"):
         report(tmp_path, tmp_path / "report.html")
+
+
+def test_the_page_says_what_not_to_trust(tmp_path: Path) -> None:
+    """A cluster of four videos, or two that are one, must not look like a finding."""
+    run = build(tmp_path, Shape(train=44, test=2, clusters=3, iterations=1, media=0))
+    place = run / "feel/seed-0/iter-1"
+    labels = np.repeat([0, 1, 2], [20, 20, 4]).astype(np.int32)
+    features = np.random.default_rng(0).standard_normal((44, 8))
+    features[40:] += 30
+    rewrite(place / "refined.parquet", "refined", cluster=labels)
+    rewrite(place / "pooled.parquet", "pooled", feature=features)
+    html = page_of(run, names={0: "run", 1: "jog", 2: "dive"})
+    assert "dive has fewer than 10 videos" in html and "run and jog look alike" in html
+    assert html.count("<li>run") + html.count("<li>jog") == 1
+    features[20:40] += 60
+    rewrite(place / "pooled.parquet", "pooled", feature=features)
+    assert "look alike" not in page_of(run)
+
+
+def test_annotations_of_a_part_are_said_to_be_of_a_part(tmp_path: Path) -> None:
+    """Numbers of three videos read like numbers of all."""
+    run = build(tmp_path, Shape(train=6, test=6, clusters=2, iterations=2, media=0))
+    assert "Annotations cover" not in page_of(run)
+    table = tables.read(run / "annotations.parquet", "annotations")
+    kept = np.isin(table["video_id"], AWKWARD[:3])
+    tables.write(run / "annotations.parquet", "annotations", {name: values[kept] for name, values in table.items()})
+    html = page_of(run)
+    assert re.search(r'class="verdict">[^<]*Annotations cover only 3 of 12 videos', html)
+
+
+def test_moments_come_first_and_do_not_overlap(run: Path) -> None:
+    """Detections overlap by design; the page lists each moment once, in order of time."""
+    for video in data_of(page_of(run))["videos"]:
+        moments = video["moments"]
+        assert all(a[2] <= b[1] for a, b in zip(moments[:-1], moments[1:], strict=True))
+        assert all(0 <= moment[3] <= 1 for moment in moments) and len(moments) < len(video["found"])
 
 
 # ------------------------------------------------------------------------------------------------------ its parts

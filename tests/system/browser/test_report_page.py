@@ -236,7 +236,10 @@ def test_the_page_of_new_videos_works_without_a_map(driver: Any, tmp_path: Path)
     """It shares the report's script: players, curves and filters, and says which videos look strange."""
     run = build(tmp_path, Shape(train=4, test=0, media=2, clusters=2, iterations=1))
     place = run / "feel/seed-0/iter-1"
-    written = {kind: tables.read(place / f"{kind}.parquet", kind) for kind in ("attention", "embeddings", "detections")}
+    written = {
+        kind: tables.read(place / f"{kind}.parquet", kind)
+        for kind in ("attention", "embeddings", "detections", "moments")
+    }
     seen = Prediction(tables.read(run / "videos.parquet", "videos"), **written, unlike=np.arange(4) == 0)
     predicted_page(seen, tmp_path / "predicted.html", run="demo", names={1: "bow"})
     driver.get_log("browser")

@@ -127,7 +127,7 @@ class Ramp:
 def test_ten_crops_do_not_see_left_from_right(weights):
     """The average over mirror images is that of the mirrored clip, whose flow points the other way."""
     engine = I3D(**SMALL | weights | {"ten_crop": True, "device": "cpu"})
-    engine.streams = [Ramp(), Ramp()]
+    engine.networks = [Ramp(), Ramp()]
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (2, 16, 40, 44, 3)).astype(np.uint8)
     flow = rng.normal(2, 8, (2, 16, 40, 44, 2)).astype(np.float32)
@@ -137,7 +137,7 @@ def test_ten_crops_do_not_see_left_from_right(weights):
         mirrored = clip[:, :, :, ::-1] * (np.array([-1, 1], np.float32) if stream else np.uint8(1))
         assert np.allclose(features, engine._look(stream, mirrored), rtol=1e-5)
         assert not np.allclose(features, engine._look(stream, clip[:, :, ::-1]), rtol=1e-4)
-        parts = [engine.streams[0].extract_features(x) for x in ten(stream, clip)]
+        parts = [engine.networks[0].extract_features(x) for x in ten(stream, clip)]
         assert np.allclose(features, torch.stack(parts).mean(0), rtol=1e-5)
     assert np.array_equal(flow, before)
 
