@@ -16,8 +16,8 @@ def rate(views: Sequence[np.ndarray], refined: Columns, clusters: int, seed: int
     """Say how stable each cluster is and how clear each video is.
 
     **Stability** of a cluster of n videos starts from their mean co-association m over k-means runs on subsamples (see
-    :func:`feel_steps.cluster.agreement`). Two videos stay together if both stay where they belong, so m is about p²,
-    and p = √m is the share for one video. Then the size counts: a video has n - 1 others that could have gone
+    :func:`feel_steps.cluster.agreement`). That is a share of pairs; :func:`share_of_videos` makes it the share p of
+    runs in which one video is where it belongs. Then the size counts: a video has n - 1 others that could have gone
     elsewhere. They count as n - 1 observations beside two of chance, which is 1/K (the posterior mean under a Beta
     prior; Laplace's rule of succession if K = 2): ((n - 1) p + 2/K) / (n + 1). A cluster of three videos, however
     alike, reaches (2 + 2/K) / 4.
@@ -48,7 +48,7 @@ def rate(views: Sequence[np.ndarray], refined: Columns, clusters: int, seed: int
     agreed = agreement(views, labels, clusters, seed, runs=runs)
     size = np.bincount(labels, minlength=clusters)
     mean = np.bincount(labels, agreed, minlength=clusters) / np.maximum(size, 1)
-    stability = shrink(np.sqrt(mean), size, clusters)[labels]
+    stability = shrink(share_of_videos(mean, clusters), size, clusters)[labels]
     clarity = clear(refined["distance"], refined["margin"])
     confidence = stability * (1 + np.nan_to_num(clarity, nan=1.0)) / 2
     return {
@@ -59,6 +59,15 @@ def rate(views: Sequence[np.ndarray], refined: Columns, clusters: int, seed: int
         "clarity": clarity,
         "confidence": confidence,
     }
+
+
+def share_of_videos(together: np.ndarray, clusters: int) -> np.ndarray:
+    """Share p of runs in which a video is in the cluster it belongs to, from the share m that has two together.
+
+    Two videos are together if both are where they belong, or both in one of the other K - 1 clusters, which are alike:
+    m = p² + (1 - p)² / (K - 1). Solved for p; chance, 1/K, stays 1/K, and what is below counts as chance.
+    """
+    return (1 + np.sqrt((clusters - 1) * (clusters * together - 1).clip(0))) / clusters
 
 
 def shrink(share: np.ndarray, size: np.ndarray, clusters: int) -> np.ndarray:
