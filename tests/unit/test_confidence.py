@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from feel_steps.cluster import agreement, alike, cluster
-from feel_steps.explore.confidence import clear, rate, shrink
+from feel_steps.explore.confidence import clear, rate, share_of_videos, shrink
 
 
 def blobs(sizes, distance, seed=0, dimension=8):
@@ -64,6 +64,14 @@ def test_a_small_cluster_is_never_sure():
     assert table["stability"][-3:] == pytest.approx((2 + 2 / 4) / 4) and table["confidence"].max() <= 1
     assert table["confidence"][-3:].max() < 0.9 < table["confidence"][0]
     assert shrink(np.ones(5), np.array([1, 2, 5, 10, 10**6]), 2)[[0, -1]] == pytest.approx([0.5, 1])
+
+
+@pytest.mark.parametrize("clusters", [2, 5])
+def test_pairs_and_videos_are_not_confused(clusters):
+    """Videos that stray in a fifth of the runs part from each other in more than a third."""
+    p = np.array([1 / clusters, 0.6, 0.8, 1])
+    assert share_of_videos(p**2 + (1 - p) ** 2 / (clusters - 1), clusters) == pytest.approx(p)
+    assert share_of_videos(np.array([0.0, 1.0]), 1) == pytest.approx([1, 1])
 
 
 def test_clarity_is_relative_to_the_runner_up():
