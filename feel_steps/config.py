@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -184,17 +185,42 @@ def switches_localizer(config: Mapping[str, Any], overrides: Mapping[str, Any]) 
     return overrides.get("train", {}).get("localizer", localizer) != localizer
 
 
-def explain(error: Any, sections: Collection[str] = ()) -> str:
+def list_keys(rules: Mapping[str, Any], rule: Mapping[str, Any] | None = None, above: str = "") -> list[str]:
+    """All keys of a schema with dots, ``select.alpha``; those of the variants are left out."""
+    rule = rules if rule is None else rule
+    if "$ref" in rule:
+        rule = rules["$defs"][rule["$ref"].rpartition("/")[2]]
+    keys = []
+    for name, part in rule.get("properties", {}).items():
+        keys.append(f"{above}{name}")
+        keys += list_keys(rules, part, f"{above}{name}.") if name != "variants" else []
+    return keys
+
+
+def suggest(key: str, siblings: Sequence[str], keys: Sequence[str]) -> str:
+    """What may have been meant by an unknown key: a key of that name elsewhere, a sibling, or a similar one."""
+    if "." in key and key in keys:
+        return f"write {key.split('.')[0]}={{{': {'.join(key.split('.')[1:])}: value{'}' * key.count('.')}"
+    last = {name: name.rpartition(".")[2] for name in keys}
+    same = [name for name in keys if last[name] == key]
+    if not same and get_close_matches(key, siblings, 1):
+        return hint(key, siblings)
+    similar = same or [name for name in keys if last[name] in get_close_matches(key, last.values(), 1, 0.75)]
+    return f"did you mean {' or '.join(repr(name) for name in similar)}?" if similar else hint(key, siblings)
+
+
+def explain(error: Any, sections: Collection[str] = (), keys: Sequence[str] = ()) -> str:
     """One line for one violation of the JSON schema: the key, what is wrong, what to do.
 
-    ``sections`` are names that may have been meant where a section of settings is given one value.
+    ``sections`` are names that may have been meant where a section of settings is given one value, and ``keys`` all
+    keys with dots, which may have been meant by an unknown one.
     """
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", ()))
         extra = next(k for k in error.instance if k not in known)
         place = f"{key}.{extra}" if key else extra
-        return f"unknown key '{place}'; {hint(extra, known)}"
+        return f"unknown key '{place}'; {suggest(extra, known, keys)}"
     if error.validator == "required":
         return f"key '{key}.' misses {error.message.split(' ')[0]}" if key else f"missing key {error.message}"
     if error.validator == "type" and error.schema["type"] == "object" and "explain" not in error.schema:
@@ -255,7 +281,7 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
 
     validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
     if error := best_match(validator.iter_errors(config)):
-        raise InputError(f"config: {explain(error, validator.schema['properties'])}")
+        raise InputError(f"config: {explain(error, validator.schema['properties'], list_keys(validator.schema))}")
     _check_localizer(config, "")
     _check_ranges(config, "")
     variants = {name: resolve(config, name) for name in config["variants"]}

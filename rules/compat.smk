@@ -58,9 +58,9 @@ def limit_gpus(device):
     9.27.1: "resources: gpu=1" limits nothing on this machine unless somebody gives --resources gpu=N. A scheduler counts
     GPUs itself. Where there is none, only the jobs' threads count.
     """
-    if device != "cpu" and LOCAL and "gpu" not in workflow.global_resources and (gpus := count(device)):
+    if device not in ("cpu", "mps") and LOCAL and "gpu" not in workflow.global_resources and (gpus := count(device)):
         workflow.register_resource("gpu", gpus)
-    return int(device != "cpu")
+    return int(device not in ("cpu", "mps"))
 
 
 def explain(executor, job_info, msg=None, print_job_error=RemoteExecutor.print_job_error, **kwargs):

@@ -16,7 +16,7 @@ Pooled = Annotated[Path, typer.Option(help="pooled table: one vector a video")]
 Clusters = Annotated[int, typer.Option(min=1, help="number of clusters, K")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads; the same number gives the same bytes")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
 Out = Annotated[Path, typer.Option(help="where the result goes")]
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -16,6 +16,9 @@ from feel_steps.config import merge
 from feel_steps.dataset.files import guess_layout, read_text
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from feel_steps.explore.results import Run
 
 PACKAGE = Path(__file__).parents[1]
 # an installed package holds the workflow; in a clone it stands beside the package
@@ -29,6 +32,70 @@ DRY = {"-n", "--dry-run", "--dryrun"}
 AT_MOST = 15  # lines of Snakemake's output shown where a run fails
 
 
+def run(
+    path: str | Path | None = None,
+    clusters: int | Sequence[int] = (),
+    *,
+    name: str | None = None,
+    features: str | Path | None = None,
+    annotations: str | Path | None = None,
+    split: str | Path | None = None,
+    settings: str | Path | Mapping[str, Any] | None = None,
+    cores: int = 2,
+    profile: str | None = None,
+    options: Sequence[str] = (),
+) -> Run:
+    """Find the actions in a folder of videos, as the command ``feel-steps run`` does, and open the result.
+
+    Results go to ``results/NAME`` below the working directory, and the config to ``results/NAME.yaml``. The same call
+    continues a run that was stopped, and computes only what is missing.
+
+    Parameters
+    ----------
+    path : path, optional
+        Folder of videos or of feature arrays; without it, the built-in demo.
+    clusters : int or sequence of int
+        How many kinds of action to look for. Several numbers give variants side by side.
+    name : str, optional
+        Of the run; default: the folder's name.
+    features : path, optional
+        Folder of feature arrays of the videos in ``path``.
+    annotations, split : path, optional
+        As ``dataset.annotations`` and ``dataset.split``.
+    settings : path or mapping, optional
+        Further settings as in config.yaml, or a YAML file of them.
+    cores : int
+        CPU cores.
+    profile : str, optional
+        A Snakemake profile, such as ``slurm``.
+    options : sequence of str
+        Further options for Snakemake.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        The folder is missing, holds neither videos nor arrays, or clusters are missing.
+    subprocess.CalledProcessError
+        Snakemake failed; it has printed why.
+    """
+    from feel_steps.explore.results import Run
+
+    folder, numbers = Path(path) if path is not None else None, [clusters] if isinstance(clusters, int) else clusters
+    name = name or ("demo" if folder is None else folder.resolve().name)
+    given = {"features": features, "annotations": annotations, "split": split}
+    paths = {key: Path(value) if value else None for key, value in given.items()}
+    further = Path(settings) if isinstance(settings, str) else settings
+    config = make_config(folder, name=name, clusters=numbers, settings=further, **paths)
+    words = command(write_config(config), cores=cores, profile=profile, options=options)
+    if status := launch(words, Path("results", name, "logs/run.log"), config.get("iterations", 4)):
+        raise subprocess.CalledProcessError(status, words)
+    return Run(Path("results", name))
+
+
 def make_config(
     path: Path | None,
     *,
@@ -37,7 +104,7 @@ def make_config(
     features: Path | None = None,
     annotations: Path | None = None,
     split: Path | None = None,
-    settings: Path | None = None,
+    settings: Path | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the config of a run from what a person gives on the command line.
 
@@ -53,8 +120,8 @@ def make_config(
         Folder of feature arrays of the videos in ``path``.
     annotations, split : path, optional
         As ``dataset.annotations`` and ``dataset.split``.
-    settings : path, optional
-        A YAML file of further settings; what is given on the command line lies over it.
+    settings : path or mapping, optional
+        Further settings, or a YAML file of them; what is given by the other parameters lies over them.
 
     Returns
     -------
@@ -68,7 +135,7 @@ def make_config(
     """
     if not NAME.fullmatch(name):
         raise InputError(f"--name '{name}': expected letters, digits, '.', '_' and '-'; results go to results/NAME")
-    further = _read_settings(settings) if settings else {}
+    further = merge(settings, {}) if isinstance(settings, Mapping) else _read_settings(settings) if settings else {}
     config = further
     if path is not None:
         layout = "features" if features else guess_layout(path)

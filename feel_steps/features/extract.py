@@ -197,7 +197,7 @@ def extract_part(
     cache : path, optional
         Folder that keeps features of video files, see :class:`feel_steps.features.cache.FeatureCache`.
     device : str
-        Where networks run: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        Where networks run: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     threads : int
         CPU threads of an extractor that uses several.
     **settings

@@ -32,8 +32,8 @@ class Clustering:
         K.
     assigned : int [N]
         Cluster of each training video, in the order of the shown variant's.
-    detections : int
-        How many segments are kept.
+    moments, detections : int
+        How many there are in all videos.
     stability : str
         Agreement with the iteration before, as text.
     """
@@ -41,6 +41,7 @@ class Clustering:
     variant: str
     clusters: int
     assigned: np.ndarray
+    moments: int
     detections: int
     stability: str
 
@@ -71,12 +72,13 @@ def compare_counts(run: Run) -> dict[str, Any] | None:
             ", ".join(map(str, np.sort(one.sizes)[::-1])),
             str((one.sizes < FEW).sum()),
             one.stability,
+            f"{one.moments:,}",
             f"{one.detections:,}",
         ]
         for one in found
     ]
     return {
-        "heads": ["clusters", "videos in each", f"with fewer than {FEW}", "stability", "detections"],
+        "heads": ["clusters", "videos in each", f"with fewer than {FEW}", "stability", "moments", "detections"],
         "rows": rows,
         "flow": _draw(
             found,
@@ -108,7 +110,7 @@ def _clusterings(run: Run) -> list[Clustering]:
             variant,
             clusters,
             refined["cluster"][locate(order, refined["video_id"])],
-            len(tables.read(folder / "detections.parquet", "detections")["video_id"]),
+            *(len(tables.read(folder / f"{kind}.parquet", kind)["video_id"]) for kind in ("moments", "detections")),
             _stability(run, variant),
         )
     return [by_count[clusters] for clusters in sorted(by_count)]

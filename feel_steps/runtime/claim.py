@@ -21,8 +21,8 @@ def claim(device: str = "auto") -> Iterator[str]:
     Parameters
     ----------
     device : str
-        ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``. N is the number in nvidia-smi or, if
-        CUDA_VISIBLE_DEVICES is set, the position in it.
+        ``auto`` (a GPU of NVIDIA's if there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. N is the number in
+        nvidia-smi or, if CUDA_VISIBLE_DEVICES is set, the position in it.
 
     Yields
     ------
@@ -42,6 +42,9 @@ def claim(device: str = "auto") -> Iterator[str]:
 
     from feel_steps.runtime.devices import pick
 
+    if kind == "mps":
+        yield str(pick("mps"))
+        return
     gpus = visible() if torch.backends.cuda.is_built() else []
     known = bool(gpus)
     # without NVML, CUDA starts here and sees all GPUs, so CUDA's numbers identify them

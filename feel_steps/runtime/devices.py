@@ -28,7 +28,7 @@ def pick(device: str = "auto") -> torch.device:
     Parameters
     ----------
     device : str
-        ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        ``auto`` (a GPU of NVIDIA's where there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, Apple's GPU.
 
     Raises
     ------
@@ -41,6 +41,10 @@ def pick(device: str = "auto") -> torch.device:
     kind, number = parse(device)
     if kind == "cpu":
         return torch.device("cpu")
+    if kind == "mps":
+        if not torch.backends.mps.is_available():
+            raise InputError("device 'mps': PyTorch sees no GPU of Apple's here; use auto or cpu")
+        return torch.device("mps")
     index = number or 0
     if index >= gpus:
         raise InputError(f"device '{device}': PyTorch sees {gpus} GPUs here; use auto, cpu or a smaller number")
@@ -58,6 +62,8 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "mps":
+        return False  # nobody has measured it
     named = any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
     return named and _bfloat16_speed() > SPEED_NEEDED
 
@@ -83,7 +89,7 @@ def has_bfloat16(device: torch.device) -> bool:
     Unlike :func:`has_fast_bfloat16` it measures nothing, so that all processes on one machine decide alike: features of
     one run must have one precision.
     """
-    if device.type == "cuda":
+    if device.type != "cpu":
         return has_fast_bfloat16(device)
     return any(torch.cpu.get_capabilities().get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
@@ -101,6 +107,8 @@ def describe(device: torch.device) -> str:
     """One phrase for the log: CPU and number of threads, or name and used memory of the GPU (by NVML)."""
     if device.type == "cpu":
         return f"CPU, {torch.get_num_threads()} threads"
+    if device.type == "mps":
+        return "Apple's GPU"
     name = torch.cuda.get_device_name(device)
     try:
         pynvml.nvmlInit()

@@ -39,16 +39,16 @@ class Gpu:
 
 
 def parse(device: str) -> tuple[str, int | None]:
-    """Split the name of a device into its kind (auto, cpu or cuda) and its number, if it has one.
+    """Split the name of a device into its kind (auto, cpu, cuda or mps) and its number, if it has one.
 
     Raises
     ------
     InputError
         The name has none of these forms.
     """
-    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d+)", device)
+    match = re.fullmatch(r"(auto|cpu|cuda|mps)|cuda:(\d+)", device)
     if match is None:
-        raise InputError(f"device '{device}': expected auto, cpu, cuda or cuda:N")
+        raise InputError(f"device '{device}': expected auto, cpu, cuda, cuda:N or mps")
     return match[1] or "cuda", int(match[2]) if match[2] else None
 
 
@@ -93,9 +93,9 @@ def _find(name: str, present: Sequence[Gpu]) -> Gpu | None:
 
 
 def count(device: str) -> int:
-    """Number of jobs with this ``device`` that can each have a GPU; 0 if NVML sees none, or for device cpu."""
+    """Number of jobs with this ``device`` that can each have a GPU; 0 if NVML sees none, or for cpu and mps."""
     kind, number = parse(device)
-    gpus = 0 if kind == "cpu" else len(visible())
+    gpus = 0 if kind in ("cpu", "mps") else len(visible())
     return gpus if number is None else min(gpus, 1)
 
 

@@ -33,6 +33,14 @@ def check_all(changed):
     [
         ({"refine": {"kk1": 20}}, ["unknown key 'refine.kk1'", "did you mean 'k1'?"]),
         ({"itterations": 3}, ["unknown key 'itterations'", "did you mean 'iterations'?"]),
+        ({"alpha": 0.5}, ["unknown key 'alpha'", "did you mean 'select.alpha'?"]),
+        ({"extracter": "i3d"}, ["unknown key 'extracter'", "did you mean 'features.extractor'?"]),
+        ({"train": {"clusters": 4}}, ["unknown key 'train.clusters'", "did you mean 'clusters'?"]),
+        ({"path": "clips"}, ["unknown key 'path'", "did you mean 'dataset.path'?"]),
+        ({"short_side": 96}, ["'features.descriptors.short_side' or 'features.i3d.short_side'"]),
+        ({"dataset.path": "clips"}, ["unknown key 'dataset.path'", "write dataset={path: value}"]),
+        ({"zebra": 1}, ["unknown key 'zebra'", "there are name, method,"]),
+        ({"variants": {"a": {"alpha": 0.5}}}, ["unknown key 'variants.a.alpha'", "did you mean 'select.alpha'?"]),
         ({"select": {"alpha": "fast"}}, ["'select.alpha'", "'fast'", "a number above 0, up to 1"]),
         ({"refine": {"lambda": 1.5}}, ["'refine.lambda'", "1.5", "from 0 to 1"]),
         ({"name": "../up"}, ["'name'", "../up", "folder name"]),
@@ -184,3 +192,10 @@ def test_a_variant_with_another_localizer_leaves_the_settings_of_the_first():
     )
     check(base, SCHEMA)
     assert resolve(base, "aicl")["train"]["settings"] == {"hidden": 32}
+
+
+def test_paths_of_windows_are_paths():
+    """A drive letter has a colon, and a backslash is no escape there."""
+    check(config(dataset={"layout": "videos", "path": r"C:\Users\me\clips"}, features={"cache": r"D:\cache"}), SCHEMA)
+    typed = read_arguments([r"dataset={layout: videos, path: 'C:\clips'}"], SCHEMA)
+    assert typed["dataset"]["path"] == r"C:\clips"

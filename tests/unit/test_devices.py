@@ -9,6 +9,7 @@ import torch
 
 from feel_steps.errors import InputError
 from feel_steps.runtime import devices
+from feel_steps.runtime.claim import claim
 from tests.paths import ROOT
 
 CPU = torch.device("cpu")
@@ -23,16 +24,28 @@ def test_auto_takes_the_processor_where_there_is_no_gpu(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gpu", "device 'gpu': expected auto, cpu, cuda or cuda:N"),
-        ("cuda:x", "device 'cuda:x': expected auto, cpu, cuda or cuda:N"),
+        ("gpu", "device 'gpu': expected auto, cpu, cuda, cuda:N or mps"),
+        ("cuda:x", "device 'cuda:x': expected auto, cpu, cuda, cuda:N or mps"),
+        ("mps", "device 'mps': PyTorch sees no GPU of Apple's here; use auto or cpu"),
         ("cuda:7", "device 'cuda:7': PyTorch sees 0 GPUs here; use auto, cpu or a smaller number"),
     ],
 )
 def test_a_wrong_name_says_what_is_right(monkeypatch, name, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError) as error:
         devices.pick(name)
     assert str(error.value) == message
+
+
+def test_apples_gpu_is_taken_where_it_is_named(monkeypatch):
+    """Only where it is named: nobody has checked yet that it repeats a run to the byte."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with claim("mps") as device:
+        assert devices.pick(device) == torch.device("mps")
+    assert devices.pick("auto") == CPU
+    assert devices.pick_precision("auto", torch.device("mps")) == torch.float32
 
 
 @pytest.mark.parametrize(
