@@ -34,13 +34,17 @@ MOMENTS = 10  # moments per video in the terminal
 
 @dataclass(frozen=True)
 class Prediction:
-    """Tables of M new videos like those of a run, and which of the videos differ from the training videos."""
+    """Tables of M new videos like those of a run, and which of the videos differ from the training videos.
+
+    ``failed`` has one line for each further video that could not be used.
+    """
 
     videos: Columns
     attention: Columns
     embeddings: Columns
     detections: Columns
     unlike: np.ndarray
+    failed: tuple[str, ...] = ()
 
     @cached_property
     def snippets(self) -> dict[str, slice]:
@@ -132,14 +136,14 @@ def predict(
     Raises
     ------
     InputError
-        A file cannot be used, two have the same name, or the features do not fit those of the run.
+        None of the files can be used, two have the same name, or the extractor is not that of the run.
     """
     contract = run_contract(run)
     fps, window, stride = contract.timing
     if contract.exists:
-        videos, vectors = read_features(run, contract, features, files)
+        videos, vectors, failed = read_features(run, contract, features, files)
     else:
-        videos, vectors = extract_features(run, contract, features, files, settings or {}, device, threads)
+        videos, vectors, failed = extract_features(run, contract, features, files, settings or {}, device, threads)
     if contract.scaled:
         scaling = tables.read(run / "scaling.parquet", "scaling")
         vectors = [scale(vector, scaling) for vector in vectors]
@@ -170,7 +174,7 @@ def predict(
     detections = localize(attention, embeddings, table, Settings(**used))
     training = load_snippets(tables.read(run / "videos.parquet", "videos"), run / "features", "train")
     strange = unlike(pool(snippets)["mean"], pool(training)["mean"])
-    return Prediction(table, attention, embeddings, detections, strange)
+    return Prediction(table, attention, embeddings, detections, strange, tuple(failed))
 
 
 def write(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:
