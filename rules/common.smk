@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from feel_steps.config import check, get_extractor, merge, resolve, scales, spread
-from feel_steps.dataset.checks import check_annotations, check_dataset, digest_inputs
+from feel_steps.dataset.checks import check_annotations, check_dataset, digest_inputs, find_replaced, settle_layout
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
 from feel_steps.selection import schedule
@@ -16,11 +16,15 @@ from feel_steps.tables.source import digest as get_source  # Snakemake's code tr
 # A workflow that imports this one as a module may give a part of the config; the rest is as in config.yaml.
 config = spread(merge(yaml.safe_load((ROOT / "config.yaml").read_text("utf-8")), config))
 try:
+    config, said = settle_layout(config)
     check(config, ROOT / "schemas/config.schema.yaml")
     SETTINGS = {variant: resolve(config, variant) for variant in config["variants"]}
     check_dataset(config, {variant: settings["clusters"] for variant, settings in SETTINGS.items()})
     if workflow.is_main_process:
         check_annotations(config)
+        replaced = find_replaced(Path("results", config["name"]), {name: SETTINGS[name]["clusters"] for name in SETTINGS})
+        for line in filter(None, [said, *replaced]):
+            logger.warning(line)
     check_extractor(config)
 except InputError as error:
     # One line is all a person needs here; Snakemake would add its own stack.

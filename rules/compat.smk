@@ -86,10 +86,10 @@ RemoteExecutor.print_job_error = explain
 def hold(run, schedule=JobScheduler.schedule):
     """Let one Snakemake at a time work on a run, from its first job to its last.
 
-    9.27.1: when any Snakemake in a folder ends, even one that was refused, it removes the locks of all others there. So a third
-    one could start on a run that is still going. The operating system releases this lock when its process ends, however it
-    ends. Jobs that a scheduler starts run Snakemake again; they belong to the one that holds the lock. An onstart hook would
-    not do: in a module it is never called.
+    9.27.1: when a Snakemake ends, it removes the locks of all others in its folder. So after the end of another run, a second
+    Snakemake could start on a run that is still going. The operating system releases this lock when its process ends, however
+    it ends. Jobs that a scheduler starts run Snakemake again; they belong to the one that holds the lock. An onstart hook
+    would not do: in a module it is never called.
     """
     file = Path(run).with_name(f".{Path(run).name}.lock")
 

@@ -67,7 +67,7 @@ def predict(
     device: Device = "auto",
     threads: Threads = 2,
 ) -> None:
-    """Find in new videos what a run has learnt to find.
+    """Find in new videos what a run has learnt to find. A file that cannot be used is named, and the exit status is 1.
 
     Example: feel-steps predict results/demo clip.mp4 --out found
 
@@ -89,6 +89,10 @@ def predict(
     write(prediction, out, run=run.resolve().name, names=names)
     typer.echo(table(prediction, names))
     typer.echo(f"page: {out / 'predicted.html'}")
+    for line in prediction.failed:
+        typer.echo(f"error: {line}", err=True)
+    if prediction.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

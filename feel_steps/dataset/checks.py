@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from feel_steps.dataset.files import list_files, read_text
+from feel_steps.dataset.files import guess_layout, list_files, read_text
 from feel_steps.dataset.suffixes import ARRAY, may_be_video
 from feel_steps.errors import InputError
 
@@ -43,6 +43,66 @@ def digest_inputs(folder: str, links: str, layout: str) -> str:
     for name, (size, time) in list_inputs(folder, links, layout).items():
         digest.update(os.fsencode(f"{name}\0{size}\0{time}\n"))
     return digest.hexdigest()[:16]
+
+
+def settle_layout(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Give a config with a folder but no layout the layout of what lies in the folder.
+
+    Returns
+    -------
+    dict, str
+        The config, and a line that says what was taken; empty where nothing was.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or nothing in it that can be used.
+    """
+    dataset = config.get("dataset")
+    if not isinstance(dataset, Mapping) or dataset.get("layout") != "demo" or not isinstance(dataset.get("path"), str):
+        return dict(config), ""
+    try:
+        layout = guess_layout(dataset["path"])
+    except InputError as error:
+        raise InputError(f"config: key 'dataset.path': {error}") from None
+    said = f"dataset.layout is not set: {dataset['path']} is taken for layout '{layout}' by the names of its files"
+    return {**config, "dataset": {**dataset, "layout": layout}}, said
+
+
+def find_replaced(run: Path, clusters: Mapping[str, int]) -> list[str]:
+    """Say which results a run will replace because the number of clusters changed, one line for each variant.
+
+    Parameters
+    ----------
+    run : path
+        Folder of the run.
+    clusters : mapping of str to int
+        K of each variant now.
+    """
+    lines = []
+    for variant, count in clusters.items():
+        tables = sorted((run / variant).glob("seed-*/iter-1/centres.parquet"))
+        before = sorted({rows for rows in map(_count_rows, tables) if rows not in (None, count)})
+        if before:
+            old = " and ".join(map(str, before))
+            lines.append(
+                f"clusters changed from {old} to {count}: the results of {old} clusters in {run / variant} will be "
+                f"replaced; to keep both, give this run another name"
+            )
+    return lines
+
+
+def _count_rows(table: Path) -> int | None:
+    """Rows of a table from its metadata; None where it cannot be read, which its step will say."""
+    if find_spec("pyarrow") is None:
+        return None  # with --use-conda, the environment of Snakemake may lack it
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
+
+    try:
+        return read_metadata(table).num_rows
+    except (OSError, ArrowException):
+        return None
 
 
 def check_dataset(config: Mapping[str, Any], clusters: Mapping[str, int]) -> None:

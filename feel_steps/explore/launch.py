@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -28,6 +29,7 @@ STEPS_DONE = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done")
 RULE = re.compile(r"^\s*(?:local)?rule (\w+):$")
 ITERATION = re.compile(r"iteration=(\d+)")
 NOTHING = "Nothing to be done"
+CONFIG = {"--config", "-C"}
 DRY = {"-n", "--dry-run", "--dryrun"}
 AT_MOST = 15  # lines of Snakemake's output shown where a run fails
 
@@ -184,7 +186,21 @@ def command(config: Path, *, cores: int, profile: str | None = None, options: Se
     """Command line that runs Snakemake with a config file; ``options`` are Snakemake's own."""
     words = ["snakemake", "--snakefile", str(WORKFLOW / "Snakefile"), "--configfile", str(config)]
     words += ["--profile", _profile(profile)] if profile else ["--cores", str(cores)]
-    return [*words, *options]
+    return [*words, *_nest_keys(options)]
+
+
+def _nest_keys(options: Sequence[str]) -> list[str]:
+    """Write ``dataset.path=x`` after --config in the form that Snakemake takes, ``dataset={path: x}``."""
+    words, inside = list[str](), False
+    for word in options:
+        inside = word in CONFIG or (inside and not word.startswith("-"))
+        key, equals, value = word.partition("=")
+        first, *further = key.split(".")
+        if inside and equals and further and all(key.split(".")):
+            value = value if value.startswith(("[", "{")) else json.dumps(value, ensure_ascii=False)
+            word = f"{first}={{{': {'.join(further)}: {value}{'}' * len(further)}"
+        words.append(word)
+    return words
 
 
 def _profile(name: str) -> str:

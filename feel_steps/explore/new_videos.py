@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,18 +61,20 @@ def extract_features(
     settings: Mapping[str, Any],
     device: str,
     threads: int,
-) -> tuple[Columns, list[np.ndarray]]:
+) -> tuple[Columns, list[np.ndarray], list[str]]:
     """Extract features of video files like those of the run; see :func:`feel_steps.explore.predict.predict`.
 
     Returns
     -------
     videos : columns of a videos table that are known from the files
     features : list of float32 [T, D]
+    failed : list of str
+        One line for each file that cannot be used.
 
     Raises
     ------
     InputError
-        No file is given, one cannot be used, two have the same name, or the extractor is not that of the run.
+        No file is given, none can be used, two have the same name, or the extractor is not that of the run.
     """
     if features:
         raise InputError(
@@ -83,24 +85,31 @@ def extract_features(
     _require_names(files)
     engine = run_extractor(contract, settings, device, threads)
     fps, window, _ = contract.timing
-    infos = [_probe(file) for file in files]
-    vectors: list[np.ndarray] = []
-    with Progress("extracting", round(sum(info.duration for info in infos) * fps), "frame") as progress:
-        for file, info in zip(files, infos, strict=True):
+    infos, failed = _probe_all(files)
+    vectors: dict[Path, np.ndarray] = {}
+    with Progress("extracting", round(sum(info.duration for info in infos.values()) * fps), "frame") as progress:
+        for file, info in infos.items():
             video = Video(file.stem, "", str(file), info.n_frames, info.duration)
             try:
                 array = engine.extract(video, partial(progress.advance, note=file.stem))
             except VideoError as error:
-                raise InputError(f"{file}: {error}; fix it or leave it out") from None
+                failed.append(f"{file}: {error}; fix it or leave it out")
+                continue
             if not len(array):
-                raise InputError(f"{file}: {info.duration:.2f} s long; the run looks at {window / fps:.2f} s at a time")
+                failed.append(
+                    f"{file}: {info.duration:.2f} s long; the run looks at {window / fps:.2f} s at a time; leave it out"
+                )
+                continue
             if array.shape[1] != contract.dimension:
                 raise InputError(
                     f"{run / 'features'}: dimension {contract.dimension}, but new videos get {array.shape[1]}; "
                     f"give the run's own settings of '{contract.extractor}' by --settings"
                 )
-            vectors.append(array)
-    return _videos([file.stem for file in files], list(files), infos, [info.duration for info in infos]), vectors
+            vectors[file] = array
+    _require_one(vectors, failed)
+    used = [infos[file] for file in vectors]
+    table = _videos([file.stem for file in vectors], list(vectors), used, [info.duration for info in used])
+    return table, list(vectors.values()), failed
 
 
 def run_extractor(contract: Contract, settings: Mapping[str, Any], device: str, threads: int) -> Extractor:
@@ -141,19 +150,20 @@ def run_extractor(contract: Contract, settings: Mapping[str, Any], device: str, 
 
 def read_features(
     run: Path, contract: Contract, features: Sequence[Path], files: Sequence[Path]
-) -> tuple[Columns, list[np.ndarray]]:
+) -> tuple[Columns, list[np.ndarray], list[str]]:
     """Read arrays that were made like the run's features; parameters as in :func:`feel_steps.explore.predict.predict`.
 
     Returns
     -------
     videos : columns of a videos table. A video without a file ends with its last snippet.
     features : list of float32 [T, D]
+    failed : list of str
+        One line for each array that cannot be used.
 
     Raises
     ------
     InputError
-        No array is given, one cannot be used or has another dimension, two have the same name, or a video file has no
-        array.
+        No array is given, none can be used, two have the same name, or a video file has no array.
     """
     if not features:
         raise InputError(f"{run}: others made its features; give those of the new videos, --features NEW.npy")
@@ -163,26 +173,40 @@ def read_features(
     arrays = _find_arrays(features, streams)
     clips = _clips(files, list(arrays))
     fps, window, stride = contract.timing
-    vectors, durations, infos = [], [], []
+    vectors, infos, failed = dict[str, np.ndarray](), list[VideoInfo | None](), list[str]()
     for video_id, paths in arrays.items():
-        array = _read(paths, key, transposed)
-        if array.shape[1] != contract.dimension:
-            turned = "; is it [dimension, snippets]?" if array.shape[0] == contract.dimension else ""
-            raise InputError(
-                f"{paths[0]}: features of dimension {array.shape[1]}, but the run's have {contract.dimension}{turned}; "
-                "give features of the same network"
-            )
-        info = _probe(clips[video_id]) if video_id in clips else None
-        if info and not fits(len(array), info.duration, fps, window, stride, padded=True):
-            raise InputError(
-                f"{paths[0]}: {len(array)} snippets, but {expected_snippets(info.duration, fps, window, stride)} fit "
-                f"in the {info.duration:.2f} s of {clips[video_id]}; the run has fps {fps:g}, window {window} and "
-                f"stride {stride}"
-            )
-        vectors.append(array)
+        try:
+            array = _read(paths, key, transposed)
+            info = _probe(clips[video_id]) if video_id in clips else None
+            _require_fit(paths[0], array, contract, clips.get(video_id), info)
+        except InputError as error:
+            failed.append(str(error))
+            continue
+        vectors[video_id] = array
         infos.append(info)
-        durations.append(info.duration if info else ((len(array) - 1) * stride + window) / fps)
-    return _videos(list(arrays), [clips.get(video_id) for video_id in arrays], infos, durations), vectors
+    _require_one(vectors, failed)
+    durations = [
+        info.duration if info else ((len(array) - 1) * stride + window) / fps
+        for array, info in zip(vectors.values(), infos, strict=True)
+    ]
+    table = _videos(list(vectors), [clips.get(video_id) for video_id in vectors], infos, durations)
+    return table, list(vectors.values()), failed
+
+
+def _require_fit(path: Path, array: np.ndarray, contract: Contract, clip: Path | None, info: VideoInfo | None) -> None:
+    """Refuse an array of another dimension than the run's, or of another length than its video."""
+    fps, window, stride = contract.timing
+    if array.shape[1] != contract.dimension:
+        turned = "; is it [dimension, snippets]?" if array.shape[0] == contract.dimension else ""
+        raise InputError(
+            f"{path}: features of dimension {array.shape[1]}, but the run's have {contract.dimension}{turned}; "
+            "give features of the same network"
+        )
+    if info and not fits(len(array), info.duration, fps, window, stride, padded=True):
+        raise InputError(
+            f"{path}: {len(array)} snippets, but {expected_snippets(info.duration, fps, window, stride)} fit "
+            f"in the {info.duration:.2f} s of {clip}; the run has fps {fps:g}, window {window} and stride {stride}"
+        )
 
 
 def _find_arrays(features: Sequence[Path], streams: Sequence[str]) -> dict[str, list[Path]]:
@@ -238,6 +262,24 @@ def _require_names(files: Sequence[Path]) -> None:
     names = [file.stem for file in files]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"two files are called '{twice[0]}'; rename one, or predict them one after the other")
+
+
+def _require_one(usable: Sized, failed: Sequence[str]) -> None:
+    """Refuse to go on without any video, saying why each was left out."""
+    if not usable:
+        none = f"none of the {len(failed)} can be used: " if len(failed) > 1 else ""
+        raise InputError(none + "; ".join(failed))
+
+
+def _probe_all(files: Sequence[Path]) -> tuple[dict[Path, VideoInfo], list[str]]:
+    """Look at video files; those that can be used, and a line for each other one."""
+    infos, failed = dict[Path, VideoInfo](), list[str]()
+    for file in files:
+        try:
+            infos[file] = _probe(file)
+        except InputError as error:
+            failed.append(str(error))
+    return infos, failed
 
 
 def _probe(file: Path) -> VideoInfo:

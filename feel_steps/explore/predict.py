@@ -34,7 +34,10 @@ MOMENTS = 10  # moments per video in the terminal
 
 @dataclass(frozen=True)
 class Prediction:
-    """Tables of M new videos like those of a run, and which of the videos differ from the training videos."""
+    """Tables of M new videos like those of a run, and which of the videos differ from the training videos.
+
+    ``failed`` has one line for each further video that could not be used.
+    """
 
     videos: Columns
     attention: Columns
@@ -42,6 +45,7 @@ class Prediction:
     detections: Columns
     moments: Columns
     unlike: np.ndarray
+    failed: tuple[str, ...] = ()
 
     @cached_property
     def snippets(self) -> dict[str, slice]:
@@ -133,14 +137,14 @@ def predict(
     Raises
     ------
     InputError
-        A file cannot be used, two have the same name, or the features do not fit those of the run.
+        None of the files can be used, two have the same name, or the extractor is not that of the run.
     """
     contract = run_contract(run)
     fps, window, stride = contract.timing
     if contract.exists:
-        videos, vectors = read_features(run, contract, features, files)
+        videos, vectors, failed = read_features(run, contract, features, files)
     else:
-        videos, vectors = extract_features(run, contract, features, files, settings or {}, device, threads)
+        videos, vectors, failed = extract_features(run, contract, features, files, settings or {}, device, threads)
     if contract.scaled:
         scaling = tables.read(run / "scaling.parquet", "scaling")
         vectors = [scale(vector, scaling) for vector in vectors]
@@ -175,7 +179,7 @@ def predict(
     path = iteration / "moments.parquet"
     rule = Rule(**_written(path)) if path.is_file() else Rule()
     moments = find_moments(detections, rule, _stability(iteration))
-    return Prediction(table, attention, embeddings, detections, moments, strange)
+    return Prediction(table, attention, embeddings, detections, moments, strange, tuple(failed))
 
 
 def write(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from feel_steps.config import METHODS, check, merge, read_arguments, resolve, retype
-from feel_steps.dataset.checks import check_dataset
+from feel_steps.dataset.checks import check_dataset, find_replaced, settle_layout
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
 from tests.paths import ROOT
@@ -177,11 +179,33 @@ def test_a_section_that_is_given_one_value_names_the_key_that_was_meant():
         check(config() | {"cluster": 4}, SCHEMA)
 
 
-def test_a_path_without_a_layout_does_not_render_the_demo(tmp_path):
-    with pytest.raises(
-        InputError, match="layout 'demo' renders its own videos; set dataset.layout to videos, features or"
-    ):
-        check_dataset(config(dataset={"path": str(tmp_path)}), 2)
+def test_a_path_without_a_layout_is_taken_for_what_lies_there(tmp_path):
+    """Else the demo was rendered, or the person was sent back to read about layouts."""
+    given = config(dataset={"path": str(tmp_path)})
+    with pytest.raises(InputError, match="'dataset.path': .*neither videos nor feature arrays in it"):
+        settle_layout(given)
+    (tmp_path / "a.MP4").touch()
+    settled, said = settle_layout(given)
+    assert settled["dataset"] == given["dataset"] | {"layout": "videos"} and given["dataset"]["layout"] == "demo"
+    assert said == f"dataset.layout is not set: {tmp_path} is taken for layout 'videos' by the names of its files"
+    for complete in (settled, config()):
+        assert settle_layout(complete) == (complete, "")
+    with pytest.raises(InputError, match="no such folder"):
+        settle_layout(config(dataset={"path": "gone"}))
+    assert settle_layout({"dataset": 4}) == ({"dataset": 4}, ""), "the schema says what is wrong"
+
+
+def test_results_of_another_number_of_clusters_are_named_before_they_are_replaced(tmp_path):
+    """A finished run was replaced without a word."""
+    for seed in (0, 1):
+        folder = tmp_path / f"feel/seed-{seed}/iter-1"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"cluster": range(6)}), folder / "centres.parquet")
+    assert find_replaced(tmp_path, {"feel": 6, "other": 4}) == []
+    (line,) = find_replaced(tmp_path, {"feel": 4, "other": 4})
+    assert line.startswith(f"clusters changed from 6 to 4: the results of 6 clusters in {tmp_path / 'feel'} will be re")
+    (tmp_path / "feel/seed-0/iter-1/centres.parquet").write_bytes(b"damaged")
+    assert len(find_replaced(tmp_path, {"feel": 4})) == 1
 
 
 def test_a_variant_with_another_localizer_leaves_the_settings_of_the_first():

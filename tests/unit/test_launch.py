@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from feel_steps import cli
-from feel_steps.config import spread
+from feel_steps.config import read_arguments, spread
 from feel_steps.dataset.files import guess_layout
 from feel_steps.errors import InputError
-from feel_steps.explore.launch import _follow, make_config, write_config
+from feel_steps.explore.launch import _follow, command, make_config, write_config
 from tests.paths import ROOT
 
 
@@ -43,6 +45,17 @@ def test_the_config_of_a_run_repeats_it(tmp_path, monkeypatch):
     further = make_config(tmp_path / "clips", name="mine", clusters=[5], settings=tmp_path / "more.yaml")
     assert (further["iterations"], further["dataset"]["parts"], further["dataset"]["on_bad_video"]) == (2, 1, "skip")
     assert "snakemake --snakefile" in file.read_text().splitlines()[1]
+
+
+def test_keys_with_dots_reach_their_section():
+    """Snakemake itself stops at them with a ValueError, before it reads any workflow."""
+    given = ["--config", "dataset.path=a, b", "train.settings.hidden=8", "name=x.y=z", "-n", "what.is=this"]
+    words = command(Path("c.yaml"), cores=1, options=given)[-6:]
+    assert words == ["--config", 'dataset={path: "a, b"}', 'train={settings: {hidden: "8"}}', "name=x.y=z", *given[-2:]]
+    assert read_arguments(words[1:3], ROOT / "schemas/config.schema.yaml") == {
+        "dataset": {"path": "a, b"},
+        "train": {"settings": {"hidden": 8}},
+    }
 
 
 def test_arrays_of_videos_bring_their_players(tmp_path):

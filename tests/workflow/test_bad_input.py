@@ -43,3 +43,21 @@ def test_more_clusters_than_videos_is_refused_at_once(workspace):
         and "Traceback" not in output
     )
     assert workspace.digests() == before
+
+
+def test_what_another_number_of_clusters_replaces_is_said_first(workspace):
+    """The results of hours were replaced without a word."""
+    workspace.configure(clusters=2)
+    output = workspace.snakemake("--dry-run")
+    said = "clusters changed from 3 to 2: the results of 3 clusters in results/tiny/feel will be replaced; to keep both"
+    assert output.count(said) == 1
+    workspace.configure()
+    assert "clusters changed" not in workspace.snakemake("--dry-run")
+
+
+def test_a_folder_without_a_layout_is_taken_for_what_lies_there(workspace):
+    """The finished run of the named layout has nothing left to do."""
+    workspace.configure(dataset={"layout": "demo"})
+    output = workspace.snakemake()
+    assert "dataset.layout is not set: data is taken for layout 'cola' by the names of its files" in output
+    assert "Nothing to be done" in output

@@ -15,11 +15,16 @@ import pytest
 from .conftest import ROOT, Workspace, make_cola_folder
 
 REFUSED = "error: results/tiny: another Snakemake works on this run; wait until it ends, or give another name"
-# stands in for a long job, until a file appears; at most two minutes
+# stands in for a long job, until a file appears; for "run", as on a cluster, the job starts Snakemake again
 WAITS = """
 rule wait:
     output: "results/tiny/waited"
-    shell: "touch begun; for i in $(seq 600); do if [ -e go ]; then break; fi; sleep 0.2; done; touch {output}"
+    run:
+        import pathlib, time
+        pathlib.Path("begun").touch()
+        while not pathlib.Path("go").exists():
+            time.sleep(0.1)
+        pathlib.Path(output[0]).touch()
 """
 
 
@@ -58,26 +63,26 @@ def waiting(tmp_path) -> Workspace:
 
 
 def unlock(workspace: Workspace) -> None:
-    """Remove Snakemake's locks, as the end of any other Snakemake does."""
+    """Remove Snakemake's locks, as the end of another run does."""
     shutil.rmtree(workspace.folder / ".snakemake/locks")
 
 
 def test_nobody_starts_on_a_run_that_is_still_going(waiting):
-    """Not after the end of a second Snakemake, which removes the first one's lock."""
+    """Not after the end of another run in the folder, which removes the locks of all."""
     with at_work(waiting) as first:
         assert "cannot be locked" in waiting.snakemake("--", "wait", succeeds=False)  # Snakemake's own lock
-        unlock(waiting)
+        waiting.configure(custom_rules=["wait.smk"], name="other")
+        waiting.snakemake("--", "import_videos")  # another run in the same folder
+        assert (waiting.folder / "results/other/manifest.parquet").is_file()
+        assert not list((waiting.folder / ".snakemake/locks").glob("*"))
+        waiting.configure(custom_rules=["wait.smk"])
         output = waiting.snakemake("--", "import_videos", succeeds=False)
         assert [line for line in output.splitlines() if line.startswith("error: ")] == [REFUSED]
         assert "Traceback" not in output and "SystemExit" not in output
         assert not (waiting.results / "manifest.parquet").exists()
         assert first.poll() is None
         assert waiting.planned("--", "import_videos") == {"import_videos"}  # a dry run is no work
-        waiting.configure(custom_rules=["wait.smk"], name="other")
-        waiting.snakemake("--", "import_videos")  # another run in the same folder
-        assert (waiting.folder / "results/other/manifest.parquet").is_file()
     assert first.returncode == 0
-    waiting.configure(custom_rules=["wait.smk"])
     waiting.snakemake("--", "import_videos")  # released at the end
     assert not list(waiting.results.rglob(".*"))
 

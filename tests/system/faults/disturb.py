@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -242,13 +243,14 @@ def starve(run: Run, rng: random.Random) -> str:
 
 
 def start_second(run: Run, rng: random.Random) -> str:
-    """Another Snakemake on the same run has to refuse, and so has the next one, which finds no lock of Snakemake's."""
+    """Another Snakemake on the same run has to refuse, also after the end of another run removed the locks of all."""
     run.find_job(rng)
     for reason in ("Directory cannot be locked", "another Snakemake works on this run"):
         other = subprocess.run(run.command, capture_output=True, text=True, timeout=PATIENCE)
         if run.ended():
             raise Over
         assert other.returncode == 1 and reason in other.stderr, other.stderr
+        shutil.rmtree(Path(run.command[run.command.index("--directory") + 1], ".snakemake/locks"), ignore_errors=True)
     return "a second and a third Snakemake"
 
 

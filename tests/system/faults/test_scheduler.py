@@ -9,7 +9,7 @@ from . import disturb
 KINDS = {
     "a job out of time": (disturb.terminate, 3),
     "a job out of memory": (disturb.starve, 3),
-    "a second Snakemake": (disturb.start_second, 1),
+    "a second and a third Snakemake": (disturb.start_second, 1),
 }
 PLAN = dict.fromkeys(range(disturb.TIMES), KINDS)
 
