@@ -97,10 +97,12 @@ def predict(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option(help="a file; a folder for vtt and fiftyone")],
+    out: Annotated[Path, typer.Option(help="a file; a folder for vtt, elan and fiftyone")],
     run: Annotated[Path | None, typer.Argument(help="results folder of a finished run")] = None,
     every: Annotated[bool, typer.Option("--all", help="all detections of the run, which overlap")] = False,
-    form: Annotated[str, typer.Option(help="activitynet | csv | vtt | fiftyone")] = "activitynet",
+    form: Annotated[
+        str, typer.Option(help="activitynet | csv | vtt | fiftyone | elan | boris | boris-tsv | labelstudio")
+    ] = "activitynet",
     variant: Annotated[str | None, typer.Option(help="default: the run's first")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="default: the variant's first")] = None,
     iteration: Annotated[int | None, typer.Option(min=1, help="default: the last")] = None,
