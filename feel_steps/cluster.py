@@ -138,7 +138,7 @@ def agreement(
     labels : int [N]
         The clusters to judge.
     clusters : int
-        K, of the runs too.
+        K, of the runs too; N where there are fewer videos.
     seed : int
     runs : int
         k-means runs in each view.
@@ -152,14 +152,15 @@ def agreement(
     """
     N = len(labels)
     draws = np.random.default_rng(seed)
-    part = min(N, max(clusters, int(np.ceil(share * N))))
+    groups = min(clusters, N)
+    part = max(groups, int(np.ceil(share * N)))
     found = []
     for view in views:
-        _check(view, clusters)
+        _check(view, groups)
         features = _principal(np.asarray(view, np.float32))
         for _ in range(runs):
             drawn, start = np.sort(draws.permutation(N)[:part]), int(draws.integers(0, 2**31))
-            found.append(_kmeans(features[drawn], clusters, start, 1, MOST_STEPS).predict(features))
+            found.append(_kmeans(features[drawn], groups, start, 1, MOST_STEPS).predict(features))
     return _agreement(np.stack(found), labels, clusters)[np.arange(N), labels]
 
 

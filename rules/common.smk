@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from feel_steps.config import check, get_extractor, merge, resolve, scales, spread
+from feel_steps.dataset.annotation_files import list_annotation_files
 from feel_steps.dataset.checks import check_annotations, check_dataset, digest_inputs, find_replaced, settle_layout
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor

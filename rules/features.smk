@@ -14,6 +14,7 @@ else:
     # ancient: the listing tells what is new, and the folder's own time changes with every file that a file manager hides
     SOURCE, SPLIT, TRUTH = ancient(DATASET["path"]), DATASET["split"], DATASET["annotations"]
     LISTING = digest_inputs(DATASET["path"], DATASET["links"], DATASET["layout"])
+TRUTH_FILES = list_annotation_files(TRUTH) if DATASET["layout"] != "demo" else [TRUTH]
 if DATASET["videos"]:
     LISTING += digest_inputs(DATASET["videos"], DATASET["links"], "videos")
 
@@ -102,7 +103,7 @@ rule import_annotations:
     input:
         manifest=f"{RUN}/manifest.parquet",
         unreadable=f"{RUN}/unreadable.parquet",
-        truth=TRUTH or [],
+        truth=TRUTH_FILES,
     output:
         annotations=f"{RUN}/annotations.parquet",
         dropped=f"{RUN}/annotations_dropped.parquet",

@@ -97,10 +97,12 @@ def predict(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option(help="a file; a folder for vtt and fiftyone")],
+    out: Annotated[Path, typer.Option(help="a file; a folder for vtt, elan and fiftyone")],
     run: Annotated[Path | None, typer.Argument(help="results folder of a finished run")] = None,
     every: Annotated[bool, typer.Option("--all", help="all detections of the run, which overlap")] = False,
-    form: Annotated[str, typer.Option(help="activitynet | csv | vtt | fiftyone")] = "activitynet",
+    form: Annotated[
+        str, typer.Option(help="activitynet | csv | vtt | fiftyone | elan | boris | boris-tsv | labelstudio")
+    ] = "activitynet",
     variant: Annotated[str | None, typer.Option(help="default: the run's first")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="default: the variant's first")] = None,
     iteration: Annotated[int | None, typer.Option(min=1, help="default: the last")] = None,
@@ -133,3 +135,40 @@ def export(
     if names:
         called = read_names(names, place)
     step(found, tables.read(videos, "videos"), out, form=form, names=called)
+
+
+@app.command()
+def groups(
+    run: Annotated[Path, typer.Argument(help="results folder of a finished run")],
+    table: Annotated[Path, typer.Argument(help="CSV with the columns video_id,group")],
+    out: Annotated[Path, typer.Option(help="folder for the tables, as Parquet and CSV")],
+    correction: Annotated[str, typer.Option(help="for many tests: holm | bh")] = "holm",
+    permutations: Annotated[int, typer.Option(min=99, help="regroupings of the videos, at most")] = 9999,
+    variant: Annotated[str | None, typer.Option(help="default: the run's first")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="default: the variant's first")] = None,
+    iteration: Annotated[int | None, typer.Option(min=1, help="default: the last")] = None,
+    names: Annotated[Path | None, typer.Option(help="names of clusters; default: clusters.yaml of the run")] = None,
+) -> None:
+    """Compare groups of videos: time share, bouts, latency and transitions of each cluster.
+
+    Example: feel-steps groups results/mine groups.csv --out compared
+    """
+    from feel_steps.explore.groups import compare_groups, read_groups, summary, write
+    from feel_steps.explore.names import find_names, read_names
+    from feel_steps.explore.predict import choose
+    from feel_steps.tables import tables
+
+    place, shown = choose(run, variant, seed, iteration)
+    videos = tables.read(run / "videos.parquet", "videos")
+    clusters = tables.read(place / "embeddings.parquet", "embeddings")["score"].shape[1]
+    found = compare_groups(
+        tables.read(place / "moments.parquet", "moments"),
+        dict(zip(videos["video_id"], videos["duration"].tolist(), strict=True)),
+        read_groups(table, videos["video_id"]),
+        clusters,
+        correction=correction,  # type: ignore[arg-type]
+        permutations=permutations,
+    )
+    called = read_names(names, place) if names else find_names(run, place) if shown else {}
+    write(found, out, called)
+    typer.echo(f"{summary(found, called)}\ntables: {out}")

@@ -164,11 +164,11 @@ def rate(
     from feel_steps.explore.confidence import rate as step
     from feel_steps.tables import tables
 
-    table = tables.read(pooled, "pooled")
-    rows = tables.align(tables.read(refined, "refined"), table["video_id"], f"{refined}", f"{pooled}")
-    if (last := rows["cluster"].max(initial=0)) >= clusters:
+    rated = tables.read(refined, "refined")  # may lack videos: studies with true labels have the annotated ones
+    table = tables.align(tables.read(pooled, "pooled"), rated["video_id"], f"{pooled}", f"{refined}")
+    if (last := rated["cluster"].max(initial=0)) >= clusters:
         raise InputError(f"{refined}: it has cluster {last}, but --clusters is {clusters}; refine again")
-    tables.write(out, "confidence", step(_split(table["feature"], pooled), rows, clusters, seed, runs=runs))
+    tables.write(out, "confidence", step(_split(table["feature"], pooled), rated, clusters, seed, runs=runs))
 
 
 @app.command()

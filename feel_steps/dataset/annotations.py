@@ -6,13 +6,13 @@ import math
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from feel_steps.dataset.files import read_csv, read_json
+from feel_steps.dataset.annotation_files import first_known, read_segments
 from feel_steps.dataset.suffixes import is_called_video
 from feel_steps.dataset.videos import strings
 from feel_steps.errors import InputError
@@ -36,7 +36,8 @@ def read_annotations(
     ----------
     path : path or None
         ActivityNet-style JSON, ``{"database": {id: {"annotations": [{"segment": [s, e], "label": l}]}}}``, or
-        CSV with the columns video_id, label, t_start, t_end; seconds. None: no annotations.
+        CSV with the columns video_id, label, t_start, t_end; seconds. Also what ELAN, BORIS and Label Studio write,
+        see :func:`feel_steps.dataset.annotation_files.read_segments`. None: no annotations.
     manifest : columns of a manifest
     skipped : collection of str
         Videos whose annotations are dropped.
@@ -60,7 +61,8 @@ def read_annotations(
     durations = dict(zip(manifest["video_id"], manifest["duration"].tolist(), strict=True))
     names = set[str]()
     find = match_ids([*durations, *skipped])
-    for where, name, label, start, end in _read_segments(path):
+    for where, ids, label, start, end in read_segments(path):
+        name = first_known(ids, find)
         names.add(name)
         video_id = find(name)
         t_start, t_end = _seconds(start, where), _seconds(end, where)
@@ -168,41 +170,6 @@ def _warn(path: object, dropped: list[tuple[str, str, float, float, str, str]], 
             f"('{min(renamed)}', for example), and were matched",
             file=sys.stderr,
         )
-
-
-Segments = Iterator[tuple[str, str, Any, Any, Any]]  # where it stands, video, label, start, end
-
-
-def _read_segments(path: str | Path | None) -> Segments:
-    if path is not None:
-        yield from (_read_json_segments if str(path).lower().endswith(".json") else _read_csv_segments)(path)
-
-
-def _read_json_segments(path: str | Path) -> Segments:
-    try:
-        database = read_json(path)["database"]
-    except (KeyError, TypeError):
-        raise InputError(f"{path}: the key 'database' is missing; expected ActivityNet's form") from None
-    if not isinstance(database, dict):
-        raise InputError(f"{path}: 'database' is a {type(database).__name__}; expected an object with a key a video")
-    for video_id, video in database.items():
-        where = f"{path}, database['{video_id}']"
-        annotations = video.get("annotations") if isinstance(video, dict) else None
-        if not isinstance(annotations, list):
-            raise InputError(f"{where}: the list 'annotations' is missing; give [] where there is none")
-        for i, annotation in enumerate(annotations):
-            here = f"{where}.annotations[{i}]"
-            if not isinstance(annotation, dict) or not {"segment", "label"} <= annotation.keys():
-                raise InputError(f"{here}: expected an object with the keys 'segment' and 'label'")
-            segment = annotation["segment"]
-            if not isinstance(segment, list) or len(segment) != 2:
-                raise InputError(f"{here}: segment is {segment!r}; expected [start, end] in seconds")
-            yield here, video_id, annotation["label"], *segment
-
-
-def _read_csv_segments(path: str | Path) -> Segments:
-    for line, row in read_csv(path, ("video_id", "label", "t_start", "t_end")):
-        yield f"{path}, row {line}", row["video_id"], row["label"], row["t_start"], row["t_end"]
 
 
 def _seconds(value: Any, where: str) -> float:

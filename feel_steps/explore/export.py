@@ -1,4 +1,4 @@
-"""Exports detections in formats of other tools: ActivityNet's JSON, CSV, WebVTT subtitles, and FiftyOne."""
+"""Exports moments and detections in formats of other tools: JSON, CSV, subtitles, FiftyOne, annotation tools."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pandas as pd
 from feel_steps import __version__
 from feel_steps.dataset.files import identifier
 from feel_steps.errors import InputError
+from feel_steps.explore.annotation_tools import Rows, write_boris, write_boris_table, write_elan, write_label_studio
 from feel_steps.explore.moments import one_at_a_time
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
@@ -33,13 +34,14 @@ def export(
     videos : columns of a videos table
         The export contains every video, also those without detections, except for csv, which has a row per detection.
     out : path
-        The file to write; a folder for ``vtt`` and ``fiftyone``.
-    form : {"activitynet", "csv", "vtt", "fiftyone"}
+        The file to write; a folder for ``vtt``, ``elan`` and ``fiftyone``.
+    form : {"activitynet", "csv", "vtt", "fiftyone", "elan", "boris", "boris-tsv", "labelstudio"}
         ``activitynet``: ``{"results": {video: [{"label", "score", "segment": [start, end]}]}}``, seconds. ``csv``:
         video_id, label, score, t_start, t_end. ``vtt``: a subtitle file per video, ``{video_id}.vtt``, sorted by time,
         one subtitle at a time (:func:`feel_steps.explore.moments.one_at_a_time`).
         ``fiftyone``: a FiftyOneTemporalDetectionDataset of ``labels.json`` and ``data.json`` (paths of the videos).
         FiftyOne imports it by ``Dataset.from_dir`` with ``data_path="data.json"``. Videos are not copied.
+        The others are for annotation tools, see :mod:`feel_steps.explore.annotation_tools`.
     names : mapping of int to str, optional
         Names of clusters. A cluster without a name is written as ``cluster-{number}``.
 
@@ -130,9 +132,18 @@ def _escaped(text: str) -> str:
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
 
+def _for(write: Callable[[Mapping[str, Rows], Columns, Path], None]) -> Callable[[Frame, Columns, Path], None]:
+    """Give an annotation tool's writer the segments of each video."""
+    return lambda frame, videos, out: write(dict(_by_video(frame, videos)), videos, out)
+
+
 FORMS: dict[str, Callable[[Frame, Columns, Path], None]] = {
     "activitynet": _activitynet,
     "csv": _csv,
     "vtt": _vtt,
     "fiftyone": _fiftyone,
+    "elan": _for(write_elan),
+    "boris": _for(write_boris),
+    "boris-tsv": _for(write_boris_table),
+    "labelstudio": _for(write_label_studio),
 }

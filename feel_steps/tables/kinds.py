@@ -35,6 +35,7 @@ class Kind:
 
 _VIDEO = {"video_id": "string", "split": "string", "path": "string", "fps": "float64", "n_frames": "int64"}
 _SEGMENT = {"t_start": "float64", "t_end": "float64"}
+_INTERVAL = {"low": "float64", "high": "float64"}
 _UNKNOWN = frozenset(["path", "n_frames"])  # CoLA's folders have neither
 
 KINDS: dict[str, Kind] = {
@@ -117,6 +118,45 @@ KINDS: dict[str, Kind] = {
             "metric": "string",
             "value": "float64",
         }
+    ),
+    # a comparison of groups of videos; no bout length and no latency where a video has no moment of the cluster
+    "group_videos": Kind(
+        {
+            "video_id": "string",
+            "group": "string",
+            "cluster": "int32",
+            "time_share": "float64",
+            "bouts_per_minute": "float64",
+            "bout_length": "float64",
+            "latency": "float64",
+        },
+        frozenset(["bout_length", "latency"]),
+    ),
+    "group_means": Kind(
+        {
+            "group": "string",
+            "cluster": "int32",
+            "measure": "string",
+            "videos": "int64",
+            "mean": "float64",
+            **_INTERVAL,
+        }
+    ),
+    "group_tests": Kind(
+        {
+            "cluster": "int32",
+            "measure": "string",
+            "group": "string",
+            "other": "string",
+            "difference": "float64",
+            **_INTERVAL,
+            "effect": "float64",
+            "p": "float64",
+            "p_corrected": "float64",
+        }
+    ),
+    "group_transitions": Kind(
+        {"group": "string", "cluster": "int32", "following": "int32", "count": "int64", "expected": "float64"}
     ),
     # numbers of one study; x and y: coordinates of a setting on the axes of the study's chart, if it has any
     "study": Kind(

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from feel_steps.cli.loop import rate as rate_step
 from feel_steps.cluster import agreement, alike, cluster
 from feel_steps.explore.confidence import clear, rate, share_of_videos, shrink
+from feel_steps.tables import tables
 
 
 def blobs(sizes, distance, seed=0, dimension=8):
@@ -83,6 +85,19 @@ def test_one_cluster_leaves_no_doubt_about_which():
     features, labels = blobs([12], 0)
     table = rate([features], refined(labels, margin=np.nan), 1)
     assert np.isnan(table["clarity"]).all() and (table["confidence"] == 1).all()
+
+
+def test_fewer_videos_than_clusters_are_rated_too(tmp_path):
+    """Studies with true labels cluster the annotated videos only, of which there may be few."""
+    features, labels = blobs([2, 1, 3], 5)
+    table = refined(labels, margin=np.nan)
+    table |= {"jaccard": np.full(6, np.nan), "euclidean": np.zeros(6), "second": np.full(6, -1)}
+    few = {name: values[1:4] for name, values in table.items()}
+    tables.write(tmp_path / "p.parquet", "pooled", {"video_id": table["video_id"], "feature": features})
+    tables.write(tmp_path / "r.parquet", "refined", few)
+    rate_step(tmp_path / "p.parquet", tmp_path / "r.parquet", 4, tmp_path / "c.parquet", seed=0, runs=3)
+    found = tables.read(tmp_path / "c.parquet", "confidence")
+    assert found["video_id"].tolist() == ["v1", "v2", "v3"] and found["stability"].max() < 0.5
 
 
 def test_the_same_seed_gives_the_same_numbers():

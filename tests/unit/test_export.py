@@ -127,7 +127,7 @@ def test_the_same_detections_give_the_same_bytes(tmp_path):
 
 
 def test_what_cannot_be_exported_is_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match="form: 'srt' is unknown; expected activitynet, csv, vtt, fiftyone"):
+    with pytest.raises(InputError, match="form: 'srt' is unknown; expected activitynet, csv, vtt, fiftyone, elan"):
         export(DETECTIONS, VIDEOS, tmp_path, form="srt")
     one = {name: column[1:] for name, column in VIDEOS.items()}
     with pytest.raises(InputError, match="video 'b/été & <1>' is not in the videos table"):
