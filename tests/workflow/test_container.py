@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+
+from .conftest import Workspace, make_cola_folder
 
 STAND_IN = """#!{python}
 import subprocess, sys
@@ -18,7 +19,8 @@ if "exec" in words:
 """
 
 
-def test_jobs_run_in_the_image_that_the_config_names(workspace, tmp_path, monkeypatch):
+def test_jobs_run_in_the_image_that_the_config_names(tmp_path, monkeypatch):
+    """With the key, and only then: without it, --sdm apptainer has nothing to run in."""
     (tmp_path / "bin").mkdir()
     program, log = tmp_path / "bin/apptainer", tmp_path / "log"
     program.write_text(STAND_IN.format(python=sys.executable, log=str(log)))
@@ -27,11 +29,12 @@ def test_jobs_run_in_the_image_that_the_config_names(workspace, tmp_path, monkey
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     image = tmp_path / "feel-steps.sif"
     image.touch()
-    table = workspace.results / "manifest.parquet"
-    before = table.read_bytes()
-    table.unlink()
-    workspace.snakemake("--sdm", "apptainer", "--config", f"container={image}", "results/tiny/manifest.parquet")
-    assert table.read_bytes() == before
-    calls = [line for line in log.read_text().splitlines() if "exec" in line]
-    assert calls and all(str(image) in line for line in calls)
-    assert "feel_steps import" in Path(log).read_text()
+    workspace = Workspace(tmp_path)
+    make_cola_folder(tmp_path / "data")
+    workspace.configure()
+    options = ["--sdm", "apptainer", "--config", f"container={image}", "--", "results/tiny/manifest.parquet"]
+    workspace.snakemake(*options)
+    assert (workspace.results / "manifest.parquet").is_file()
+    jobs = [line for line in log.read_text().splitlines() if " exec " in f" {line}"]
+    assert jobs and all(str(image) in line for line in jobs)
+    assert any("feel_steps import" in line for line in jobs)
