@@ -4,7 +4,7 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo resume check test lint docs bench audit lock clean
+.PHONY: setup demo resume check test lint docs bench audit lock dist clean
 
 setup: .venv/ready
 
@@ -57,5 +57,12 @@ lock:
 	PATH="$(CURDIR)/.lock/bin:$$PATH" python envs/pin.py
 	rm -rf .lock
 
+dist:  # the sdist, and the wheel that is built from it
+	rm -rf dist .dist && $(PYTHON) -m venv .dist
+	.dist/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	.dist/bin/python -m build
+	.dist/bin/python -m twine check --strict dist/*
+	rm -rf .dist
+
 clean:
-	rm -rf results .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build site ./*.egg-info
+	rm -rf results .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site ./*.egg-info

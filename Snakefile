@@ -8,6 +8,13 @@ configfile: f"{workflow.current_basedir}/config.yaml"
 
 include: "rules/compat.smk"
 include: "rules/common.smk"
+
+
+if config["container"]:
+
+    container: config["container"]
+
+
 include: "rules/features.smk"
 include: "rules/iterate.smk"
 include: "rules/evaluate.smk"

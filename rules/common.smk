@@ -136,7 +136,11 @@ def get_iterations(name, variants=tuple(config["variants"])):
 
 def get_tables(variants=tuple(config["variants"])):
     """Every file of all iterations of these variants, or of all of the config's."""
-    labels, training = ["pooled", "clusters", "centres", "refined", "confidence", "selected"], ["training", "attention", "embeddings"]
+    labels, training = ["pooled", "clusters", "centres", "refined", "confidence", "selected"], [
+        "training",
+        "attention",
+        "embeddings",
+    ]
     names = [f"{step}.parquet" for step in [*labels, *training, "detections", "moments", "metrics", "mapping"]]
     return [file for name in [*names, "model.safetensors"] for file in get_iterations(name, variants)]
 

@@ -122,7 +122,7 @@ class Run:
         """A table with the name of each row's cluster, if clusters have names."""
         table = self.table(kind, variant, seed, iteration)
         if (variant, seed, iteration) == (None, None, None) and (names := self.names()):
-            table.insert(int(table.columns.get_loc("cluster")) + 1, "name", table["cluster"].map(names))
+            table.insert(list(table.columns).index("cluster") + 1, "name", table["cluster"].map(names))
         return table
 
     def _folder(self, variant: str | None, seed: int | None, iteration: int | None) -> Path:

@@ -110,7 +110,8 @@ def _clusterings(run: Run) -> list[Clustering]:
             variant,
             clusters,
             refined["cluster"][locate(order, refined["video_id"])],
-            *(len(tables.read(folder / f"{kind}.parquet", kind)["video_id"]) for kind in ("moments", "detections")),
+            len(tables.read(folder / "moments.parquet", "moments")["video_id"]),
+            len(tables.read(folder / "detections.parquet", "detections")["video_id"]),
             _stability(run, variant),
         )
     return [by_count[clusters] for clusters in sorted(by_count)]

@@ -76,3 +76,19 @@ def test_the_wheel_holds_what_a_run_needs(wheel):
         files = [file for file in (ROOT / folder).rglob("*") if file.is_file() and file.suffix != ".pyc"]
         missing = {f"feel_steps/workflow/{file.relative_to(ROOT).as_posix()}" for file in files} - names
         assert not missing
+
+
+def test_the_sdist_builds_the_same_wheel(wheel, tmp_path):
+    """PyPI has both, and some systems install from the sdist."""
+    shutil.copytree(ROOT, tmp_path / "source", ignore=LEFT_OUT)
+    backend = "from setuptools import build_meta; print(build_meta.build_sdist({!r}))"
+    run(sys.executable, "-c", backend.format(str(tmp_path)), cwd=tmp_path / "source")
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    run(*build, "--wheel-dir", tmp_path, sdist)
+    (again,) = tmp_path.glob("*.whl")
+    assert again.name == wheel.name
+    first, second = (zipfile.ZipFile(path) for path in (wheel, again))
+    assert sorted(first.namelist()) == sorted(second.namelist())
+    differing = [name for name in first.namelist() if first.read(name) != second.read(name)]
+    assert [name for name in differing if not name.endswith("RECORD")] == []
