@@ -184,6 +184,19 @@ def test_annotations_as_json(tmp_path, read):
     survives(read, tmp_path / "gt.json", lambda rng: distort_json(content, rng))
 
 
+@pytest.mark.parametrize("odd", [10**400, [[]], {}, None])
+def test_odd_values_of_annotations(tmp_path, odd):
+    """What many seeds found: a number beyond all floats, and a subset that is a list."""
+    for key, value, read in [
+        ("annotations", [{"label": "run", "segment": [1, odd]}], lambda file: read_annotations(file, VIDEOS)),
+        ("subset", odd, lambda file: read_truth(file, "train")),
+        ("duration", odd, _durations),
+    ]:
+        (tmp_path / "gt.json").write_text(json.dumps({"database": {"a": {**TRUTH["database"]["a"], key: value}}}))
+        with pytest.raises(InputError, match="gt.json"):
+            read(tmp_path / "gt.json")
+
+
 def test_predictions(tmp_path):
     survives(read_predictions, tmp_path / "found.json", lambda rng: distort_json(json.dumps(FOUND).encode(), rng))
 
