@@ -220,7 +220,7 @@ def explain(error: Any, sections: Collection[str] = (), keys: Sequence[str] = ()
         known = list(error.schema.get("properties", ()))
         extra = next(k for k in error.instance if k not in known)
         place = f"{key}.{extra}" if key else extra
-        return f"unknown key '{place}'; {suggest(extra, known, keys)}"
+        return f"unknown key {place!r}; {suggest(extra, known, keys)}"
     if error.validator == "required":
         return f"key '{key}.' misses {error.message.split(' ')[0]}" if key else f"missing key {error.message}"
     if error.validator == "type" and error.schema["type"] == "object" and "explain" not in error.schema:

@@ -10,8 +10,12 @@ class InputError(ValueError):
     """Something the user gave is wrong.
 
     The message is one line that names the file and the key, column or row, what was expected, and what to do. The
-    command line prints it without a traceback and exits with status 1.
+    command line prints it without a traceback and exits with status 1. Line breaks and other control characters, which
+    names and values from damaged files may have, are shown as Python writes them.
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__("".join(char if char.isprintable() else repr(char)[1:-1] for char in str(message)))
 
 
 def hint(name: object, known: Iterable[str]) -> str:

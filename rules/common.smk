@@ -23,7 +23,8 @@ try:
     check_dataset(config, {variant: settings["clusters"] for variant, settings in SETTINGS.items()})
     if workflow.is_main_process:
         check_annotations(config)
-        replaced = find_replaced(Path("results", config["name"]), {name: SETTINGS[name]["clusters"] for name in SETTINGS})
+        numbers = {variant: settings["clusters"] for variant, settings in SETTINGS.items()}
+        replaced = find_replaced(Path("results", config["name"]), numbers)
         for line in filter(None, [said, *replaced]):
             logger.warning(line)
     check_extractor(config)
@@ -136,11 +137,16 @@ def get_iterations(name, variants=tuple(config["variants"])):
 
 def get_tables(variants=tuple(config["variants"])):
     """Every file of all iterations of these variants, or of all of the config's."""
+<<<<<<< HEAD
     labels, training = ["pooled", "clusters", "centres", "refined", "confidence", "selected"], [
         "training",
         "attention",
         "embeddings",
     ]
+=======
+    labels = ["pooled", "clusters", "centres", "refined", "confidence", "selected"]
+    training = ["training", "attention", "embeddings"]
+>>>>>>> 32ae045592765a74c22ed0a7194360e1f8446833
     names = [f"{step}.parquet" for step in [*labels, *training, "detections", "moments", "metrics", "mapping"]]
     return [file for name in [*names, "model.safetensors"] for file in get_iterations(name, variants)]
 

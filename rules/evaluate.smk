@@ -58,6 +58,7 @@ rule write_report:
         get_iterations("mapping.parquet"),
         metrics=f"{RUN}/metrics.parquet",
         annotations=f"{RUN}/annotations.parquet",
+        dropped=f"{RUN}/annotations_dropped.parquet",
         skipped=f"{RUN}/skipped.parquet",
         names=[file for file in [f"{RUN}/clusters.yaml"] if Path(file).is_file()],  # a person may have written it
     output:

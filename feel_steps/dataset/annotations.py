@@ -175,8 +175,8 @@ def _warn(path: object, dropped: list[tuple[str, str, float, float, str, str]], 
 def _seconds(value: Any, where: str) -> float:
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # OverflowError: a whole number of hundreds of digits
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise InputError(f"{where}: time is {value!r}; expected seconds as a number")
+        raise InputError(f"{where}: time is {str(value)[:60]!r}; expected seconds as a number")
     return seconds

@@ -87,7 +87,7 @@ def find_replaced(run: Path, clusters: Mapping[str, int]) -> list[str]:
             old = " and ".join(map(str, before))
             lines.append(
                 f"clusters changed from {old} to {count}: the results of {old} clusters in {run / variant} will be "
-                f"replaced; to keep both, give this run another name"
+                f"replaced; to keep both, give this run another name, or look for both, clusters: {[*before, count]}"
             )
     return lines
 

@@ -62,9 +62,9 @@ def read_truth(path: str | Path, subset: str) -> Columns:
 
 
 def _truth(path: str | Path, database: dict[str, Any], subset: str) -> Columns:
-    subsets = {_field(path, f"database.{video}", entry, "subset") for video, entry in database.items()}
+    subsets = {str(_field(path, f"database.{video}", entry, "subset")) for video, entry in database.items()}
     if subset not in subsets:
-        raise InputError(f"{path}: no video of subset '{subset}'; there are: {', '.join(sorted(map(str, subsets)))}")
+        raise InputError(f"{path}: no video of subset '{subset}'; there are: {', '.join(sorted(subsets))}")
     rows = [
         (video, i, item)
         for video, entry in database.items()

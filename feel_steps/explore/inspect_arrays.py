@@ -198,7 +198,7 @@ def _durations(source: str | Path) -> tuple[dict[str, float], list[float]]:
     try:
         database: Mapping[str, Any] = content["database"]
         return {name: float(entry["duration"]) for name, entry in database.items() if "duration" in entry}, []
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{source}: no ActivityNet-style JSON with a 'database' of videos ({error!r})") from None
 
 

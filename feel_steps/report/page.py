@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -80,6 +81,7 @@ def report(
         mapped=bool(mapped.keys() - (names or {}).keys()),
         splits=sorted(set(finished.videos["split"])),
         skipped=list(zip(finished.skipped["video_id"], finished.skipped["reason"], strict=True)),
+        misfits=_misfits(finished),
         settings=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True) if config else "",
         versions=_versions(),
         digests=_digests(finished),
@@ -162,6 +164,18 @@ def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             f"{len(run.moments['video_id']):,}",
             f"in {seen:,} videos" + (f", by {LOCALIZERS.get(localizer, localizer)}" if localizer else ""),
         ),
+    ]
+
+
+def _misfits(run: Run) -> list[tuple[str, int, int, str]]:
+    """Segments of the annotations that do not fit, by what became of them: (fate, segments, videos, first reason)."""
+    table = run.dropped
+    if table is None:
+        return []
+    rows = {str(fate): np.flatnonzero(table["fate"] == fate) for fate in sorted(set(table["fate"]))}
+    return [
+        (fate, len(found), len(set(table["video_id"][found])), str(table["reason"][found[0]]))
+        for fate, found in rows.items()
     ]
 
 

@@ -73,6 +73,12 @@ class Run:
         return tables.read(self.folder / "annotations.parquet", "annotations")
 
     @cached_property
+    def dropped(self) -> Columns | None:
+        """Segments of the annotations that do not fit; None in runs that were made before there was such a table."""
+        path = self.folder / "annotations_dropped.parquet"
+        return tables.read(path, "dropped") if path.is_file() else None
+
+    @cached_property
     def metrics(self) -> pd.DataFrame:
         return frame(tables.read(self.folder / "metrics.parquet", "metrics"))
 

@@ -72,6 +72,22 @@ def test_names_cannot_break_out(run: Path) -> None:
     assert data["names"][0] == evil
 
 
+def test_annotations_that_do_not_fit_are_counted(tmp_path: Path) -> None:
+    """Else a score on half of the annotations looks like one on all of them."""
+    run = build(tmp_path, Shape(train=6, test=2, clusters=2, iterations=1, media=0))
+    assert "Annotations that do not fit" not in page_of(run)
+    times = {"t_start": np.zeros(3), "t_end": np.ones(3)}
+    words = [("a", "ignored", "no video 'a'"), ("b", "clipped", "<i>late</i>"), ("a", "ignored", "no video 'a'")]
+    ids, fates, reasons = (np.array(column, object) for column in zip(*words, strict=True))
+    columns = {"video_id": ids, "label": ids, **times, "fate": fates, "reason": reasons}
+    tables.write(run / "annotations_dropped.parquet", "dropped", columns)
+    html = page_of(run)
+    section = html[html.index('<section id="misfits"') :].partition("</section>")[0]
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)</t", section.partition("<tbody>")[2])
+    assert cells == ["clipped", "1", "1", "&lt;i&gt;late&lt;/i&gt;", "ignored", "2", "1", "no video &#39;a&#39;"]
+    assert '<a href="#misfits">' in html
+
+
 def test_nothing_is_fetched(run: Path) -> None:
     """The page works offline and keeps people's videos to themselves."""
     html = page_of(run)
