@@ -137,16 +137,8 @@ def get_iterations(name, variants=tuple(config["variants"])):
 
 def get_tables(variants=tuple(config["variants"])):
     """Every file of all iterations of these variants, or of all of the config's."""
-<<<<<<< HEAD
-    labels, training = ["pooled", "clusters", "centres", "refined", "confidence", "selected"], [
-        "training",
-        "attention",
-        "embeddings",
-    ]
-=======
     labels = ["pooled", "clusters", "centres", "refined", "confidence", "selected"]
     training = ["training", "attention", "embeddings"]
->>>>>>> 32ae045592765a74c22ed0a7194360e1f8446833
     names = [f"{step}.parquet" for step in [*labels, *training, "detections", "moments", "metrics", "mapping"]]
     return [file for name in [*names, "model.safetensors"] for file in get_iterations(name, variants)]
 
