@@ -178,5 +178,5 @@ def _seconds(value: Any, where: str) -> float:
     except (TypeError, ValueError, OverflowError):  # OverflowError: a whole number of hundreds of digits
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise InputError(f"{where}: time is {str(value)[:60]!r}; expected seconds as a number")
+        raise InputError(f"{where}: time is {repr(value)[:60]}; expected seconds as a number")
     return seconds

@@ -26,7 +26,7 @@ CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 HOSTILE = ["a; b", "$(touch x)", "`touch x`", "a'b\"c", "../up", "-rf", "--out", "a b", "a\nb", "demo\n", "{part}", ""]
 
 # Paths may hold whatever file systems allow, but braces and control characters: Snakemake takes {…} for a wildcard.
-PATHS = {"split", "annotations", "path", "videos", "key", "model", "cache", "weights_rgb", "weights_flow"}
+PATHS = {"split", "annotations", "path", "videos", "key", "model", "cache", "weights_rgb", "weights_flow", "container"}
 PATHS |= {"weights", "detector", "landmarks"}
 REGISTERED = {"localizer"}  # must name an entry of a registry, which tests/unit/test_config.py has
 SCHEMA = Draft202012Validator(yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text()))
