@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from snakemake.logging import logger
-from snakemake.workflow import JobScheduler
+from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from feel_steps.config import retype_given
