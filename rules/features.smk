@@ -42,7 +42,7 @@ if EXTRACTOR == "arrays":
     EXTRACTION["settings"] = ARRAYS
 if ":" in EXTRACTOR:
     EXTRACTION["settings"] = config["features"]["settings"]
-    OWN = Path(EXTRACTOR.partition(":")[0].replace(".", "/") + ".py")
+    OWN = Path(*EXTRACTOR.partition(":")[0].split(".")).with_suffix(".py")
     WEIGHTS += [OWN] if OWN.is_file() else []  # of an installed one, the version says enough
 
 # Where streams are brought to one scale, the features as extracted lie apart from those that the loop reads.
