@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tests.workflow.conftest import ROOT, Workspace
 
-# A module pynvml with two devices. Every job tells when it begins and ends to use one, and waits at its beginning until
-# another is there. What PyTorch does on the device, it does on the processor.
+# A module pynvml with two devices. Every training says when it begins and ends to use one, and waits at its beginning
+# until another is there. What PyTorch does on the device, it does on the processor.
 PRETEND = """
 import os, sys, time
 from pathlib import Path
@@ -14,24 +14,30 @@ from tests.pretend_nvml import Nvml
 
 LOG = Path(__file__).with_name("log")
 
-if "train" in sys.argv:
-    import torch
-    torch.backends.cuda.is_built = torch.cuda.is_available = lambda: True
-
 
 class Pretend(Nvml):
     def nvmlInit(self):
         if devices := sys.modules.get("feel_steps.runtime.devices"):
-            devices.pick = lambda device: torch.device("cpu")
+            devices.pick = pick
 
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
-        begins = not self.energy
-        with open(LOG, "a") as log:
-            log.write(f"{'begin' if begins else 'end'} {self.nvmlDeviceGetUUID(handle)}\\n")
-        place = begun()
-        while begins and begun() < place + place % 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return super().nvmlDeviceGetTotalEnergyConsumption(handle)
+    def nvmlDeviceGetUtilizationRates(self, handle):
+        write("end")
+        return super().nvmlDeviceGetUtilizationRates(handle)
+
+
+def pick(device):
+    import torch
+
+    write("begin")
+    number = begun()
+    while begun() < number + number % 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return torch.device("cpu")
+
+
+def write(event):
+    with open(LOG, "a") as log:
+        log.write(f"{event} {os.environ['CUDA_VISIBLE_DEVICES']}\\n")
 
 
 def begun():
@@ -41,6 +47,15 @@ def begun():
 deadline = time.monotonic() + 60
 sys.modules[__name__] = Pretend(80, 80)
 """
+# read when Python starts: PyTorch itself imports pynvml, so it has to be whole before it can be changed
+START = """
+import sys
+
+if "train" in sys.argv:
+    import torch
+
+    torch.backends.cuda.is_built = torch.cuda.is_available = lambda: True
+"""
 
 
 def test_four_trainings_share_two_devices_two_by_two(workspace, monkeypatch, tmp_path):
@@ -48,6 +63,7 @@ def test_four_trainings_share_two_devices_two_by_two(workspace, monkeypatch, tmp
     pretend = tmp_path / "pretend"
     pretend.mkdir()
     (pretend / "pynvml.py").write_text(PRETEND)
+    (pretend / "sitecustomize.py").write_text(START)
     (pretend / "rules.smk").write_text(f'shell.prefix(f"{{PREFIX}}export PYTHONPATH={pretend}:{ROOT}; ")\n')
     monkeypatch.setenv("PYTHONPATH", f"{pretend}:{ROOT}")
     monkeypatch.setenv("TMPDIR", str(tmp_path))

@@ -45,7 +45,7 @@ def test_deleting_a_feature_part_extracts_that_part_alone(workspace):
 
 
 def test_a_changed_setting_reruns_its_stage_and_what_follows(workspace):
-    workspace.configure(select={"alpha": 0.5})
+    workspace.configure(select={"share": 0.5})
     expected = steps(1, "select_instances") | steps(2) | END
     assert workspace.planned() == expected
 
