@@ -39,7 +39,7 @@ np.zeros(2**40)
 def start(folder, program: str) -> subprocess.Popen[str]:
     """Run some lines in place of a command."""
     lines = "".join(f"    {line}\n" for line in program.splitlines())
-    code = f"import numpy as np\nfrom feel_steps import cli\ndef app():\n{lines}\ncli.app = app\ncli.main()"
+    code = f"import numpy as np\nfrom feel_steps import cli\ndef app():\n{lines}\ncli.main(app)"
     return subprocess.Popen([sys.executable, "-c", code], cwd=folder, stdout=-1, stderr=-1, text=True)
 
 
