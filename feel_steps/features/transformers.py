@@ -26,7 +26,7 @@ from feel_steps.dataset.video_file import read_frames
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
 from feel_steps.features.ahead import ahead
-from feel_steps.features.windows import windows
+from feel_steps.features.windows import spread, window_rows, windows
 from feel_steps.runtime.devices import deterministic, out_of_memory, pick, pick_precision
 
 FRAMES = 4  # of a window, that an image model sees
@@ -103,7 +103,7 @@ class Transformers:
         self.preparation = read_preparation(folder, self.model.config)
         length = clip_length(self.model.config)
         self.sees_clips = length is not None
-        self.picks = sample(window, frames or length or FRAMES)
+        self.picks = spread(window, frames or length or FRAMES)
         # V-JEPA 2 would also predict what it does not see
         known = inspect.signature(self.model.forward).parameters
         self.options = {"skip_predictor": True} if "skip_predictor" in known else {}
@@ -167,11 +167,9 @@ class Transformers:
             if needed.any():
                 seen.append(numbers[needed])
                 features.append(self._look(chunk[needed]))
-        T = (read - self.window) // self.stride + 1
-        if T < 1:
+        rows = window_rows(np.concatenate(seen), read, self.window, self.stride, self.picks)  # [T, frames]
+        if not len(rows):
             return np.zeros((0, self.dimension), np.float32)
-        frames = np.arange(T)[:, None] * self.stride + self.picks  # [T, frames]
-        rows = np.searchsorted(np.concatenate(seen), frames)
         return np.concatenate(features)[rows].mean(1)
 
     def _try(self, folder: Path) -> int:
@@ -209,15 +207,6 @@ class Transformers:
             if pooled is None:
                 pooled = found.last_hidden_state.float().mean(1)  # over the tokens
             return pooled.float().cpu().numpy()
-
-
-def sample(window: int, frames: int) -> np.ndarray:
-    """Frames of a window that are seen: evenly spread, each in the middle of its share, int [frames].
-
-    >>> sample(16, 4)
-    array([ 2,  6, 10, 14])
-    """
-    return ((np.arange(frames) + 0.5) * window / frames).astype(int)
 
 
 # ---------------------------------------------------------------------------------------------------- the model's files

@@ -18,7 +18,8 @@ from feel_steps.errors import InputError
 from feel_steps.explore.new_videos import run_extractor
 from feel_steps.features.contract import read_contract
 from feel_steps.features.extract import extract_part
-from feel_steps.features.transformers import Transformers, digest, read_preparation, sample
+from feel_steps.features.transformers import Transformers, digest, read_preparation
+from feel_steps.features.windows import spread
 from feel_steps.tables import tables
 from tests.clips import scene, write_video
 
@@ -164,9 +165,9 @@ def test_pictures_are_prepared_as_the_models_processor_says(tmp_path, about, exp
 
 
 def test_frames_are_spread_evenly_over_the_window():
-    assert sample(16, 4).tolist() == [2, 6, 10, 14]
-    assert sample(8, 16).tolist() == [i // 2 for i in range(16)]  # more than there are: some twice
-    assert sample(1, 1).tolist() == [0]
+    assert spread(16, 4).tolist() == [2, 6, 10, 14]
+    assert spread(8, 16).tolist() == [i // 2 for i in range(16)]  # more than there are: some twice
+    assert spread(1, 1).tolist() == [0]
 
 
 def test_windows_that_lie_apart_or_share_frames_get_the_same_features(models, video):
