@@ -23,9 +23,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from feel_steps.dataset.video_file import Resize
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
-from feel_steps.features.ahead import ahead
 from feel_steps.features.weight_files import check_shapes, package_file, read_state
-from feel_steps.features.windows import seen_pictures, spread, window_rows
+from feel_steps.features.windows import look_at, spread
 from feel_steps.runtime.devices import deterministic, has_bfloat16, out_of_memory, pick, pick_precision
 
 SIDE = 224  # pixels of the square that the network sees; the whole picture is squeezed into it
@@ -221,17 +220,20 @@ class Frames:
         VideoError
             The video does not decode.
         """
-        features = [np.zeros((0, HEAD + MID), np.float32)]
-        slots = [np.zeros(0, np.int64)]
-        n = 0
         with deterministic(0, self.threads):
-            for some in ahead(seen_pictures(video, self.fps, self.stride, self.seen, self.resize, BATCH)):
-                advance(some.read - n)
-                n = some.read
-                slots.append(some.slots)
-                features += [self.look(np.stack(some.pictures))] if some.pictures else []
-        rows = window_rows(np.concatenate(slots), n, self.window, self.stride, self.seen)  # [T, frames]
-        every, total = np.concatenate(features), np.zeros((len(rows), HEAD + MID), np.float32)
+            features, rows = look_at(
+                video,
+                lambda pictures: self.look(np.stack(pictures)),
+                advance,
+                fps=self.fps,
+                window=self.window,
+                stride=self.stride,
+                seen=self.seen,
+                resize=self.resize,
+                batch=BATCH,
+            )
+        every = np.concatenate([np.zeros((0, HEAD + MID), np.float32), *features])
+        total = np.zeros((len(rows), HEAD + MID), np.float32)
         for own in rows.T:
             total += every[own]
         return total / np.float32(len(self.seen))

@@ -23,8 +23,7 @@ import numpy as np
 from feel_steps.dataset.video_file import Resize
 from feel_steps.dataset.videos import Video
 from feel_steps.errors import InputError
-from feel_steps.features.ahead import ahead
-from feel_steps.features.windows import seen_pictures, spread, window_rows
+from feel_steps.features.windows import look_at, spread
 
 LONG_SIDE = 512  # pixels of the pictures that persons are cut out of
 DETECTOR, LANDMARKS = 224, 256  # pixels of the squares that the models see
@@ -231,15 +230,18 @@ class Pose:
         VideoError
             The video does not decode.
         """
-        persons: list[Person | None] = []
-        slots = [np.zeros(0, np.int64)]
-        n = 0
-        for some in ahead(seen_pictures(video, self.fps, self.stride, self.seen, self.resize, BATCH)):
-            persons += self.look(some.pictures)
-            slots.append(some.slots)
-            advance(some.read - n)
-            n = some.read
-        rows = window_rows(np.concatenate(slots), n, self.window, self.stride, self.seen)
+        batches, rows = look_at(
+            video,
+            self.look,
+            advance,
+            fps=self.fps,
+            window=self.window,
+            stride=self.stride,
+            seen=self.seen,
+            resize=self.resize,
+            batch=BATCH,
+        )
+        persons = [person for batch in batches for person in batch]
         return describe(persons, rows)
 
     @staticmethod

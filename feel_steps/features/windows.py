@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import av
 import numpy as np
 
 from feel_steps.dataset.video_file import Resize, shown_frames
 from feel_steps.dataset.videos import Video
+from feel_steps.features.ahead import ahead
+
+Result = TypeVar("Result")
 
 
 def windows(
@@ -107,3 +110,46 @@ def window_rows(slots: np.ndarray, n: int, window: int, stride: int, seen: np.nd
     """
     T = max(0, (n - window) // stride + 1)
     return np.searchsorted(slots, np.arange(T)[:, None] * stride + seen)
+
+
+def look_at(
+    video: Video,
+    look: Callable[[list[np.ndarray]], Result],
+    advance: Callable[[int], None],
+    *,
+    fps: float,
+    window: int,
+    stride: int,
+    seen: np.ndarray,
+    resize: Callable[[av.VideoFrame], Resize],
+    batch: int,
+) -> tuple[list[Result], np.ndarray]:
+    """Show a network each frame that some window is described by, once, while the next frames are decoded.
+
+    Parameters
+    ----------
+    video, fps, stride, seen, resize, batch
+        See :func:`seen_pictures`.
+    look : callable
+        Gets up to ``batch`` pictures, never none.
+    advance : callable
+        Told the number of frames that have been read.
+    window : int
+        Frames of a window.
+
+    Returns
+    -------
+    results : list
+        What ``look`` gives for each batch, in the order of the frames.
+    rows : int64 [T, frames]
+        See :func:`window_rows`.
+    """
+    results: list[Result] = []
+    slots = [np.zeros(0, np.int64)]
+    n = 0
+    for some in ahead(seen_pictures(video, fps, stride, seen, resize, batch)):
+        advance(some.read - n)
+        n = some.read
+        slots.append(some.slots)
+        results += [look(some.pictures)] if some.pictures else []
+    return results, window_rows(np.concatenate(slots), n, window, stride, seen)
