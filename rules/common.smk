@@ -20,10 +20,10 @@ try:
     config, said = settle_layout(config)
     check(config, ROOT / "schemas/config.schema.yaml")
     SETTINGS = {variant: resolve(config, variant) for variant in config["variants"]}
-    check_dataset(config, {variant: settings["clusters"] for variant, settings in SETTINGS.items()})
+    numbers = {variant: settings["clusters"] for variant, settings in SETTINGS.items()}
+    check_dataset(config, numbers)
     if workflow.is_main_process:
         check_annotations(config)
-        numbers = {variant: settings["clusters"] for variant, settings in SETTINGS.items()}
         replaced = find_replaced(Path("results", config["name"]), numbers)
         for line in filter(None, [said, *replaced]):
             logger.warning(line)
