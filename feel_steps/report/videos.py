@@ -80,10 +80,6 @@ def records(run: Shown, page: Path) -> list[dict[str, Any]]:
     return packed
 
 
-def _rounded(number: float) -> float | None:
-    return round(float(number), 3) if np.isfinite(number) else None
-
-
 def _by_video(table: Columns, strength: str, videos: Columns) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a table by video, the strongest first, and where each video's begin; int64 [P] and [N + 1]."""
     row = locate(table["video_id"], videos["video_id"])
