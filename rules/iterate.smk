@@ -96,28 +96,6 @@ rule select_instances:
         " 2>&1 | tee {log:q}"
 
 
-rule rate_clusters:
-    input:
-        pooled=f"{ITERATION}/pooled.parquet",
-        refined=f"{ITERATION}/refined.parquet",
-    output:
-        confidence=f"{ITERATION}/confidence.parquet",
-    log:
-        get_log("rate_clusters"),
-    benchmark:
-        get_benchmark("rate_clusters")
-    group:
-        GROUP
-    conda:
-        "../envs/feel.yaml"
-    params:
-        clusters=lambda wildcards: get_settings(wildcards)["clusters"],
-        source=get_source("rate"),
-    shell:
-        "python -m feel_steps rate --pooled {input.pooled:q} --refined {input.refined:q} --clusters {params.clusters}"
-        " --seed {wildcards.seed} --out {output.confidence:q} 2>&1 | tee {log:q}"
-
-
 rule train_localizer:
     input:
         videos=f"{RUN}/videos.parquet",
@@ -179,13 +157,16 @@ rule attend_videos:
         " --out {output.attention:q} --out-embeddings {output.embeddings:q} 2>&1 | tee {log:q}"
 
 
+# Rating is a part of this job: a job of its own would run beside the training, and SLURM would add up the memory of both.
 rule localize_actions:
     input:
         videos=f"{RUN}/videos.parquet",
+        pooled=f"{ITERATION}/pooled.parquet",
+        refined=f"{ITERATION}/refined.parquet",
         attention=f"{ITERATION}/attention.parquet",
         embeddings=f"{ITERATION}/embeddings.parquet",
-        confidence=f"{ITERATION}/confidence.parquet",
     output:
+        confidence=f"{ITERATION}/confidence.parquet",
         detections=f"{ITERATION}/detections.parquet",
         moments=f"{ITERATION}/moments.parquet",
     log:
@@ -197,9 +178,12 @@ rule localize_actions:
     conda:
         "../envs/feel.yaml"
     params:
+        clusters=lambda wildcards: get_settings(wildcards)["clusters"],
         options=get_options("localize"),
-        source=get_source("localize"),
+        source=[get_source("rate"), get_source("localize")],
     shell:
-        "python -m feel_steps localize --videos {input.videos:q} --attention {input.attention:q}"
-        " --embeddings {input.embeddings:q} --confidence {input.confidence:q} {params.options}"
-        " --out {output.detections:q} --out-moments {output.moments:q} 2>&1 | tee {log:q}"
+        "(python -m feel_steps rate --pooled {input.pooled:q} --refined {input.refined:q} --clusters {params.clusters}"
+        " --seed {wildcards.seed} --out {output.confidence:q}"
+        " && python -m feel_steps localize --videos {input.videos:q} --attention {input.attention:q}"
+        " --embeddings {input.embeddings:q} --confidence {output.confidence:q} {params.options}"
+        " --out {output.detections:q} --out-moments {output.moments:q}) 2>&1 | tee {log:q}"

@@ -54,13 +54,13 @@ def _origins(settings: Config, true_labels: bool) -> Iterator[tuple[str, str]]:
             "clusters.parquet": clustered,
             "centres.parquet": clustered,
             "refined.parquet": refined,
-            "confidence.parquet": _digest(refined, settings["clusters"]),
             "selected.parquet": selected,
             "model.safetensors": attended,
             "training.parquet": attended,
             "attention.parquet": attended,
             "embeddings.parquet": attended,
             "detections.parquet": _digest(attended, settings["localize"]),
+            "confidence.parquet": _digest(refined, attended, settings["localize"]),
             "moments.parquet": _digest(refined, attended, settings["localize"]),
         }
         yield from ((f"iter-{i}/{file}", origin) for file, origin in files.items())

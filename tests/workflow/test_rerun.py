@@ -10,7 +10,6 @@ STEPS = [
     "pool_features",
     "cluster_videos",
     "refine_clusters",
-    "rate_clusters",
     "select_instances",
     "train_localizer",
     "attend_videos",

@@ -79,23 +79,18 @@ def test_an_iteration_is_one_job_and_no_job_is_two_iterations(story):
     assert not any("TresPerJob" in job for job in finished if "iter" not in job["Comment"])
 
 
-def megabytes(memory: str) -> float:
-    """Memory as SLURM writes it, 20000M or 62.50G."""
-    return float(memory[:-1]) * {"M": 1, "G": 1024}[memory[-1]]
-
-
 def test_a_job_that_dies_is_retried_with_twice_the_memory_and_time(story):
     attempts = [job for job in story.jobs.values() if "feel-seed-0-iter-1" in job["Comment"]]
     assert [job["JobState"] for job in attempts] == ["FAILED", "COMPLETED"]
-    assert [megabytes(job["MinMemoryNode"]) for job in attempts] == [20000, 40000]
-    assert [job["TimeLimit"] for job in attempts] == ["04:10:00", "08:20:00"]
+    assert [job["MinMemoryNode"] for job in attempts] == ["16000M", "32000M"]
+    assert [job["TimeLimit"] for job in attempts] == ["04:00:00", "08:00:00"]
 
 
 def test_a_failed_job_says_why_and_where_its_log_lies(story):
     """Snakemake says nothing of it, with the default profile's quiet; the retry would be all that a user sees."""
     _, details = story.output.split("feel-seed-0-iter-1 failed: SLURM-job", 1)
     lines = details.splitlines()
-    assert "mem_mb=20000, runtime=250" in lines[1]
+    assert "mem_mb=16000, runtime=240" in lines[1]
     assert Path(lines[2].removeprefix("    log: ")).is_file()
     assert lines[3].startswith("    slurmstepd") and "CANCELLED" in lines[3]
 
