@@ -114,6 +114,7 @@ def export(
 
     Example: feel-steps export results/demo --form csv --out moments.csv
     """
+    from feel_steps.explore.corrections import read_shown
     from feel_steps.explore.export import export as step
     from feel_steps.explore.moments import as_detections
     from feel_steps.explore.names import find_names, read_names
@@ -122,10 +123,8 @@ def export(
 
     if run is not None and detections is None:
         place, shown = choose(run, variant, seed, iteration)
-        if every:
-            found = tables.read(place / "detections.parquet", "detections")
-        else:
-            found = as_detections(tables.read(place / "moments.parquet", "moments"))
+        found = read_shown(run, place, shown, "detections" if every else "moments")
+        found = found if every else as_detections(found)
         called = find_names(run, place) if shown else {}
         videos = run / "videos.parquet"
     elif run is None and detections and videos:
@@ -153,6 +152,7 @@ def groups(
 
     Example: feel-steps groups results/mine groups.csv --out compared
     """
+    from feel_steps.explore.corrections import read_shown
     from feel_steps.explore.groups import compare_groups, read_groups, summary, write
     from feel_steps.explore.names import find_names, read_names
     from feel_steps.explore.predict import choose
@@ -162,7 +162,7 @@ def groups(
     videos = tables.read(run / "videos.parquet", "videos")
     clusters = tables.read(place / "embeddings.parquet", "embeddings")["score"].shape[1]
     found = compare_groups(
-        tables.read(place / "moments.parquet", "moments"),
+        read_shown(run, place, shown, "moments"),
         dict(zip(videos["video_id"], videos["duration"].tolist(), strict=True)),
         read_groups(table, videos["video_id"]),
         clusters,

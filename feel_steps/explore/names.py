@@ -20,9 +20,18 @@ from feel_steps.tables.run import find_run
 
 
 def find_names(run: str | Path, iteration: str | Path) -> dict[int, str]:
-    """Read the names in the folder of a run, as :func:`read_names` does; empty if it has no such file."""
-    path = Path(run) / NAMES
-    return read_names(path, iteration) if path.is_file() else {}
+    """Names of the clusters of a run: those in its clusters.yaml, and, before them, of labels and corrections.
+
+    ``iteration`` is the folder of the iteration that is shown.
+    """
+    path, table = Path(run) / NAMES, Path(run) / "names.parquet"
+    names = read_names(path, iteration) if path.is_file() else {}
+    if table.is_file():
+        given = tables.read(table, "names")
+        shown = given["shown_as"].tolist()
+        names = {cluster: names[shown[cluster]] for cluster in range(len(shown)) if shown[cluster] in names}
+        names |= {cluster: name for cluster, name in zip(given["cluster"].tolist(), given["name"], strict=True) if name}
+    return names
 
 
 def read_names(path: str | Path, iteration: str | Path) -> dict[int, str]:
