@@ -96,6 +96,8 @@ rule write_report:
         dropped=f"{RUN}/annotations_dropped.parquet",
         skipped=f"{RUN}/skipped.parquet",
         names=[file for file in [f"{RUN}/clusters.yaml"] if Path(file).is_file()],  # a person may have written it
+        corrections=config["corrections"] or [],
+        labels=f"{RUN}/labels.parquet" if config["dataset"]["labels"] else [],
     output:
         report(f"{RUN}/report.html", caption="../docs/captions/report.rst", category="What was found"),
     log:
@@ -110,7 +112,7 @@ rule write_report:
         run=get_folder("metrics"),
         # called, since Snakemake would look for wildcards in a string
         settings=lambda wildcards: flags({"settings": config}),
-        names=get_given("names"),
+        given=get_given("names", "corrections", "labels"),
         source=get_source("report"),
     shell:
-        "python -m feel_steps report --run {params.run:q} {params.settings} {params.names} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m feel_steps report --run {params.run:q} {params.settings} {params.given} --out {output:q} 2>&1 | tee {log:q}"

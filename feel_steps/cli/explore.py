@@ -19,19 +19,29 @@ def report(
     out: Annotated[Path, typer.Option(help="the page, .html")],
     settings: Annotated[str, typer.Option(help="the run's config as JSON, to show")] = "{}",
     names: Annotated[Path | None, typer.Option(help="names of clusters; default: clusters.yaml of the run")] = None,
+    corrections: Annotated[Path | None, typer.Option(help="corrections.yaml that the run has applied")] = None,
+    labels: Annotated[Path | None, typer.Option(help="labels table of the run, where some videos have labels")] = None,
 ) -> None:
     """Write the page that shows what was found.
 
     Example: feel-steps report --run results/demo --out results/demo/report.html
     """
-    from feel_steps.explore.names import find_names, read_names
+    from feel_steps.dataset.annotations import match_ids
+    from feel_steps.dataset.corrections import match_corrections, read_corrections
+    from feel_steps.explore.names import find_names
     from feel_steps.report.page import report as step
+    from feel_steps.tables import tables
     from feel_steps.tables.run import find_run
 
     found = find_run(run)
     place = found.iteration_folder(found.iterations)
-    called = read_names(names, place) if names else find_names(run, place)
-    step(run, out, config=parse_settings(settings, "--settings"), names=called)
+    called = find_names(run, place, names)
+    ids = found.videos["video_id"].tolist()
+    given = match_corrections(read_corrections(corrections), match_ids(ids), ids, corrections) if corrections else None
+    labelled = len(tables.read(labels, "given")["video_id"]) if labels else 0
+    content = given.content if given else None
+    config = parse_settings(settings, "--settings")
+    step(run, out, config=config, names=called, corrections=content, labelled=labelled)
 
 
 @app.command()

@@ -118,6 +118,15 @@ class Corrections:
         """Whether the constraints are for this iteration: a later one of the same variant and seed."""
         return (variant, seed) == (self.variant, self.seed) and iteration > self.iteration
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the file holds, for the page to go on from."""
+        of = {key: getattr(self, key) for key in ("variant", "seed", "iteration", "centres")}
+        marks = (vars(mark).items() for mark in self.moments)
+        moments = [{key: value for key, value in mark if value not in (None, "")} for mark in marks]
+        rest = {key: getattr(self, key) for key in ("names", "merges", "moves", "ignored")}
+        return {"of": of, **rest, "moments": moments}
+
 
 def read_corrections(path: str | Path) -> Corrections:
     """Read and check a file of corrections.

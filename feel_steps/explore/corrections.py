@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,14 +20,10 @@ from feel_steps.errors import InputError
 from feel_steps.explore.moments import TRIMMED, Rule
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.run import identify
 
 SAME = 0.5  # tIoU from which a moment is the one that a person judged: iterations move borders
 Segment = tuple[int, float, float, float]  # cluster, start, end, confidence
-
-
-def identify(centres: Columns) -> str:
-    """Digest of the centres of clusters: says which clusters the numbers in a file of corrections are for."""
-    return hashlib.sha256(np.ascontiguousarray(centres["feature"], "<f4").tobytes()).hexdigest()[:12]
 
 
 def load_corrections(path: Path, video_ids: Sequence[str], centres: Path) -> Corrections:
@@ -40,7 +35,7 @@ def load_corrections(path: Path, video_ids: Sequence[str], centres: Path) -> Cor
         See :func:`feel_steps.dataset.corrections.read_corrections`; or the corrections are for other clusters.
     """
     found, table = read_corrections(path), tables.read(centres, "centres")
-    if found.centres != identify(table):
+    if found.centres != identify(table["feature"]):
         raise InputError(
             f"{path}: made for other clusters than those of {found.variant}, seed {found.seed}, iteration "
             f"{found.iteration}, which were computed anew since; correct the present page"

@@ -19,13 +19,19 @@ from feel_steps.tables.folders import NAMES
 from feel_steps.tables.run import find_run
 
 
-def find_names(run: str | Path, iteration: str | Path) -> dict[int, str]:
-    """Names of the clusters of a run: those in its clusters.yaml, and, before them, of labels and corrections.
+def find_names(run: str | Path, iteration: str | Path, path: str | Path | None = None) -> dict[int, str]:
+    """Names of the clusters of a run: those of labels and corrections, and of clusters.yaml for the other clusters.
 
-    ``iteration`` is the folder of the iteration that is shown.
+    Parameters
+    ----------
+    run : path
+    iteration : path
+        Folder of the iteration that is shown.
+    path : path, optional
+        The YAML file; by default that in the run's folder, if there is one.
     """
-    path, table = Path(run) / NAMES, Path(run) / "names.parquet"
-    names = read_names(path, iteration) if path.is_file() else {}
+    own, table = Path(run) / NAMES, Path(run) / "names.parquet"
+    names = read_names(path or own, iteration) if path or own.is_file() else {}
     if table.is_file():
         given = tables.read(table, "names")
         shown = given["shown_as"].tolist()

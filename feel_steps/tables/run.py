@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,11 @@ def frame(metrics: Columns) -> pd.DataFrame:
 def locate(video_ids: np.ndarray, among: np.ndarray) -> np.ndarray:
     """Row of each video in a table's column, int64."""
     return pd.Index(among).get_indexer(pd.Index(video_ids))
+
+
+def identify(centres: np.ndarray) -> str:
+    """Digest of the centres [K, D] of clusters: says which clusters the numbers in a file of corrections are for."""
+    return hashlib.sha256(np.ascontiguousarray(centres, "<f4").tobytes()).hexdigest()[:12]
 
 
 def assign(video_ids: np.ndarray, refined: Columns, scores: Columns) -> np.ndarray:

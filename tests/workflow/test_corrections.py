@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from feel_steps.explore.corrections import identify
 from feel_steps.tables import tables
+from feel_steps.tables.run import identify
 
 from .test_rerun import END, steps
 
@@ -21,7 +21,7 @@ def corrected(workspace):
     """Write corrections of the last iteration, and name the file in the config."""
     place = workspace.results / "feel/seed-0/iter-2"
     of = {"variant": "feel", "seed": 0, "iteration": 2}
-    of["centres"] = identify(tables.read(place / "centres.parquet", "centres"))
+    of["centres"] = identify(tables.read(place / "centres.parquet", "centres")["feature"])
 
     def write(iterations: int = 2, **corrections) -> None:
         (workspace.folder / "corrections.yaml").write_text(yaml.safe_dump({"of": of, **corrections}))
