@@ -97,7 +97,7 @@ def consensus(
     the cluster that they agree with most: memory grows with M² and N (R + K), not with N².
 
     With ``given``, the clusters first get the numbers of the known ones that they share most videos with. A cluster of
-    which a person named videos starts from these alone. Then every other video joins the cluster that it agrees with
+    which a person named several videos starts from these alone. Then every other video joins the cluster that it agrees with
     most, again and again until nothing changes.
 
     Parameters
@@ -263,8 +263,9 @@ def _settle(
     shared = np.zeros((clusters, clusters), int)
     np.add.at(shared, (labels[known >= 0], known[known >= 0]), 1)
     labels = linear_sum_assignment(-shared)[1][labels]
-    if before is None:  # what the seeds alone say beats what was found without them
-        labels = np.where(np.isin(labels, given.fixed[given.fixed >= 0]), -1, labels)
+    if before is None:  # several seeds say more than what was found without them; one is too few to start from
+        seeds = np.bincount(given.fixed[given.fixed >= 0], minlength=clusters)
+        labels = np.where(seeds[labels] > 1, -1, labels)
     labels = np.where(given.fixed >= 0, given.fixed, labels)
     for _ in range(MOST_STEPS):
         agreement = _agreement(runs, np.where(given.ignored, -1, labels), clusters)

@@ -45,14 +45,24 @@ def report(
 
 
 @app.command()
-def name(run: Annotated[Path, typer.Argument(help="results folder of the run")]) -> None:
-    """Give the clusters names: shows when and where each is most typical, and asks.
+def name(
+    run: Annotated[Path, typer.Argument(help="results folder of the run")],
+    ask_here: Annotated[bool, typer.Option("--ask", help="ask in the terminal, also where there is a browser")] = False,
+) -> None:
+    """Give the clusters names: opens the page's edit mode, where everything else can be corrected, too.
 
-    The names are kept in RUN/clusters.yaml, and appear in the report, in exports and in predictions.
+    Without a browser, or with --ask, it shows when and where each cluster is most typical, writes the pictures to
+    RUN/contact-sheet.png, and asks. These names are kept in RUN/clusters.yaml, and appear in the report, in exports and
+    in predictions.
 
     Example: feel-steps name results/demo
     """
-    from feel_steps.explore.names import ask_names
+    from feel_steps.explore.names import ask_names, open_page
+
+    if not ask_here and open_page(run):
+        typer.echo(f"page: {run / 'report.html'}; save corrections.yaml there, and run snakemake with")
+        typer.echo("  --config corrections=corrections.yaml")
+        return
 
     def ask(question: str, known: str) -> str:
         return typer.prompt(question, default=known, show_default=bool(known))

@@ -1,4 +1,4 @@
-"""The page's edit mode as people use it: rename, merge, move, ignore, judge and drag, then save; and the result applies."""
+"""The page's edit mode as people use it: rename, merge, move, ignore, judge, drag and save; and what comes of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from feel_steps.explore.corrections import correct_moments, load_corrections
 from feel_steps.report.page import report
 from feel_steps.tables import tables
 from feel_steps.tables.run import find_run
+from tests.synthetic_run import Shape, build
 from tests.system.browser.chromium import browser, missing, show
 from tests.system.browser.test_report_page import AXE, wait
-from tests.synthetic_run import Shape, build
 
 if reason := missing():
     pytest.skip(reason, allow_module_level=True)
