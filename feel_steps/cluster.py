@@ -236,13 +236,15 @@ def _seeded_kmeans(
 
     draws, best = np.random.default_rng(seed), None
     sure = np.flatnonzero(np.bincount(known[known >= 0], minlength=clusters) > 1).tolist()
-    for _ in range(n_init if len(sure) < clusters else 1):
+    if not sure:
+        best = _kmeans(features, clusters, seed, n_init)
+    for _ in range(0 if not sure else n_init if len(sure) < clusters else 1):
         start = np.full((clusters, features.shape[1]), np.nan)
         for k in sure:
             start[k] = features[known == k].mean(0)
         for k in np.flatnonzero(np.isnan(start[:, 0])):  # k-means++: far from the centres so far
             there = start[~np.isnan(start[:, 0])]
-            far = cdist(features, there, "sqeuclidean").min(1) if len(there) else np.ones(len(features))
+            far = cdist(features, there, "sqeuclidean").min(1)
             far = far if far.sum() > 0 else np.ones(len(features))
             start[k] = features[draws.choice(len(features), p=far / far.sum())]
         found = _kmeans(features, clusters, seed, 1, start=start)
