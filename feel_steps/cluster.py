@@ -242,7 +242,7 @@ def _seeded_kmeans(
         start = np.full((clusters, features.shape[1]), np.nan)
         for k in sure:
             start[k] = features[known == k].mean(0)
-        for k in np.flatnonzero(np.isnan(start[:, 0])):  # k-means++: far from the centres so far
+        for k in np.flatnonzero(np.isnan(start[:, 0])).tolist():  # k-means++: far from the centres so far
             there = start[~np.isnan(start[:, 0])]
             far = cdist(features, there, "sqeuclidean").min(1)
             far = far if far.sum() > 0 else np.ones(len(features))
@@ -253,7 +253,7 @@ def _seeded_kmeans(
     centres = best.cluster_centers_.astype(np.float32)
     centres = centres[np.argsort(_renumber(best.labels_, known, clusters))]
     labels = given.obey(-cdist(features, centres)).astype(np.int32)
-    for k in np.unique(labels):
+    for k in np.unique(labels).tolist():
         centres[k] = features[labels == k].mean(0)
     return labels, centres
 

@@ -39,9 +39,9 @@ def compare_groups(folder: Path, labels: Sequence[str]) -> dict[str, Any]:
     names = sorted(set(means["group"]))
     called = [label or f"cluster {c}" for c, label in enumerate(labels)]
     charts = [
-        _intervals(title, rows, names, called)
+        _intervals(title, own, names, called)
         for measure, title in MEASURES.items()
-        if len(rows := means[means["measure"] == measure])
+        if len(own := means[means["measure"] == measure])
     ]
     tests = tests.sort_values(["p_corrected", "p"], kind="stable")
     rows = [
@@ -93,7 +93,7 @@ def _intervals(title: str, rows: pd.DataFrame, names: list[str], called: list[st
     height = TOP + BOTTOM + block * len(used)
     return {
         "title": title,
-        "spoken": f"{title}: {'; '.join(mark['tip'] for mark in marks)}",
+        "spoken": f"{title}: {'; '.join(str(mark['tip']) for mark in marks)}",
         "marks": marks,
         "labels": [(text, TOP + i * block + LINE * len(names) / 2 + 4) for i, text in enumerate(short)],
         "ticks": [(at(tick), f"{tick:g}") for tick in ticks],
