@@ -16,6 +16,7 @@ from .conftest import JOB, ROOT, Workspace
 # second one shows what the first cannot: a loop, features that learned, another localizer's vectors clustered.
 WITHOUT_FEEL = {"iterations": 1, "refine": {"method": "none"}, "select": {"speed": "none"}}
 TINY = {
+    "method": {"settings": {"FEEL": {"method": "feel"}, "mean, k-means": {"pool": {"views": ["mean"]}}}},
     "ablation": {"grid": {"refine.method": ["none", "cci"]}, "reference": None},
     "selection": {
         "base": {"iterations": 1, "select": {"speed": "variable"}},
