@@ -17,7 +17,6 @@ from tests.workflow.conftest import ROOT, Workspace, finished  # noqa: F401  a f
 
 from .disturb import PATIENCE, Over, Run, hangs, wait_until
 
-
 TRIES = 8  # to hit a run before it is done
 
 
