@@ -47,8 +47,8 @@ class Disk:
     def protect(self, run: disturb.Run, rng: random.Random) -> str:
         """Let nothing be opened for writing any more; Snakemake has to stop.
 
-        A second mount of the same files is laid over the first, which cannot become read-only itself: the lock of the run
-        is open for writing as long as the run goes on.
+        A second mount of the same files is laid over the first, which cannot become read-only itself: the lock of the
+        run is open for writing as long as the run goes on.
         """
         run.find_job(rng)
         folder = str(self.folder)
