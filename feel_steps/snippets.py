@@ -19,7 +19,8 @@ from feel_steps.tables import provenance, tables
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.tables import runs
 
-HELD = 64 * 2**20  # bytes of features that are loaded at once, and of a block of those that are not
+HELD = 64 * 2**20  # bytes of features that are loaded at once
+BLOCK = 16 * 2**20  # bytes of those that are not, in memory together
 OPEN = 32  # parts that are open at once
 
 
@@ -96,7 +97,7 @@ class Snippets:
         return self.features[:]
 
     def blocks(self) -> Iterator[tuple[slice, Snippets]]:
-        """Give the videos in memory, in their order: all at once if they are there, else as many as fit into HELD.
+        """Give the videos in memory, in their order: all at once if they are there, else as many as fit into BLOCK.
 
         Yields
         ------
@@ -108,7 +109,7 @@ class Snippets:
         if isinstance(self.features, np.ndarray):
             yield slice(0, len(self.features)), self
             return
-        most = max(1, HELD // (4 * self.features.shape[1]))  # rows
+        most = max(1, BLOCK // (4 * self.features.shape[1]))  # rows
         start = 0
         while start < len(self.video_ids):
             fitting = int(np.searchsorted(self.offsets, self.offsets[start] + most, side="right")) - 1

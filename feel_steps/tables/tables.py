@@ -69,19 +69,53 @@ def _to_arrow(kind: str, columns: Mapping[str, Any], metadata: Mapping[str, str]
             matrix = np.ascontiguousarray(values, np.float32)
             # elements that cannot be null have no definition levels, so reading takes a fifth less time
             list_type = pa.list_(pa.field("element", pa.float32(), nullable=False), matrix.shape[1])
-            array = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), type=list_type)
+            array = pa.FixedSizeListArray.from_arrays(_numbers(matrix.ravel()), type=list_type)
         elif type_ == "string":
-            array = pa.array(list(values), pa.string())
-        elif type_ in ("int32", "int64") and name in spec.nullable:
-            integers = np.asarray(values, type_)
-            array = pa.array(integers, TYPES[type_], mask=integers < 0)
+            array = _strings(list(values))
         else:
-            array = pa.array(np.asarray(values), TYPES[type_], from_pandas=name in spec.nullable)
+            numbers = np.asarray(values, type_)
+            empty = numbers < 0 if type_ in ("int32", "int64") else np.isnan(numbers)
+            array = _numbers(numbers, empty if name in spec.nullable else None)
         arrays.append(array)
         fields.append(pa.field(name, array.type, nullable=name in spec.nullable))
     # Other programs copy the metadata of Arrow's schema when they rewrite a table. The placeholder then shows the edit.
     about = {"feel.kind": kind, "feel.version": __version__, DIGEST: PLACEHOLDER, **(metadata or {})}
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=dict(sorted(about.items()))))
+
+
+# Arrow's own conversions import pandas, which takes longer than the rest of a small job. These functions do without.
+
+
+def _numbers(values: np.ndarray, empty: np.ndarray | None = None) -> pa.Array:
+    """Arrow's array of numbers; null where ``empty``."""
+    some = empty is not None and empty.any()
+    valid = pa.py_buffer(np.packbits(~empty, bitorder="little")) if empty is not None and some else None
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [valid, pa.py_buffer(values)])
+
+
+def _strings(values: list[str | None]) -> pa.Array:
+    """Arrow's array of strings; null where None."""
+    empty = np.array([value is None for value in values], bool)
+    texts = [(value or "").encode() for value in values]
+    stops = np.cumsum([0, *map(len, texts)])
+    if stops[-1] >= 2**31:
+        return pa.array(values, pa.large_string())
+    valid = pa.py_buffer(np.packbits(~empty, bitorder="little")) if empty.any() else None
+    buffers = [valid, pa.py_buffer(stops.astype(np.int32)), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+
+
+def _values(array: pa.Array | pa.ChunkedArray, empty: float = np.nan) -> np.ndarray:
+    """Values of Arrow's array of numbers, writable; ``empty`` where it is null."""
+    whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if not len(whole):
+        return np.empty(0, whole.type.to_pandas_dtype())
+    bare = pa.Array.from_buffers(whole.type, len(whole), [None, whole.buffers()[1]], offset=whole.offset)
+    values = np.from_dlpack(bare).copy()
+    if whole.null_count:
+        values[np.from_dlpack(whole.is_null().cast(pa.int8())).astype(bool)] = empty
+    return values
 
 
 def _layout(kind: str) -> dict[str, Any]:
@@ -228,22 +262,20 @@ def _column(path: str | Path, kind: str, name: str, array: pa.ChunkedArray, firs
     if type_ == "vector":
         if not pa.types.is_fixed_size_list(array.type) or array.type.value_type != pa.float32():
             raise InputError(f"{path}: column '{name}' is {array.type}; expected fixed_size_list<float32>[D]")
-        pieces = [c.flatten().to_numpy(zero_copy_only=False).reshape(len(c), -1) for c in array.chunks if len(c)]
+        pieces = [_values(c.flatten()).reshape(len(c), -1) for c in array.chunks if len(c)]
         values = np.concatenate(pieces) if pieces else np.zeros((0, array.type.list_size), np.float32)
         finite = np.isfinite(values).all(1) if not np.isfinite(values.sum(dtype=np.float64)) else None
     elif type_ == "string":
         if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
             raise InputError(f"{path}: column '{name}' is {array.type}; expected string")
         codes = array.combine_chunks().dictionary_encode(null_encoding="encode")  # equal strings are one object
-        return np.array(codes.dictionary.to_pylist(), dtype=object)[codes.indices.to_numpy()]
+        return np.array(codes.dictionary.to_pylist(), dtype=object)[_values(codes.indices)]
     else:
         try:
             array = array.cast(TYPES[type_])
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InputError(f"{path}: column '{name}' is not {type_} ({str(error).splitlines()[0]})") from None
-        if type_ in ("int32", "int64") and name in spec.nullable:
-            array = array.fill_null(-1)
-        values = array.to_numpy().astype(type_, copy=True)  # Arrow's memory is read-only
+        values = _values(array, -1 if type_ in ("int32", "int64") else np.nan)
         finite = np.isfinite(values) if type_.startswith("float") and name not in spec.nullable else None
     if finite is not None and not finite.all():
         row = first + int(np.argmin(finite))

@@ -107,6 +107,7 @@ def stored(run, monkeypatch):
     folder, videos = run
     expected = load_snippets(videos, folder)
     monkeypatch.setattr(snippets, "HELD", 4 * 2 * 2)  # two rows
+    monkeypatch.setattr(snippets, "BLOCK", 4 * 2 * 2)
     monkeypatch.setattr(snippets, "OPEN", 1)
     return expected, folder, videos
 
