@@ -75,13 +75,13 @@ def commands(folder, clusters, hidden, steps):
             "selected",
         ),
         "train": (
-            f"train {data} --selected {folder}/selected.parquet --clusters {clusters} --steps {steps} --length 64"
+            f"train {data} --selected {folder}/selected.parquet --clusters {clusters} --steps {steps} --length 64 --threads 1"
             f" --settings {settings.replace(' ', '')} --out {folder}/model.safetensors"
             f" --out-training {folder}/training.parquet",
             "training",
         ),
         "attend": (
-            f"attend {data} --model {folder}/model.safetensors --out {folder}/attention.parquet"
+            f"attend {data} --threads 1 --model {folder}/model.safetensors --out {folder}/attention.parquet"
             f" --out-embeddings {folder}/embeddings.parquet",
             "embeddings",
         ),
