@@ -5,6 +5,8 @@ Dimensions: V videos of one length at once, T snippets sampled of a video, S of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,7 +56,6 @@ def spread(values: Tensor, positions: Tensor, own: int) -> Tensor:
     return torch.lerp(values[:, left], values[:, right], weight)
 
 
-@torch.inference_mode()
 def attend(
     model: Localizer,
     snippets: Snippets,
@@ -65,7 +66,7 @@ def attend(
     precision: str = "auto",
     threads: int | None = None,
 ) -> tuple[Columns, Columns]:
-    """Look at all videos with a trained localizer.
+    """Look at all videos with a trained localizer; see :func:`attend_in_blocks` for more than memory holds.
 
     A video longer than ``length`` is sampled at equal steps, as published, and the result brought back to its own
     snippets by linear interpolation; a shorter one is looked at whole.
@@ -97,6 +98,24 @@ def attend(
     InputError
         The model is of features of another dimension, a video is not in the table, or memory runs out.
     """
+    blocks = attend_in_blocks(
+        model, snippets, videos, length=length, device=device, precision=precision, threads=threads
+    )
+    attention, embeddings = zip(*blocks, strict=True)
+    return _joined(attention), _joined(embeddings)
+
+
+def attend_in_blocks(
+    model: Localizer,
+    snippets: Snippets,
+    videos: Columns,
+    *,
+    length: int = 750,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Iterator[tuple[Columns, Columns]]:
+    """Give both tables of :func:`attend` in pieces, of as many videos as are in memory at once."""
     where = devices.pick(device)
     dtype = devices.pick_precision(precision, where)
     if model.settings["features"] != snippets.features.shape[1]:
@@ -107,44 +126,56 @@ def attend(
     rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
     if missing := [video_id for video_id in snippets.video_ids if video_id not in rows]:
         raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
-    S, N, K = len(snippets.features), len(snippets.video_ids), model.settings["clusters"]
-    actionness, activation = np.empty(S, np.float32), np.empty((S, K), np.float32)
-    pooled: Columns = {}
-    scores = np.empty((N, K), np.float32)
     advice = f"lower train.length ({length}) and train again, or use a device of more memory"
     with (
         devices.out_of_memory("attending", where, advice),
         devices.deterministic(0, threads),
-        Progress("attending", N, "video") as progress,
+        Progress("attending", len(snippets.video_ids), "video") as progress,
     ):
         model = model.to(where).eval()
-        for own in np.unique(snippets.lengths):  # videos of one length at once: no padding
-            positions = uniform_positions(int(own), length)
-            alike, size = np.flatnonzero(snippets.lengths == own), max(1, ROWS // len(positions))
-            for some in np.split(alike, range(size, len(alike), size)):
-                places = snippets.offsets[some][:, None] + np.arange(own)  # [V, S]
-                x = torch.from_numpy(snippets.features[places[:, positions]]).to(where)  # [V, T, F]
-                with torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
-                    seen = model(x)
-                easy = seen["actionness"].sort(dim=1, descending=True, stable=True).indices
-                easy = easy[:, : max(1, len(positions) // EASY)]  # [V, T / 5]
-                maps = torch.cat([seen["actionness"][:, :, None], seen["activation"]], 2).float()  # [V, T, 1 + K]
-                maps = spread(maps, torch.from_numpy(positions).to(where), int(own)).cpu()
-                actionness[places], activation[places] = maps[:, :, 0].numpy(), maps[:, :, 1:].numpy()
-                scores[some] = seen["video_scores"].float().cpu().numpy()
-                for name, output in POOLED.items():
-                    if output in seen:
-                        mean = seen[output].take_along_dim(easy[:, :, None], 1).float().mean(1)  # [V, E]
-                        column = pooled.setdefault(name, np.empty((N, mean.shape[1]), np.float32))
-                        column[some] = mean.cpu().numpy()
-                progress.advance(len(some))
-    order = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)
-    attention = _cells(snippets, {name: videos[name][order] for name in ("fps", "snippet_stride", "snippet_window")})
-    video_ids = np.array(snippets.video_ids, object)
-    return (
-        attention | {"actionness": actionness, "activation": activation},
-        {"video_id": video_ids, "feature": np.empty((0, 1)), "score": scores} | pooled,
-    )
+        for _, block in snippets.blocks():
+            order = np.array([rows[video_id] for video_id in block.video_ids], np.int64)
+            timing = {name: videos[name][order] for name in ("fps", "snippet_stride", "snippet_window")}
+            maps, pooled = _look(model, block, length, where, dtype, progress)
+            embeddings = {"video_id": np.array(block.video_ids, object), "feature": np.empty((0, 1))} | pooled
+            yield _cells(block, timing) | maps, embeddings
+
+
+@torch.inference_mode()
+def _look(
+    model: Localizer, snippets: Snippets, length: int, where: torch.device, dtype: torch.dtype, progress: Progress
+) -> tuple[Columns, Columns]:
+    """Actionness and activation of each snippet, and what is pooled of each video, for videos in memory."""
+    features = snippets.matrix
+    S, N, K = len(features), len(snippets.video_ids), model.settings["clusters"]
+    actionness, activation = np.empty(S, np.float32), np.empty((S, K), np.float32)
+    pooled: Columns = {"score": np.empty((N, K), np.float32)}
+    for own in np.unique(snippets.lengths):  # videos of one length at once: no padding
+        positions = uniform_positions(int(own), length)
+        alike, size = np.flatnonzero(snippets.lengths == own), max(1, ROWS // len(positions))
+        for some in np.split(alike, range(size, len(alike), size)):
+            places = snippets.offsets[some][:, None] + np.arange(own)  # [V, S]
+            x = torch.from_numpy(features[places[:, positions]]).to(where)  # [V, T, F]
+            with torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
+                seen = model(x)
+            easy = seen["actionness"].sort(dim=1, descending=True, stable=True).indices
+            easy = easy[:, : max(1, len(positions) // EASY)]  # [V, T / 5]
+            maps = torch.cat([seen["actionness"][:, :, None], seen["activation"]], 2).float()  # [V, T, 1 + K]
+            maps = spread(maps, torch.from_numpy(positions).to(where), int(own)).cpu()
+            actionness[places], activation[places] = maps[:, :, 0].numpy(), maps[:, :, 1:].numpy()
+            pooled["score"][some] = seen["video_scores"].float().cpu().numpy()
+            for name, output in POOLED.items():
+                if output in seen:
+                    mean = seen[output].take_along_dim(easy[:, :, None], 1).float().mean(1)  # [V, E]
+                    column = pooled.setdefault(name, np.empty((N, mean.shape[1]), np.float32))
+                    column[some] = mean.cpu().numpy()
+            progress.advance(len(some))
+    return {"actionness": actionness, "activation": activation}, pooled
+
+
+def _joined(pieces: Sequence[Columns]) -> Columns:
+    """Rows of several pieces of a table."""
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def _cells(snippets: Snippets, timing: Columns) -> Columns:

@@ -7,14 +7,14 @@ predicted cluster's detections survive.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from feel_steps.errors import InputError
-from feel_steps.runtime.progress import track
+from feel_steps.runtime.progress import Progress
 from feel_steps.snippets import runs
 from feel_steps.tables.kinds import Columns
 
@@ -124,12 +124,14 @@ class Timing(NamedTuple):
     window: int
 
 
-def localize(attention: Columns, embeddings: Columns, videos: Columns, settings: Settings) -> Columns:
+def localize(
+    attention: Columns | Iterable[Columns], embeddings: Columns, videos: Columns, settings: Settings
+) -> Columns:
     """Detect segments in every video that has attention.
 
     Parameters
     ----------
-    attention : columns of an attention table
+    attention : columns of an attention table, or of its row groups one after the other
         The rows of one video stand together, in time order.
     embeddings : columns of an embeddings table
         ``score`` [N, K] decides which clusters a video shows.
@@ -144,42 +146,53 @@ def localize(attention: Columns, embeddings: Columns, videos: Columns, settings:
     Raises
     ------
     InputError
-        A video with attention has no embedding or is not in the videos table.
+        A video with attention has no embedding, is not in the videos table, or its rows do not stand together.
     """
-    rows = {video_id: (start, stop) for video_id, start, stop in runs(attention["video_id"])}
+    place = {video_id: index for index, video_id in enumerate(videos["video_id"])}
     scored = {video_id: index for index, video_id in enumerate(embeddings["video_id"])}
-    if unknown := sorted(rows.keys() - set(videos["video_id"])):
-        raise InputError(f"attention table: video '{unknown[0]}' is not in the videos table; run the attend step again")
-    if unscored := sorted(rows.keys() - scored.keys()):
-        raise InputError(f"embeddings table: video '{unscored[0]}' is missing; run the attend step again")
-    K, scored_K = attention["activation"].shape[1], embeddings["score"].shape[1]
-    if rows and scored_K != K:
-        raise InputError(
-            f"embeddings table: scores of {scored_K} clusters, but activations of {K} in the attention table; "
-            "run the attend step again"
-        )
-    found: list[Segments] = []
-    named: list[np.ndarray] = []
-    present = [index for index, video_id in enumerate(videos["video_id"]) if video_id in rows]
-    for index in track(present, "localizing", "video"):
-        video_id = videos["video_id"][index]
-        start, stop = rows[video_id]
-        segments = detect(
-            attention["activation"][start:stop],
-            attention["actionness"][start:stop],
-            embeddings["score"][scored[video_id]],
-            Timing(*(videos[name][index] for name in ("fps", "snippet_stride", "snippet_window"))),
-            settings,
-        )
-        found.append(segments)
-        named.append(np.full(len(segments.score), video_id, object))
+    scores = embeddings["score"]
+    found: dict[int, Segments] = {}  # by row of the videos table
+    with Progress("localizing", len(scored), "video") as progress:
+        for video_id, cas, actionness in _by_video([attention] if isinstance(attention, dict) else attention):
+            again = "run the attend step again"
+            if (index := place.get(video_id)) is None:
+                raise InputError(f"attention table: video '{video_id}' is not in the videos table; {again}")
+            if index in found:
+                raise InputError(f"attention table: the rows of video '{video_id}' do not stand together; {again}")
+            if video_id not in scored:
+                raise InputError(f"embeddings table: video '{video_id}' is missing; {again}")
+            if scores.shape[1] != cas.shape[1]:
+                raise InputError(
+                    f"embeddings table: scores of {scores.shape[1]} clusters, but activations of {cas.shape[1]} in the "
+                    f"attention table; {again}"
+                )
+            timing = Timing(*(videos[name][index] for name in ("fps", "snippet_stride", "snippet_window")))
+            found[index] = detect(cas, actionness, scores[scored[video_id]], timing, settings)
+            progress.advance()
+    segments = [found[index] for index in sorted(found)]
+    named = [np.full(len(found[index].score), videos["video_id"][index], object) for index in sorted(found)]
     return {
         "video_id": np.concatenate([np.empty(0, object), *named]),
-        "cluster": np.concatenate([np.empty(0, np.int64), *(s.cluster for s in found)]).astype(np.int32),
-        "score": np.concatenate([np.empty(0), *(s.score for s in found)]),
-        "t_start": np.concatenate([np.empty(0), *(s.t_start for s in found)]),
-        "t_end": np.concatenate([np.empty(0), *(s.t_end for s in found)]),
+        "cluster": np.concatenate([np.empty(0, np.int64), *(s.cluster for s in segments)]).astype(np.int32),
+        "score": np.concatenate([np.empty(0), *(s.score for s in segments)]),
+        "t_start": np.concatenate([np.empty(0), *(s.t_start for s in segments)]),
+        "t_end": np.concatenate([np.empty(0), *(s.t_end for s in segments)]),
     }
+
+
+def _by_video(groups: Iterable[Columns]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Id, activation and actionness of each video of an attention table, whose row groups may cut videos in two."""
+    cut: tuple[str, np.ndarray, np.ndarray] | None = None  # the last video of a row group may go on in the next one
+    for group in groups:
+        for video_id, start, stop in runs(group["video_id"]):
+            cas, actionness = group["activation"][start:stop], group["actionness"][start:stop]
+            if cut and cut[0] == video_id:
+                cas, actionness = np.concatenate([cut[1], cas]), np.concatenate([cut[2], actionness])
+            elif cut:
+                yield cut
+            cut = video_id, cas, actionness
+    if cut:
+        yield cut
 
 
 def detect(cas: np.ndarray, actionness: np.ndarray, scores: np.ndarray, timing: Timing, settings: Settings) -> Segments:

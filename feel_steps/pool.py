@@ -148,9 +148,12 @@ def _weighted_mean(snippets: Snippets, weights: np.ndarray) -> np.ndarray:
     lengths = snippets.lengths
     total = np.bincount(np.repeat(np.arange(len(lengths)), lengths), weights, minlength=len(lengths))  # [N]
     share = np.where(np.repeat(total > 0, lengths), weights, 1)
-    share = share / np.repeat(np.where(total > 0, total, lengths), lengths)  # [S], sums to 1 in each video
-    rows = (share.astype(np.float32), np.arange(len(share)), snippets.offsets)
-    return sparse.csr_array(rows, shape=(len(lengths), len(share))) @ snippets.features  # [N, S] x [S, D]
+    share = (share / np.repeat(np.where(total > 0, total, lengths), lengths)).astype(np.float32)  # [S], sums to 1
+    means = []
+    for rows, block in snippets.blocks():
+        values = (share[rows], np.arange(len(block.features)), block.offsets)
+        means.append(sparse.csr_array(values, shape=(len(block.video_ids), len(block.features))) @ block.matrix)
+    return np.concatenate(means)
 
 
 def _place(video_ids: list[str], column: np.ndarray) -> np.ndarray:
@@ -209,19 +212,31 @@ def describe(snippets: Snippets, views: Sequence[str], weights: np.ndarray | Non
     dict of view to float32 [N, E]
         Every row of length 1 (or 0). E = d (d + 1) / 2 for "second", d (d - 1) / 2 for "lag", d for "whitened".
     """
-    z = project(snippets.features, max(COMPONENTS[view] for view in views))
+    directions, origin = project(snippets, max(COMPONENTS[view] for view in views))
     shares = _shares(snippets, weights)
-    return {view: scale(_describe(z[:, : COMPONENTS[view]], shares, snippets, view)) for view in views}
+    pieces: dict[str, list[np.ndarray]] = {view: [] for view in views}  # what each block of videos gives
+    within = np.zeros(())  # sum of C_0 over the videos
+    for rows, block in snippets.blocks():
+        z = block.matrix @ directions.astype(np.float32) - origin
+        for view in views:
+            own, covariances = _describe(z[:, : COMPONENTS[view]], shares[rows], block, view)
+            pieces[view].append(own)
+            if view == "whitened":
+                within = within + covariances.sum(0)
+    whole = {view: np.concatenate(own) for view, own in pieces.items()}
+    if "whitened" in whole:
+        whole["whitened"] = _whitened(whole["whitened"], within / len(snippets.video_ids))
+    return {view: scale(own if view == "whitened" else standardize(own)) for view, own in whole.items()}
 
 
-def _describe(z: np.ndarray, shares: np.ndarray, snippets: Snippets, view: str) -> np.ndarray:
+def _describe(z: np.ndarray, shares: np.ndarray, snippets: Snippets, view: str) -> tuple[np.ndarray, np.ndarray]:
+    """What a view keeps of each video, before it is scaled over the videos [N, E], and the covariances [N, d, d]."""
     mean = np.add.reduceat(z * shares[:, None], snippets.offsets[:-1], axis=0)  # [N, d]
     centred = z - np.repeat(mean, snippets.lengths, axis=0)
+    covariances = _covariances(centred, shares, snippets, int(view == "lag"))
     if view == "whitened":
-        return _whitened(mean, _covariances(centred, shares, snippets, 0).mean(0))
-    if view == "lag":
-        return standardize(_directions(_covariances(centred, shares, snippets, 1)))
-    return standardize(_roots(_covariances(centred, shares, snippets, 0)))
+        return mean, covariances
+    return (_directions if view == "lag" else _roots)(covariances), covariances
 
 
 def likeness(first: np.ndarray, second: np.ndarray) -> float:
@@ -245,12 +260,14 @@ def likeness(first: np.ndarray, second: np.ndarray) -> float:
     return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 0 else 0.0
 
 
-def project(features: np.ndarray, components: int) -> np.ndarray:
-    """Principal components of the features [S, D], largest first, float64 [S, d]; d is D where that is less.
+def project(snippets: Snippets, components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components of the features, largest first: directions [D, d] and the mean along them [d], float64.
 
-    The largest entry of each direction is positive, so that signs do not depend on the solver.
+    d is D where that is less. The largest entry of each direction is positive, so that signs do not depend on the
+    solver.
     """
-    fitted = features[:: max(1, -(-len(features) // FITTED))]
+    step = max(1, -(-len(snippets.features) // FITTED))
+    fitted = np.concatenate([block.matrix[-rows.start % step :: step] for rows, block in snippets.blocks()])
     mean = fitted.mean(0, dtype=np.float64)
     fitted = fitted - mean.astype(np.float32)
     D = fitted.shape[1]
@@ -258,7 +275,7 @@ def project(features: np.ndarray, components: int) -> np.ndarray:
     scatter = (fitted.T @ fitted).astype(np.float64)
     directions = eigh(scatter, subset_by_index=(D - d, D - 1))[1][:, ::-1]  # [D, d]
     directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(d)])
-    return features @ directions.astype(np.float32) - mean @ directions
+    return directions, mean @ directions
 
 
 def standardize(vectors: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Train a localizer on pseudo-labelled videos.
 
-All features lie in one matrix; a batch is one gather. What is random in a step (videos, jitter, dropout) depends on
-the seed and the step's number alone, so a killed training goes on from its checkpoint to the same bytes.
+A batch is one gather from the matrix of all features or, if it is not in memory, from the videos that are read ahead of
+it. What is random in a step (videos, jitter, dropout) depends on the seed and the step's number alone, so a killed
+training goes on from its checkpoint to the same bytes.
 Dimensions: n selected videos, B videos a batch, T snippets sampled of each, F features, K classes.
 """
 
@@ -13,7 +14,8 @@ import math
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from feel_steps.errors import InputError
 from feel_steps.localizers import weights
+from feel_steps.localizers.adam import Adam
 from feel_steps.localizers.base import Localizer
 from feel_steps.runtime import devices
 from feel_steps.runtime.progress import Progress, clock
-from feel_steps.snippets import Snippets
+from feel_steps.snippets import Snippets, Stored
 from feel_steps.tables import source
 from feel_steps.tables.kinds import Columns
 
@@ -69,55 +71,6 @@ def sample_positions(lengths: Tensor, T: int, jitter: Tensor) -> Tensor:
     return first + (jitter * span).long()
 
 
-class Adam:
-    """Adam, fused, over the weights as flat vectors in the order in which they lie in memory.
-
-    A weight that is not laid out row by row would be copied at every step, and back. This calls PyTorch's function
-    because the first optimizer that a process makes loads PyTorch's compiler: 2.4 s in PyTorch 2.13, in every training.
-    """
-
-    def __init__(self, weights: Iterable[Tensor], learning_rate: float, weight_decay: float) -> None:
-        self.weights, self.learning_rate, self.weight_decay = list(weights), learning_rate, weight_decay
-        self.flat = [_flat(weight.detach()) for weight in self.weights]
-        self.state = {
-            "step": [flat.new_zeros(()) for flat in self.flat],
-            "exp_avg": [torch.zeros_like(flat) for flat in self.flat],
-            "exp_avg_sq": [torch.zeros_like(flat) for flat in self.flat],
-        }
-
-    def descend(self, loss: Tensor) -> None:
-        """Take one step down the gradient of ``loss``."""
-        for weight in self.weights:
-            weight.grad = None
-        loss.backward()
-        found = [(i, _flat(weight.grad)) for i, weight in enumerate(self.weights) if weight.grad is not None]
-        step, mean, square = ([values[i] for i, _ in found] for values in self.state.values())
-        adam(
-            [self.flat[i] for i, _ in found],
-            [gradient for _, gradient in found],
-            mean,
-            square,
-            [],
-            step,
-            fused=True,
-            amsgrad=False,
-            maximize=False,
-            beta1=0.9,
-            beta2=0.999,
-            eps=1e-8,
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-        )
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Name the tensors of the state, for a checkpoint."""
-        return {f"adam.{i}.{name}": value for name, values in self.state.items() for i, value in enumerate(values)}
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    return tensor.as_strided((tensor.numel(),), (1,))
-
-
 class Batches:
     """Batches of sampled videos, by step; an epoch shuffles the videos, and batches run on over its end.
 
@@ -147,13 +100,16 @@ class Batches:
         self.batch, self.length, self.seed, self.device = batch, length, seed, device
         self.labels = torch.from_numpy(labels).to(device)
         self.lengths = torch.from_numpy(snippets.lengths[rows])
-        self.features = torch.from_numpy(snippets.features)
         self.starts = torch.from_numpy(snippets.offsets[:-1][rows])
+        self.snippets, self.rows = snippets, rows
+        self.reader, self.ahead = ThreadPoolExecutor(1), dict[int, Future[list[np.ndarray]]]()
+        stored = isinstance(snippets.features, Stored)
+        self.features = None if stored else torch.from_numpy(snippets.matrix)
         if device.type == "cuda":
-            size = int(self.lengths.sum()) * self.features.shape[1] * 4
-            if size < torch.cuda.mem_get_info(device)[0] / 2:
+            D = snippets.features.shape[1]
+            if int(self.lengths.sum()) * D * 4 < torch.cuda.mem_get_info(device)[0] / 2:
                 self.starts = self.lengths.cumsum(0) - self.lengths
-                self.features = torch.empty((int(self.lengths.sum()), self.features.shape[1]), device=device)
+                self.features = torch.empty((int(self.lengths.sum()), D), device=device)
                 for row, start in zip(rows, self.starts.tolist(), strict=True):  # no second copy of all in RAM
                     own = torch.from_numpy(snippets.video(row))
                     self.features[start : start + len(own)] = own
@@ -170,9 +126,20 @@ class Batches:
         """Draw a step's batch: features [B, T, F] and labels [B, K]; jitter from PyTorch's CPU generator."""
         videos = torch.from_numpy(self.videos(step))
         positions = sample_positions(self.lengths[videos], self.length, torch.rand(self.batch, self.length))
-        index = (self.starts[videos][:, None] + positions).flatten().to(self.features.device)
-        x = self.features.index_select(0, index).view(self.batch, self.length, -1)
+        if self.features is None:
+            batch = zip(self._read(step), positions, strict=True)
+            x = torch.stack([torch.from_numpy(video)[places] for video, places in batch])
+        else:
+            index = (self.starts[videos][:, None] + positions).flatten().to(self.features.device)
+            x = self.features.index_select(0, index).view(self.batch, self.length, -1)
         return x.to(self.device), self.labels[videos.to(self.device)]
+
+    def _read(self, step: int) -> list[np.ndarray]:
+        """Features of the videos of a step's batch from disk; those of the next step are read meanwhile."""
+        for number in sorted({step, step + 1} - self.ahead.keys()):
+            rows = self.rows[self.videos(number)]
+            self.ahead[number] = self.reader.submit(lambda rows: list(map(self.snippets.video, rows)), rows)
+        return self.ahead.pop(step).result()
 
 
 @dataclass
@@ -404,9 +371,10 @@ def train(
 def digest(fixed: Mapping[str, Any], snippets: Snippets, rows: np.ndarray, targets: np.ndarray) -> str:
     """Digest of all that a training's result depends on: settings, program, threads, videos, labels, features."""
     crc = 0
-    for row in rows:
+    for row in rows if isinstance(snippets.features, np.ndarray) else ():
         crc = zlib.crc32(np.ascontiguousarray(snippets.video(row)).data, crc)
-    text = json.dumps([fixed, [snippets.video_ids[row] for row in rows], targets.tolist(), crc], sort_keys=True)
+    content = crc if isinstance(snippets.features, np.ndarray) else snippets.features.digest()
+    text = json.dumps([fixed, [snippets.video_ids[row] for row in rows], targets.tolist(), content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -95,6 +95,8 @@ rule refine_clusters:
     conda:
         "../envs/feel.yaml"
     threads: THREADS
+    resources:
+        gpu=lambda wildcards: int(get_settings(wildcards)["refine"]["device"] not in ("cpu", "mps")),
     params:
         options=get_options("refine"),
         said=get_given_tables,

@@ -104,7 +104,7 @@ def attend(
     Example: feel-steps attend --videos videos.parquet --features features --model model.safetensors
     --out attention.parquet --out-embeddings embeddings.parquet
     """
-    from feel_steps.attend import attend as step
+    from feel_steps.attend import attend_in_blocks
     from feel_steps.localizers import weights
     from feel_steps.runtime.claim import claim
     from feel_steps.snippets import load_snippets
@@ -112,18 +112,17 @@ def attend(
 
     table = tables.read(videos, "videos")
     snippets = load_snippets(table, features)
-    with claim(device) as where:
-        attention, embeddings = step(
-            weights.load(model),
-            snippets,
-            table,
-            length=length,
-            precision=precision,
-            device=where,
-            threads=threads,
+    with (
+        claim(device) as where,
+        tables.write_in_pieces(out, "attention") as attention,
+        tables.write_in_pieces(out_embeddings, "embeddings") as embeddings,
+    ):
+        blocks = attend_in_blocks(
+            weights.load(model), snippets, table, length=length, precision=precision, device=where, threads=threads
         )
-    tables.write(out, "attention", attention)
-    tables.write(out_embeddings, "embeddings", embeddings)
+        for maps, vectors in blocks:
+            attention.add(maps)
+            embeddings.add(vectors)
 
 
 @app.command()
@@ -187,8 +186,8 @@ def localize(
     rule = read_rule(parse_settings(moments, "--moments"))
     sure = tables.read(confidence, "confidence") if confidence else None
     detections = step(
-        tables.read(attention, "attention"),
-        tables.read(embeddings, "embeddings"),
+        tables.stream(attention, "attention", ["video_id", "actionness", "activation"]),
+        tables.read(embeddings, "embeddings", ["video_id", "score"]),
         tables.read(videos, "videos"),
         Settings(**settings),
     )

@@ -92,7 +92,8 @@ def note(path: str | Path, about: Mapping[str, str] | None = None) -> None:
     file, about = Path(os.path.abspath(path)), about or {}
     if _current is None or _in_cache(file, _current) or file.name.startswith("."):  # such as a checkpoint
         return
-    _current.inputs[file] = about.get(DIGEST) or hash_file(file), about.get("feel.place", "")
+    known, _ = _current.inputs.get(file, ("", ""))
+    _current.inputs[file] = about.get(DIGEST) or known or hash_file(file), about.get("feel.place", "")
 
 
 def stamp(path: str | Path) -> dict[str, str]:

@@ -25,6 +25,8 @@ from feel_steps.tables import provenance
 from feel_steps.tables.kinds import KINDS, TYPES, Columns
 from feel_steps.tables.provenance import DIGEST, PLACEHOLDER
 
+GROUP = 16 * 2**20  # bytes of a row group of a table that is written in pieces
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -67,19 +69,53 @@ def _to_arrow(kind: str, columns: Mapping[str, Any], metadata: Mapping[str, str]
             matrix = np.ascontiguousarray(values, np.float32)
             # elements that cannot be null have no definition levels, so reading takes a fifth less time
             list_type = pa.list_(pa.field("element", pa.float32(), nullable=False), matrix.shape[1])
-            array = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), type=list_type)
+            array = pa.FixedSizeListArray.from_arrays(_numbers(matrix.ravel()), type=list_type)
         elif type_ == "string":
-            array = pa.array(list(values), pa.string())
-        elif type_ in ("int32", "int64") and name in spec.nullable:
-            integers = np.asarray(values, type_)
-            array = pa.array(integers, TYPES[type_], mask=integers < 0)
+            array = _strings(list(values))
         else:
-            array = pa.array(np.asarray(values), TYPES[type_], from_pandas=name in spec.nullable)
+            numbers = np.asarray(values, type_)
+            empty = numbers < 0 if type_ in ("int32", "int64") else np.isnan(numbers)
+            array = _numbers(numbers, empty if name in spec.nullable else None)
         arrays.append(array)
         fields.append(pa.field(name, array.type, nullable=name in spec.nullable))
     # Other programs copy the metadata of Arrow's schema when they rewrite a table. The placeholder then shows the edit.
     about = {"feel.kind": kind, "feel.version": __version__, DIGEST: PLACEHOLDER, **(metadata or {})}
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=dict(sorted(about.items()))))
+
+
+# Arrow's own conversions import pandas, which takes longer than the rest of a small job. These functions do without.
+
+
+def _numbers(values: np.ndarray, empty: np.ndarray | None = None) -> pa.Array:
+    """Arrow's array of numbers; null where ``empty``."""
+    some = empty is not None and empty.any()
+    valid = pa.py_buffer(np.packbits(~empty, bitorder="little")) if empty is not None and some else None
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [valid, pa.py_buffer(values)])
+
+
+def _strings(values: list[str | None]) -> pa.Array:
+    """Arrow's array of strings; null where None."""
+    empty = np.array([value is None for value in values], bool)
+    texts = [(value or "").encode() for value in values]
+    stops = np.cumsum([0, *map(len, texts)])
+    if stops[-1] >= 2**31:
+        return pa.array(values, pa.large_string())
+    valid = pa.py_buffer(np.packbits(~empty, bitorder="little")) if empty.any() else None
+    buffers = [valid, pa.py_buffer(stops.astype(np.int32)), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+
+
+def _values(array: pa.Array | pa.ChunkedArray, empty: float = np.nan) -> np.ndarray:
+    """Values of Arrow's array of numbers, writable; ``empty`` where it is null."""
+    whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if not len(whole):
+        return np.empty(0, whole.type.to_pandas_dtype())
+    bare = pa.Array.from_buffers(whole.type, len(whole), [None, whole.buffers()[1]], offset=whole.offset)
+    values = np.from_dlpack(bare).copy()
+    if whole.null_count:
+        values[np.from_dlpack(whole.is_null().cast(pa.int8())).astype(bool)] = empty
+    return values
 
 
 def _layout(kind: str) -> dict[str, Any]:
@@ -115,45 +151,72 @@ def write(path: str | Path, kind: str, columns: Mapping[str, Any], metadata: Map
         provenance.seal(temporary)
 
 
+class TableWriter:
+    """Writes a table piece by piece; see :func:`write_in_pieces`."""
+
+    def __init__(self, path: Path, kind: str, metadata: Mapping[str, str] | None) -> None:
+        self._path, self._kind, self._metadata = path, kind, metadata
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+
+    def add(self, columns: Mapping[str, Any], least: int | None = None) -> None:
+        """Append rows. They are written once those that wait take ``least`` bytes, as one row group."""
+        table = _to_arrow(self._kind, columns, self._metadata)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema, **_layout(self._kind))
+        self._waiting.append(table)
+        if sum(table.nbytes for table in self._waiting) >= (GROUP if least is None else least):
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._writer is not None and self._waiting:
+            table = pa.concat_tables(self._waiting).combine_chunks()
+            self._writer.write_table(table, row_group_size=max(1, len(table)))
+        self._waiting = []
+
+    def close(self, stamp: Mapping[str, str]) -> None:
+        """Write what waits, and the footer; a table without rows has a vector of one number."""
+        self._flush()
+        if self._writer is None:
+            kinds = KINDS[self._kind].columns.items()
+            self.add({name: np.zeros((0, 1)) if type_ == "vector" else [] for name, type_ in kinds}, 0)
+        assert self._writer is not None
+        written = self._writer.schema.metadata
+        late = {key: value for key, value in (self._metadata or {}).items() if key.encode() not in written}
+        self._writer.add_key_value_metadata({**late, **stamp})
+        self._writer.close()
+
+
 class FeatureWriter:
     """Writes a features table with one row group per video; see :func:`write_features`."""
 
-    def __init__(self, path: Path, metadata: Mapping[str, str] | None) -> None:
-        self._path, self._metadata = path, metadata
-        self._writer: pq.ParquetWriter | None = None
+    def __init__(self, writer: TableWriter) -> None:
+        self._writer = writer
 
     def add(self, video_id: str, features: np.ndarray) -> None:
         """Append the snippets of one video, features [T, D] float32."""
         columns = {"video_id": [video_id] * len(features), "snippet": np.arange(len(features)), "feature": features}
-        self._write(_to_arrow("features", columns, self._metadata))
-
-    def _write(self, table: pa.Table) -> pq.ParquetWriter:
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema, **_layout("features"))
-        self._writer.write_table(table, row_group_size=max(1, len(table)))
-        return self._writer
-
-    def close(self, stamp: Mapping[str, str]) -> None:
-        """Write the footer; a part without videos becomes an empty table."""
-        empty = {"video_id": [], "snippet": [], "feature": np.zeros((0, 1), np.float32)}
-        writer = self._writer or self._write(_to_arrow("features", empty, self._metadata))
-        written = writer.schema.metadata
-        late = {key: value for key, value in (self._metadata or {}).items() if key.encode() not in written}
-        writer.add_key_value_metadata({**late, **stamp})
-        writer.close()
+        self._writer.add(columns, 0)
 
 
 @contextmanager
-def write_features(path: str | Path, metadata: Mapping[str, str] | None = None) -> Iterator[FeatureWriter]:
-    """Write a features table video by video; the file appears when the block succeeds.
+def write_in_pieces(path: str | Path, kind: str, metadata: Mapping[str, str] | None = None) -> Iterator[TableWriter]:
+    """Write a table of which memory holds a piece; the file appears when the block succeeds.
 
     The caller may add to ``metadata`` until then, such as the videos that were skipped.
     """
     with atomic(path) as temporary:
-        writer = FeatureWriter(temporary, metadata)
+        writer = TableWriter(temporary, kind, metadata)
         yield writer
         writer.close(provenance.stamp(path))
         provenance.seal(temporary)
+
+
+@contextmanager
+def write_features(path: str | Path, metadata: Mapping[str, str] | None = None) -> Iterator[FeatureWriter]:
+    """Write a features table video by video, as :func:`write_in_pieces` does."""
+    with write_in_pieces(path, "features", metadata) as writer:
+        yield FeatureWriter(writer)
 
 
 def _open(path: str | Path) -> pq.ParquetFile:
@@ -199,21 +262,20 @@ def _column(path: str | Path, kind: str, name: str, array: pa.ChunkedArray, firs
     if type_ == "vector":
         if not pa.types.is_fixed_size_list(array.type) or array.type.value_type != pa.float32():
             raise InputError(f"{path}: column '{name}' is {array.type}; expected fixed_size_list<float32>[D]")
-        pieces = [c.flatten().to_numpy(zero_copy_only=False).reshape(len(c), -1) for c in array.chunks if len(c)]
+        pieces = [_values(c.flatten()).reshape(len(c), -1) for c in array.chunks if len(c)]
         values = np.concatenate(pieces) if pieces else np.zeros((0, array.type.list_size), np.float32)
         finite = np.isfinite(values).all(1) if not np.isfinite(values.sum(dtype=np.float64)) else None
     elif type_ == "string":
         if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
             raise InputError(f"{path}: column '{name}' is {array.type}; expected string")
-        return np.array(array.to_pylist(), dtype=object)
+        codes = array.combine_chunks().dictionary_encode(null_encoding="encode")  # equal strings are one object
+        return np.array(codes.dictionary.to_pylist(), dtype=object)[_values(codes.indices)]
     else:
         try:
             array = array.cast(TYPES[type_])
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InputError(f"{path}: column '{name}' is not {type_} ({str(error).splitlines()[0]})") from None
-        if type_ in ("int32", "int64") and name in spec.nullable:
-            array = array.fill_null(-1)
-        values = array.to_numpy().astype(type_, copy=True)  # Arrow's memory is read-only
+        values = _values(array, -1 if type_ in ("int32", "int64") else np.nan)
         finite = np.isfinite(values) if type_.startswith("float") and name not in spec.nullable else None
     if finite is not None and not finite.all():
         row = first + int(np.argmin(finite))
@@ -247,12 +309,30 @@ def read(path: str | Path, kind: str, columns: Sequence[str] | None = None) -> C
     return _columns(path, kind, _open(path), None, 0, columns)
 
 
-def stream(path: str | Path, kind: str) -> Iterator[Columns]:
+def stream(path: str | Path, kind: str, columns: Sequence[str] | None = None) -> Iterator[Columns]:
     """Read a table one row group at a time, with the checks of :func:`read`; memory holds one row group."""
-    file, first = _open(path), 0
-    for group in range(file.num_row_groups) or [None]:  # a table without rows has none
-        yield _columns(path, kind, file, group, first)
-        first += file.metadata.row_group(group).num_rows if group is not None else 0
+    groups = RowGroups(path, kind)
+    for group in range(len(groups.first) - 1) or [None]:  # a table without rows has none
+        yield groups.read(group, columns)
+
+
+class RowGroups:
+    """A table whose row groups are read in any order, with the checks of :func:`read`.
+
+    Attributes
+    ----------
+    first : int64 [G + 1]
+        Row of the table at which each row group starts, and the number of rows.
+    """
+
+    def __init__(self, path: str | Path, kind: str) -> None:
+        self._path, self._kind, self._file = path, kind, _open(path)
+        about = self._file.metadata
+        self.first = np.cumsum([0, *(about.row_group(group).num_rows for group in range(about.num_row_groups))])
+
+    def read(self, group: int | None, columns: Sequence[str] | None = None) -> Columns:
+        """Read one row group, or all rows."""
+        return _columns(self._path, self._kind, self._file, group, int(self.first[group or 0]), columns)
 
 
 def _columns(

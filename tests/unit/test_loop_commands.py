@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -87,3 +88,46 @@ def test_auto_judges_features_of_unknown_kind_by_their_views(folder, monkeypatch
     tables.write(part, "features", tables.read(part, "features"))
     monkeypatch.setattr("feel_steps.pool.ALIKE", -1.1)
     assert '"second": 21, "lag": 15' in tables.read_metadata(pool(folder, "auto"))["settings"]
+
+
+def iterate(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Every table of an iteration, and of the pooling after it."""
+    videos, features, n = folder / "videos.parquet", folder / "features", np.arange(8)
+    names = np.array([f"v{i}" for i in n], object)
+    selected = {"video_id": names, "cluster": n % 2, "distance": n * 1.0, "rank": n}
+    tables.write(folder / "selected.parquet", "selected", selected)
+    files = {kind: folder / f"{kind}.parquet" for kind in ("training", "attention", "embeddings", "detections")}
+    model, data = folder / "model.safetensors", {"videos": videos, "features": features}
+    call("train", **data, selected=folder / "selected.parquet", clusters=2, steps=6, batch=5, length=10, threads=1,
+         settings='{"hidden": 8}', precision="float32", out=model, out_training=files["training"])  # fmt: skip
+    call("attend", **data, model=model, length=25, precision="float32", threads=1, out=files["attention"],
+         out_embeddings=files["embeddings"])  # fmt: skip
+    call("localize", videos=videos, attention=files["attention"], embeddings=files["embeddings"],
+         out=files["detections"])  # fmt: skip
+    found = {kind: tables.read(file, kind) for kind, file in files.items()}
+    for views in ("auto", "mean,actionness,embedding", "second,lag,whitened"):
+        out = folder / "pooled.parquet"
+        call("pool", **data, attention=files["attention"], embeddings=files["embeddings"], views=views, out=out)
+        found[views] = tables.read(out, "pooled")
+    return found
+
+
+def test_videos_that_are_read_one_by_one_give_the_tables_of_videos_in_memory(folder, monkeypatch):
+    """Beyond 64 MiB features stay on disk; a run must not turn out otherwise for it."""
+    tables_of_features = tables.read(folder / "features/part-0000.parquet", "features")
+    with tables.write_features(folder / "features/part-0000.parquet", {"view_family": "network"}) as writer:
+        for name, start, stop in tables.runs(tables_of_features["video_id"]):
+            writer.add(name, tables_of_features["feature"][start:stop])
+    expected = iterate(folder)
+    monkeypatch.setattr("feel_steps.snippets.HELD", 50 * 6 * 4)
+    monkeypatch.setattr("feel_steps.snippets.BLOCK", 50 * 6 * 4)  # of 50 snippets
+    monkeypatch.setattr("feel_steps.tables.tables.GROUP", 1000)  # so that attention has many row groups
+    found = iterate(folder)
+    assert pq.ParquetFile(folder / "attention.parquet").num_row_groups > 2
+    for kind, table in expected.items():
+        for name, values in table.items():
+            if values.dtype == object:
+                assert values.tolist() == found[kind][name].tolist()
+            else:
+                np.testing.assert_allclose(found[kind][name], values, rtol=1e-4, atol=1e-5, err_msg=f"{kind} {name}")
+    np.testing.assert_array_equal(found["training"]["loss"], expected["training"]["loss"])  # the very same batches

@@ -1,4 +1,4 @@
-"""Features of many videos, loaded once into one matrix."""
+"""Features of many videos: in one matrix, or on disk and read where they are needed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from feel_steps import snippets
 from feel_steps.errors import InputError
-from feel_steps.snippets import load_snippets
+from feel_steps.snippets import Stored, load_snippets
 from feel_steps.tables import tables
 from feel_steps.tables.tables import runs
 
@@ -31,10 +32,10 @@ def run(tmp_path):
 
 def test_rows_stand_in_the_order_of_the_videos_table(run):
     folder, videos = run
-    snippets = load_snippets(videos, folder)
-    assert snippets.video_ids == ["a", "b", "c"] and snippets.lengths.tolist() == [3, 1, 2]
+    loaded = load_snippets(videos, folder)
+    assert loaded.video_ids == ["a", "b", "c"] and loaded.lengths.tolist() == [3, 1, 2]
     for index, name in enumerate("abc"):
-        assert (snippets.video(index) == ord(name)).all()
+        assert (loaded.video(index) == ord(name)).all()
 
 
 def test_one_split_leaves_the_other_out(run):
@@ -98,3 +99,62 @@ def test_runs_of_nothing_and_of_one():
     assert runs([]) == []
     assert runs(["x"]) == [("x", 0, 1)]
     assert runs(["x", "x", "y"]) == [("x", 0, 2), ("y", 2, 3)]
+
+
+@pytest.fixture
+def stored(run, monkeypatch):
+    """The same videos, none of which is loaded; with one part open at a time."""
+    folder, videos = run
+    expected = load_snippets(videos, folder)
+    monkeypatch.setattr(snippets, "HELD", 4 * 2 * 2)  # two rows
+    monkeypatch.setattr(snippets, "BLOCK", 4 * 2 * 2)
+    monkeypatch.setattr(snippets, "OPEN", 1)
+    return expected, folder, videos
+
+
+@pytest.mark.parametrize("rows", [None, 1, 2])
+def test_rows_on_disk_are_those_in_memory(stored, rows):
+    expected, folder, videos = stored
+    if rows:
+        table = pq.read_table(folder / "part-0000.parquet").replace_schema_metadata()
+        pq.write_table(table, folder / "part-0000.parquet", row_group_size=rows)
+    found = load_snippets(videos, folder)
+    assert isinstance(found.features, Stored) or rows is None  # a row group of three rows is more than two
+    for start in range(7):
+        for stop in range(7):
+            np.testing.assert_array_equal(found.features[start:stop], expected.features[start:stop])
+
+
+def test_blocks_hold_whole_videos_and_few_of_them(stored):
+    expected, folder, videos = stored
+    table = pq.read_table(folder / "part-0000.parquet").replace_schema_metadata()
+    pq.write_table(table, folder / "part-0000.parquet", row_group_size=1)
+    blocks = list(load_snippets(videos, folder).blocks())
+    assert [block.video_ids for _, block in blocks] == [["a"], ["b"], ["c"]]  # b and c are three rows
+    for rows, block in blocks:
+        np.testing.assert_array_equal(block.features, expected.features[rows])
+        assert block.offsets[0] == 0 and block.offsets[-1] == len(block.features)
+    assert [rows for rows, _ in expected.blocks()] == [slice(0, 6)]  # what is in memory is one block
+
+
+def test_a_bad_value_on_disk_is_found_when_it_is_read(stored):
+    _, folder, videos = stored
+    with tables.write_features(folder / "part-0000.parquet") as writer:
+        for row in (0, np.nan):
+            writer.add("c", np.full((1, 2), row, np.float32))
+        writer.add("a", np.zeros((1, 2), np.float32))
+        writer.add("a", np.zeros((2, 2), np.float32))
+    found = load_snippets(videos, folder)
+    with pytest.raises(InputError, match="column 'feature', row 1: NaN"):
+        list(found.blocks())
+
+
+def test_the_digest_follows_the_content(stored):
+    """A killed training goes on only from features that are the same."""
+    _, folder, videos = stored
+    paths = [folder / "part-0000.parquet", folder / "part-0001.parquet"]
+    before = Stored(paths, np.empty((0, 4), np.int64), 2).digest()
+    assert Stored(paths, np.empty((0, 4), np.int64), 2).digest() == before
+    with tables.write_features(paths[1]) as writer:
+        writer.add("b", np.ones((1, 2), np.float32))
+    assert Stored(paths, np.empty((0, 4), np.int64), 2).digest() != before
