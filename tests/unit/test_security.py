@@ -32,6 +32,7 @@ PATHS = set(
         "annotations",
         "labels",
         "corrections",
+        "groups",
         "path",
         "videos",
         "key",
@@ -72,7 +73,7 @@ def test_no_hostile_value_passes_the_schema(value):
 def test_every_value_in_a_rule_is_quoted():
     """Bare are numbers, and options that flags() has quoted."""
     numbers = {"threads", "wildcards.seed", "wildcards.iteration", "wildcards.part", "params.clusters"}
-    words = "options settings previous names truth about given said"
+    words = "options settings previous names truth about given groups said"
     options = {f"params.{name}" for name in words.split()}
     for file in (ROOT / "rules").glob("*.smk"):
         for shell in re.findall(r"^    shell:\n((?: {8}.*\n)+)", file.read_text(), re.MULTILINE):
