@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from feel_steps.errors import InputError
+from feel_steps.tables.given import Given
 from feel_steps.tables.kinds import Columns
 
 if TYPE_CHECKING:
@@ -25,9 +26,18 @@ MOST_STEPS = 20  # of one of its k-means runs: a co-association needs no converg
 
 
 def cluster(
-    features: np.ndarray, clusters: int, seed: int, *, n_init: int = 10
+    features: np.ndarray,
+    clusters: int,
+    seed: int,
+    *,
+    n_init: int = 10,
+    given: Given | None = None,
+    before: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Run k-means++ and Lloyd's algorithm, best of ``n_init`` starts.
+
+    With ``given``, k-means starts from the means of the videos whose clusters are known (seeded k-means: Basu et al.,
+    ICML 2002), and draws the other centres by k-means++ from the rest. At the end these videos are put back.
 
     Parameters
     ----------
@@ -38,6 +48,10 @@ def cluster(
     seed : int
     n_init : int
         Starts, of which the one with the least inertia is taken.
+    given : Given, optional
+        What a person said about videos.
+    before : int [N], optional
+        With ``given``: clusters of the iteration before, which keep their numbers.
 
     Returns
     -------
@@ -52,8 +66,11 @@ def cluster(
         K below 1 or above N, or features that are not finite.
     """
     _check(features, clusters)
-    kmeans = _kmeans(features, clusters, seed, n_init)
-    labels, centres = kmeans.labels_.astype(np.int32), kmeans.cluster_centers_.astype(np.float32)
+    if given is None:
+        kmeans = _kmeans(features, clusters, seed, n_init)
+        labels, centres = kmeans.labels_.astype(np.int32), kmeans.cluster_centers_.astype(np.float32)
+    else:
+        labels, centres = _seeded_kmeans(features, clusters, seed, n_init, given, given.known(before))
     used = len(np.unique(labels))
     if used < clusters:
         warnings.warn(f"only {used} of clusters={clusters} have videos: too many videos are identical", stacklevel=2)
@@ -63,7 +80,14 @@ def cluster(
 
 
 def consensus(
-    views: Sequence[np.ndarray], clusters: int, seed: int, *, starts: int = 60, landmarks: int = 10_000
+    views: Sequence[np.ndarray],
+    clusters: int,
+    seed: int,
+    *,
+    starts: int = 60,
+    landmarks: int = 10_000,
+    given: Given | None = None,
+    before: np.ndarray | None = None,
 ) -> tuple[Columns, np.ndarray]:
     """Cluster by what many k-means runs agree on, in all views (evidence accumulation: Fred and Jain, TPAMI 2005).
 
@@ -71,6 +95,10 @@ def consensus(
     co-association of two videos is the share of all runs that puts them together. Average linkage of it, cut at K
     clusters, gives the result. Beyond ``landmarks`` videos, so many of them are drawn and linked, and the others join
     the cluster that they agree with most: memory grows with M² and N (R + K), not with N².
+
+    With ``given``, the clusters first get the numbers of the known ones that they share most videos with. A cluster of
+    which a person named several videos starts from these alone. Then every other video joins the cluster that it agrees with
+    most, again and again until nothing changes.
 
     Parameters
     ----------
@@ -83,6 +111,8 @@ def consensus(
         k-means runs in each view.
     landmarks : int
         M, at most.
+    given, before
+        See :func:`cluster`.
 
     Returns
     -------
@@ -109,6 +139,8 @@ def consensus(
     labels[linked] = _link(runs[:, linked], clusters)
     agreement = _agreement(runs, labels, clusters)
     labels = np.where(labels < 0, agreement.argmax(1), labels).astype(np.int32)
+    if given is not None:
+        labels, agreement = _settle(runs, labels, clusters, given, before)
     rows = np.arange(N)
     own = agreement[rows, labels]
     agreement[rows, labels] = -np.inf
@@ -195,6 +227,54 @@ def alike(features: np.ndarray, labels: np.ndarray, clusters: int) -> list[tuple
     return list(zip(used[first].tolist(), used[second].tolist(), strict=True))
 
 
+def _seeded_kmeans(
+    features: np.ndarray, clusters: int, seed: int, n_init: int, given: Given, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int32 [N] and centres float32 [K, D] of k-means that starts from the known videos and obeys."""
+    from scipy.spatial.distance import cdist
+
+    draws, best = np.random.default_rng(seed), None
+    for _ in range(n_init if len(set(known[known >= 0])) < clusters else 1):
+        start = np.full((clusters, features.shape[1]), np.nan)
+        for k in set(known[known >= 0].tolist()):
+            start[k] = features[known == k].mean(0)
+        for k in np.flatnonzero(np.isnan(start[:, 0])):  # k-means++: far from the centres so far
+            there = start[~np.isnan(start[:, 0])]
+            far = cdist(features, there, "sqeuclidean").min(1) if len(there) else np.ones(len(features))
+            far = far if far.sum() > 0 else np.ones(len(features))
+            start[k] = features[draws.choice(len(features), p=far / far.sum())]
+        found = _kmeans(features, clusters, seed, 1, start=start)
+        best = found if best is None or found.inertia_ < best.inertia_ else best
+    assert best is not None
+    centres = best.cluster_centers_.astype(np.float32)
+    labels = given.obey(-cdist(features, centres)).astype(np.int32)
+    for k in np.unique(labels):
+        centres[k] = features[labels == k].mean(0)
+    return labels, centres
+
+
+def _settle(
+    runs: np.ndarray, labels: np.ndarray, clusters: int, given: Given, before: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int32 [N] that obey, numbered as what is known, and the agreement float64 [N, K] with their clusters."""
+    from scipy.optimize import linear_sum_assignment
+
+    known = given.known(before)
+    shared = np.zeros((clusters, clusters), int)
+    np.add.at(shared, (labels[known >= 0], known[known >= 0]), 1)
+    labels = linear_sum_assignment(-shared)[1][labels]
+    if before is None:  # several seeds say more than what was found without them; one is too few to start from
+        seeds = np.bincount(given.fixed[given.fixed >= 0], minlength=clusters)
+        labels = np.where(seeds[labels] > 1, -1, labels)
+    labels = np.where(given.fixed >= 0, given.fixed, labels)
+    for _ in range(MOST_STEPS):
+        agreement = _agreement(runs, np.where(given.ignored, -1, labels), clusters)
+        last, labels = labels, given.obey(agreement)
+        if (labels == last).all():
+            break
+    return labels.astype(np.int32), _agreement(runs, labels, clusters)
+
+
 def _runs(features: np.ndarray, clusters: int, starts: int, draws: np.random.Generator) -> np.ndarray:
     """Labels of one-start k-means runs with K to 2K clusters, int32 [R, N]."""
     features = _principal(np.asarray(features, np.float32))
@@ -258,8 +338,10 @@ def _agreement(runs: np.ndarray, labels: np.ndarray, clusters: int) -> np.ndarra
     return np.divide(total, others, out=np.zeros_like(total), where=others > 0)
 
 
-def _kmeans(features: np.ndarray, clusters: int, seed: int, starts: int, steps: int = 300) -> KMeans:
-    """Fit scikit-learn's k-means, the same at every call."""
+def _kmeans(
+    features: np.ndarray, clusters: int, seed: int, starts: int, steps: int = 300, start: np.ndarray | None = None
+) -> KMeans:
+    """Fit scikit-learn's k-means, the same at every call; from the centres ``start`` [K, D], if there are any."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import ThreadpoolController
@@ -269,7 +351,9 @@ def _kmeans(features: np.ndarray, clusters: int, seed: int, starts: int, steps: 
     threads = min([2, *(library["num_threads"] for library in openmp.info())])
     with openmp.limit(limits=threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said by the caller, in the user's words
-        return KMeans(clusters, n_init=starts, random_state=seed, max_iter=steps).fit(np.asarray(features, np.float32))
+        how = "k-means++" if start is None else np.asarray(start, np.float32)
+        kmeans = KMeans(clusters, init=how, n_init=starts, random_state=seed, max_iter=steps)
+        return kmeans.fit(np.asarray(features, np.float32))
 
 
 def _check(features: np.ndarray, clusters: int) -> None:

@@ -52,7 +52,9 @@ def schedule(
     return min(share, rate**beta if speed == "variable" else rate)
 
 
-def select(cluster: np.ndarray, distance: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+def select(
+    cluster: np.ndarray, distance: np.ndarray, rate: float, fixed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Take the most reliable share of each cluster.
 
     The quota of a cluster of n videos is n·r, halves rounded up, and at least one (the published code rounds half to
@@ -65,6 +67,8 @@ def select(cluster: np.ndarray, distance: np.ndarray, rate: float) -> tuple[np.n
         The smaller, the more reliable; of equal ones the earlier row goes first.
     rate : float
         r, above 0 and at most 1.
+    fixed : bool [N], optional
+        Videos whose cluster a person gave: they come first and are always taken, beyond the quota if need be.
 
     Returns
     -------
@@ -82,9 +86,11 @@ def select(cluster: np.ndarray, distance: np.ndarray, rate: float) -> tuple[np.n
 
     if not 0 < rate <= 1:
         raise InputError(f"rate={rate}: expected above 0 and at most 1")
-    order = np.lexsort((distance, cluster))
+    fixed = np.zeros(len(cluster), bool) if fixed is None else fixed
+    order = np.lexsort((distance, ~fixed, cluster))
     _, index, size = np.unique(cluster, return_inverse=True, return_counts=True)
     quota = np.maximum(1, np.floor(size * rate + 0.5 + 1e-9).astype(np.int64))  # 1e-9: 50 · 0.29 is 14.499999999999998
+    quota = np.maximum(quota, np.bincount(index, fixed, minlength=len(size)).astype(np.int64))
     group = index[order]
     rank = np.arange(len(order)) - (np.cumsum(size) - size)[group]
     kept = rank < quota[group]

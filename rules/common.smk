@@ -8,7 +8,16 @@ import yaml
 
 from feel_steps.config import check, get_extractor, merge, resolve, scales, spread
 from feel_steps.dataset.annotation_files import list_annotation_files
-from feel_steps.dataset.checks import check_annotations, check_dataset, digest_inputs, find_replaced, settle_layout
+from feel_steps.dataset.checks import (
+    check_annotations,
+    check_dataset,
+    check_labels,
+    digest_inputs,
+    find_replaced,
+    settle_corrections,
+    settle_layout,
+)
+from feel_steps.dataset.corrections import digest_constraints
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
 from feel_steps.selection import schedule
@@ -22,8 +31,10 @@ try:
     SETTINGS = {variant: resolve(config, variant) for variant in config["variants"]}
     numbers = {variant: settings["clusters"] for variant, settings in SETTINGS.items()}
     check_dataset(config, numbers)
+    CORRECTIONS = settle_corrections(config, SETTINGS)
     if workflow.is_main_process:
         check_annotations(config)
+        check_labels(config, numbers)
         replaced = find_replaced(Path("results", config["name"]), numbers)
         for line in filter(None, [said, *replaced]):
             logger.warning(line)
@@ -103,6 +114,29 @@ def get_previous(name):
     return table
 
 
+def is_corrected(wildcards):
+    """Whether an iteration obeys corrections: it comes after the one that they were made for."""
+    return bool(CORRECTIONS) and CORRECTIONS.holds_from(
+        wildcards.variant, int(wildcards.seed), int(wildcards.iteration)
+    )
+
+
+def get_said(wildcards):
+    """Input function: the tables of what a person said about videos, by labels and by corrections."""
+    labels = [f"{RUN}/labels.parquet"] if config["dataset"]["labels"] else []
+    return labels + ([f"{RUN}/constraints.parquet"] if is_corrected(wildcards) else [])
+
+
+def get_numbering(wildcards):
+    """Input function: the clusters whose numbers a corrected iteration keeps."""
+    return get_previous("refined.parquet")(wildcards) if is_corrected(wildcards) else []
+
+
+def get_given_tables(wildcards, input):
+    """Params function: an option --given for each of the tables of :func:`get_said`."""
+    return " ".join(flags({"given": file}) for file in get_said(wildcards))
+
+
 def get_selection(wildcards):
     """The share of each cluster that this iteration trains on."""
     return flags({"rate": schedule(int(wildcards.iteration), **get_settings(wildcards)["select"])})
@@ -122,6 +156,12 @@ def get_attend_options(wildcards):
     """Attention looks at the videos as training did."""
     train = get_settings(wildcards)["train"]
     return flags({key: train[key] for key in ("length", "precision")})
+
+
+def get_shown():
+    """Variant, seed and iteration that the page shows: the first ones, and the last iteration."""
+    variant = next(iter(config["variants"]))
+    return {"variant": variant, "seed": config["seeds"][0], "iteration": SETTINGS[variant]["iterations"]}
 
 
 def get_iterations(name, variants=tuple(config["variants"])):
@@ -149,6 +189,8 @@ def get_artifacts():
     features = expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS)
     if scales(config):
         shared.append("scaling")
+    shared += ["names", "moments", "given"]
+    shared += ["labels"] if config["dataset"]["labels"] else []
     own = [f"{RUN}/{name}.parquet" for name in shared]
     return [*own, *features, *get_tables(), f"{RUN}/report.html"]
 

@@ -1,4 +1,8 @@
-# What each iteration is worth, and the page that shows it. With the studies, the only rules that read ground truth.
+# What each iteration is worth, what a person corrected in it, and the page that shows it. With the studies, the only rules
+# that read ground truth.
+
+SHOWN = ITERATION.format(**get_shown())
+CORRECTED = f"{RUN}/{CORRECTIONS.variant}/seed-{CORRECTIONS.seed}/iter-{CORRECTIONS.iteration}" if CORRECTIONS else ""
 
 
 rule evaluate_iteration:
@@ -53,14 +57,47 @@ rule gather_metrics:
         "python -m feel_steps gather --out {output:q} {input:q} 2>&1 | tee {log:q}"
 
 
+rule correct_moments:
+    input:
+        videos=f"{RUN}/videos.parquet",
+        moments=f"{SHOWN}/moments.parquet",
+        refined=f"{SHOWN}/refined.parquet",
+        embeddings=f"{SHOWN}/embeddings.parquet",
+        corrections=config["corrections"] or [],
+        centres=f"{CORRECTED}/centres.parquet" if CORRECTIONS else [],
+        labels=f"{RUN}/labels.parquet" if config["dataset"]["labels"] else [],
+    output:
+        moments=f"{RUN}/moments.parquet",
+        names=f"{RUN}/names.parquet",
+        given=f"{RUN}/given.parquet",
+    log:
+        f"{LOGS}/correct_moments.log",
+    benchmark:
+        f"{BENCHMARKS}/correct_moments.tsv"
+    group:
+        "report"
+    conda:
+        "../envs/feel.yaml"
+    params:
+        given=get_given("corrections", "centres", "labels"),
+        source=get_source("correct"),
+    shell:
+        "python -m feel_steps correct --moments {input.moments:q} --videos {input.videos:q} --refined {input.refined:q}"
+        " --embeddings {input.embeddings:q} {params.given} --out {output.moments:q} --out-names {output.names:q}"
+        " --out-given {output.given:q} 2>&1 | tee {log:q}"
+
+
 rule write_report:
     input:
         get_iterations("mapping.parquet"),
+        corrected=[f"{RUN}/{name}.parquet" for name in ("moments", "names", "given")],
         metrics=f"{RUN}/metrics.parquet",
         annotations=f"{RUN}/annotations.parquet",
         dropped=f"{RUN}/annotations_dropped.parquet",
         skipped=f"{RUN}/skipped.parquet",
         names=[file for file in [f"{RUN}/clusters.yaml"] if Path(file).is_file()],  # a person may have written it
+        corrections=config["corrections"] or [],
+        labels=f"{RUN}/labels.parquet" if config["dataset"]["labels"] else [],
     output:
         report(f"{RUN}/report.html", caption="../docs/captions/report.rst", category="What was found"),
     log:
@@ -75,7 +112,7 @@ rule write_report:
         run=get_folder("metrics"),
         # called, since Snakemake would look for wildcards in a string
         settings=lambda wildcards: flags({"settings": config}),
-        names=get_given("names"),
+        given=get_given("names", "corrections", "labels"),
         source=get_source("report"),
     shell:
-        "python -m feel_steps report --run {params.run:q} {params.settings} {params.names} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m feel_steps report --run {params.run:q} {params.settings} {params.given} --out {output:q} 2>&1 | tee {log:q}"

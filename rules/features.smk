@@ -124,6 +124,31 @@ rule import_annotations:
         " --out {output.annotations:q} --out-dropped {output.dropped:q} 2>&1 | tee {log:q}"
 
 
+if DATASET["labels"]:
+
+    rule import_labels:
+        input:
+            manifest=f"{RUN}/manifest.parquet",
+            labels=list_annotation_files(DATASET["labels"]),
+        output:
+            labels=f"{RUN}/labels.parquet",
+        log:
+            f"{LOGS}/import_labels.log",
+        benchmark:
+            f"{BENCHMARKS}/import_labels.tsv"
+        group:
+            "import"
+        conda:
+            "../envs/feel.yaml"
+        params:
+            labels=DATASET["labels"],
+            clusters=min(numbers.values()),
+            source=get_source("import-labels"),
+        shell:
+            "python -m feel_steps import-labels --manifest {input.manifest:q} --labels {params.labels:q}"
+            " --clusters {params.clusters} --out {output.labels:q} 2>&1 | tee {log:q}"
+
+
 rule extract_features:
     input:
         manifest=f"{RUN}/manifest.parquet",

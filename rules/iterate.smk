@@ -2,6 +2,29 @@
 # edge is get_previous, which hands attention and embeddings of iteration i - 1 to the pooling of iteration i.
 
 
+if CORRECTIONS:
+
+    # The file itself is no input: names in it may change, and nothing trains again. The digest tells the rest.
+    rule constrain_videos:
+        input:
+            videos=f"{RUN}/videos.parquet",
+            centres=f"{RUN}/{CORRECTIONS.variant}/seed-{CORRECTIONS.seed}/iter-{CORRECTIONS.iteration}/centres.parquet",
+        output:
+            constraints=f"{RUN}/constraints.parquet",
+        log:
+            f"{LOGS}/constrain_videos.log",
+        benchmark:
+            f"{BENCHMARKS}/constrain_videos.tsv"
+        conda:
+            "../envs/feel.yaml"
+        params:
+            constraints=digest_constraints(CORRECTIONS),
+            source=get_source("constrain"),
+        shell:
+            "python -m feel_steps constrain --corrections {config[corrections]:q} --videos {input.videos:q}"
+            " --centres {input.centres:q} --out {output.constraints:q} 2>&1 | tee {log:q}"
+
+
 rule pool_features:
     input:
         videos=f"{RUN}/videos.parquet",
@@ -31,6 +54,8 @@ rule pool_features:
 rule cluster_videos:
     input:
         pooled=f"{ITERATION}/pooled.parquet",
+        said=get_said,
+        previous=get_numbering,
     output:
         clusters=f"{ITERATION}/clusters.parquet",
         centres=f"{ITERATION}/centres.parquet",
@@ -45,10 +70,12 @@ rule cluster_videos:
     params:
         clusters=lambda wildcards: get_settings(wildcards)["clusters"],
         options=get_options("cluster"),
+        said=get_given_tables,
+        previous=get_given("previous"),
         source=get_source("cluster"),
     shell:
         "python -m feel_steps cluster --pooled {input.pooled:q} --clusters {params.clusters} --seed {wildcards.seed}"
-        " {params.options} --out-clusters {output.clusters:q} --out-centres {output.centres:q} 2>&1 | tee {log:q}"
+        " {params.options} {params.said} {params.previous} --out-clusters {output.clusters:q} --out-centres {output.centres:q} 2>&1 | tee {log:q}"
 
 
 rule refine_clusters:
@@ -56,6 +83,7 @@ rule refine_clusters:
         pooled=f"{ITERATION}/pooled.parquet",
         clusters=f"{ITERATION}/clusters.parquet",
         centres=f"{ITERATION}/centres.parquet",
+        said=get_said,
     output:
         refined=f"{ITERATION}/refined.parquet",
     log:
@@ -71,15 +99,17 @@ rule refine_clusters:
         gpu=lambda wildcards: int(get_settings(wildcards)["refine"]["device"] not in ("cpu", "mps")),
     params:
         options=get_options("refine"),
+        said=get_given_tables,
         source=get_source("refine"),
     shell:
         "python -m feel_steps refine --pooled {input.pooled:q} --clusters {input.clusters:q} --centres {input.centres:q}"
-        " {params.options} --out {output.refined:q} 2>&1 | tee {log:q}"
+        " {params.options} {params.said} --out {output.refined:q} 2>&1 | tee {log:q}"
 
 
 rule select_instances:
     input:
         refined=f"{ITERATION}/refined.parquet",
+        said=get_said,
     output:
         selected=f"{ITERATION}/selected.parquet",
     log:
@@ -92,10 +122,11 @@ rule select_instances:
         "../envs/feel.yaml"
     params:
         options=get_selection,
+        said=get_given_tables,
         source=get_source("select"),
     shell:
-        "python -m feel_steps select --refined {input.refined:q} {params.options} --out {output.selected:q}"
-        " 2>&1 | tee {log:q}"
+        "python -m feel_steps select --refined {input.refined:q} {params.options} {params.said}"
+        " --out {output.selected:q} 2>&1 | tee {log:q}"
 
 
 rule train_localizer:

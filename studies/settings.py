@@ -205,7 +205,7 @@ def _settings(about: Config, config: Config, validator: Any) -> Iterator[Setting
             known = {**known, "train": {**known["train"], "settings": {}}}
         resolved = resolve({**config, "variants": {"": overrides}}, "")
         twins = [name for name in own if _same(resolved, own[name]) and not true_labels]
-        changed = [f"{key}-{_word(value)}" for key, value in _flat(named) if _at(known, key) != value]
+        changed = [f"{key}-{_word(value)}" for key, value in _flat(named) if _at(known, key) != _at(resolved, key)]
         words = ["true-labels"] * true_labels + changed
         if label not in seen:
             seen.add(label)

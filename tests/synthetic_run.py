@@ -141,6 +141,7 @@ def _iteration(
     means = np.random.default_rng(1).standard_normal((K, D)) * 4
     spread = 5 * (1 - skill) + 0.8
     pooled = means[truth[:train]] + spread * rng.standard_normal((train, D))
+    tables.write(place / "centres.parquet", "centres", {"cluster": np.arange(K), "feature": means})
     wrong = rng.random(train) > skill
     cluster = np.where(wrong, rng.integers(0, K, train), truth[:train]).astype(np.int32)
     distance = np.clip(0.25 + 0.4 * wrong + 0.1 * rng.standard_normal(train), 0.02, 0.98)

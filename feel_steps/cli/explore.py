@@ -19,30 +19,50 @@ def report(
     out: Annotated[Path, typer.Option(help="the page, .html")],
     settings: Annotated[str, typer.Option(help="the run's config as JSON, to show")] = "{}",
     names: Annotated[Path | None, typer.Option(help="names of clusters; default: clusters.yaml of the run")] = None,
+    corrections: Annotated[Path | None, typer.Option(help="corrections.yaml that the run has applied")] = None,
+    labels: Annotated[Path | None, typer.Option(help="labels table of the run, where some videos have labels")] = None,
 ) -> None:
     """Write the page that shows what was found.
 
     Example: feel-steps report --run results/demo --out results/demo/report.html
     """
-    from feel_steps.explore.names import find_names, read_names
+    from feel_steps.dataset.annotations import match_ids
+    from feel_steps.dataset.corrections import match_corrections, read_corrections
+    from feel_steps.explore.names import find_names
     from feel_steps.report.page import report as step
+    from feel_steps.tables import tables
     from feel_steps.tables.run import find_run
 
     found = find_run(run)
     place = found.iteration_folder(found.iterations)
-    called = read_names(names, place) if names else find_names(run, place)
-    step(run, out, config=parse_settings(settings, "--settings"), names=called)
+    called = find_names(run, place, names)
+    ids = found.videos["video_id"].tolist()
+    given = match_corrections(read_corrections(corrections), match_ids(ids), ids, corrections) if corrections else None
+    labelled = len(tables.read(labels, "given")["video_id"]) if labels else 0
+    content = given.content if given else None
+    config = parse_settings(settings, "--settings")
+    step(run, out, config=config, names=called, corrections=content, labelled=labelled)
 
 
 @app.command()
-def name(run: Annotated[Path, typer.Argument(help="results folder of the run")]) -> None:
-    """Give the clusters names: shows when and where each is most typical, and asks.
+def name(
+    run: Annotated[Path, typer.Argument(help="results folder of the run")],
+    ask_here: Annotated[bool, typer.Option("--ask", help="ask in the terminal, also where there is a browser")] = False,
+) -> None:
+    """Give the clusters names: opens the page's edit mode, where everything else can be corrected, too.
 
-    The names are kept in RUN/clusters.yaml, and appear in the report, in exports and in predictions.
+    Without a browser, or with --ask, it shows when and where each cluster is most typical, writes the pictures to
+    RUN/contact-sheet.png, and asks. These names are kept in RUN/clusters.yaml, and appear in the report, in exports and
+    in predictions.
 
     Example: feel-steps name results/demo
     """
-    from feel_steps.explore.names import ask_names
+    from feel_steps.explore.names import ask_names, open_page
+
+    if not ask_here and open_page(run):
+        typer.echo(f"page: {run / 'report.html'}; save corrections.yaml there, and run snakemake with")
+        typer.echo("  --config corrections=corrections.yaml")
+        return
 
     def ask(question: str, known: str) -> str:
         return typer.prompt(question, default=known, show_default=bool(known))
@@ -114,6 +134,7 @@ def export(
 
     Example: feel-steps export results/demo --form csv --out moments.csv
     """
+    from feel_steps.explore.corrections import read_shown
     from feel_steps.explore.export import export as step
     from feel_steps.explore.moments import as_detections
     from feel_steps.explore.names import find_names, read_names
@@ -122,10 +143,8 @@ def export(
 
     if run is not None and detections is None:
         place, shown = choose(run, variant, seed, iteration)
-        if every:
-            found = tables.read(place / "detections.parquet", "detections")
-        else:
-            found = as_detections(tables.read(place / "moments.parquet", "moments"))
+        found = read_shown(run, place, shown, "detections" if every else "moments")
+        found = found if every else as_detections(found)
         called = find_names(run, place) if shown else {}
         videos = run / "videos.parquet"
     elif run is None and detections and videos:
@@ -153,6 +172,7 @@ def groups(
 
     Example: feel-steps groups results/mine groups.csv --out compared
     """
+    from feel_steps.explore.corrections import read_shown
     from feel_steps.explore.groups import compare_groups, read_groups, summary, write
     from feel_steps.explore.names import find_names, read_names
     from feel_steps.explore.predict import choose
@@ -162,7 +182,7 @@ def groups(
     videos = tables.read(run / "videos.parquet", "videos")
     clusters = tables.read(place / "embeddings.parquet", "embeddings")["score"].shape[1]
     found = compare_groups(
-        tables.read(place / "moments.parquet", "moments"),
+        read_shown(run, place, shown, "moments"),
         dict(zip(videos["video_id"], videos["duration"].tolist(), strict=True)),
         read_groups(table, videos["video_id"]),
         clusters,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feel_steps.cli.app import app
-from feel_steps.cli.options import Clusters, Device, Features, Out, Pooled, Seed, Videos
+from feel_steps.cli.options import Clusters, Device, Features, GivenTables, Out, Pooled, Seed, Videos
 from feel_steps.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ def cluster(
     method: Annotated[str, typer.Option(help="kmeans | consensus: of many k-means, in each view")] = "kmeans",
     n_init: Annotated[int, typer.Option(min=1, help="kmeans: starts, of which the best is kept")] = 10,
     starts: Annotated[int, typer.Option(min=1, help="consensus: k-means runs in each view")] = 60,
+    given: GivenTables = None,
+    previous: Annotated[
+        Path | None, typer.Option(help="with --given: refined table whose clusters keep their numbers")
+    ] = None,
 ) -> None:
     """Cluster the videos, by k-means or by consensus.
 
@@ -78,13 +82,18 @@ def cluster(
     from feel_steps.cluster import cluster as kmeans
     from feel_steps.cluster import consensus
     from feel_steps.tables import tables
+    from feel_steps.tables.given import read_given
 
     table = tables.read(pooled, "pooled")
+    said: dict[str, Any] = {"given": read_given(given, table["video_id"], clusters), "before": None}
+    if previous:
+        before = tables.align(tables.read(previous, "refined"), table["video_id"], f"{previous}", f"{pooled}")
+        said["before"] = before["cluster"]
     if method == "kmeans":
-        labels, distances, centres = kmeans(table["feature"], clusters, seed, n_init=n_init)
+        labels, distances, centres = kmeans(table["feature"], clusters, seed, n_init=n_init, **said)
         columns = {"cluster": labels, "distance": distances}
     elif method == "consensus":
-        columns, centres = consensus(_split(table["feature"], pooled), clusters, seed, starts=starts)
+        columns, centres = consensus(_split(table["feature"], pooled), clusters, seed, starts=starts, **said)
     else:
         raise InputError(f"--method {method}: expected kmeans or consensus")
     tables.write(out_clusters, "clusters", {"video_id": table["video_id"], **columns})
@@ -115,6 +124,7 @@ def refine(
     k2: Annotated[int, typer.Option(min=1, help="neighbours averaged in query expansion; 1: off")] = 6,
     lambda_: Annotated[float, typer.Option("--lambda", help="weight of the Euclidean part, 0 to 1")] = 0.3,
     device: Device = "cpu",
+    given: GivenTables = None,
 ) -> None:
     """Assign every video to the centre that is nearest in the feature-robust Jaccard distance (CCI).
 
@@ -124,6 +134,7 @@ def refine(
 
     from feel_steps.runtime.claim import claim
     from feel_steps.tables import tables
+    from feel_steps.tables.given import read_given
 
     table, points = tables.read(pooled, "pooled"), tables.read(centres, "centres")["feature"]
     if table["feature"].shape[1] != points.shape[1]:
@@ -145,6 +156,8 @@ def refine(
         columns = keep_clusters(table["feature"], points, own)
     else:
         raise InputError(f"--method {method}: expected cci or none")
+    if said := read_given(given, table["video_id"], len(points)):
+        columns = said.hold(columns)
     tables.write(out, "refined", {"video_id": table["video_id"], **columns})
 
 
@@ -176,6 +189,7 @@ def select(
     refined: Annotated[Path, typer.Option(help="refined table")],
     rate: Annotated[float, typer.Option(help="share of each cluster that is kept, above 0, up to 1")],
     out: Out,
+    given: GivenTables = None,
 ) -> None:
     """Keep the most reliable share of each cluster as pseudo-labelled training set (IIS).
 
@@ -183,9 +197,13 @@ def select(
     """
     from feel_steps.selection import select as step
     from feel_steps.tables import tables
+    from feel_steps.tables.given import read_given
 
-    table = tables.read(refined, "refined")
-    rows, rank = step(table["cluster"], table["distance"], rate)
+    table, fixed = tables.read(refined, "refined"), None
+    if said := read_given(given, table["video_id"]):
+        table = {name: values[~said.ignored] for name, values in table.items()}
+        fixed = (said.fixed >= 0)[~said.ignored]
+    rows, rank = step(table["cluster"], table["distance"], rate, fixed)
     kept: dict[str, Any] = {name: table[name][rows] for name in ("video_id", "cluster", "distance")}
     kept["rank"] = rank
     tables.write(out, "selected", kept)

@@ -17,6 +17,9 @@ Clusters = Annotated[int, typer.Option(min=1, help="number of clusters, K")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads; the same number gives the same bytes")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+GivenTables = Annotated[
+    list[Path] | None, typer.Option("--given", help="tables of what a person said about videos; the last one wins")
+]
 Out = Annotated[Path, typer.Option(help="where the result goes")]
 
 

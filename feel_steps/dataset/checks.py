@@ -13,9 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from feel_steps.dataset.corrections import Corrections, check_clusters, match_corrections, read_corrections
 from feel_steps.dataset.files import guess_layout, list_files, read_text
 from feel_steps.dataset.suffixes import ARRAY, may_be_video
-from feel_steps.errors import InputError
+from feel_steps.errors import InputError, hint
 
 _list = cache(list_files)  # checking the data set and digesting its inputs take one walk
 
@@ -143,6 +144,64 @@ def check_annotations(config: Mapping[str, Any]) -> None:
     from feel_steps.dataset.annotations import read_annotations
     from feel_steps.dataset.videos import strings
 
+    names = _list_videos(dataset)
+    manifest = {"video_id": strings(names), "duration": np.full(len(names), np.inf)}
+    with contextlib.redirect_stderr(io.StringIO()):  # the step will warn
+        read_annotations(dataset["annotations"], manifest, strict=config["annotations"]["strict"])
+
+
+def check_labels(config: Mapping[str, Any], clusters: Mapping[str, int]) -> None:
+    """Refuse labels of another form, of unknown videos, or of more classes than clusters, before the first job.
+
+    Raises
+    ------
+    InputError
+    """
+    dataset = config["dataset"]
+    if dataset["layout"] == "demo" or not dataset["labels"] or find_spec("numpy") is None:
+        return
+    from feel_steps.dataset.labels import read_labels
+
+    read_labels(dataset["labels"], _list_videos(dataset), min(clusters.values()))
+
+
+def settle_corrections(config: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]) -> Corrections | None:
+    """Read the corrections that the config names, and check them against it; None without corrections.
+
+    Parameters
+    ----------
+    config : mapping
+    settings : mapping of str to mapping
+        The config as each variant has it.
+
+    Raises
+    ------
+    InputError
+        The file has another form, contradicts itself, or is for what the run does not have.
+    """
+    if not (path := config["corrections"]):
+        return None
+    found = read_corrections(path)
+    if found.variant not in settings:
+        raise InputError(f"{path}: of variant '{found.variant}'; {hint(found.variant, settings)}")
+    if found.seed not in config["seeds"]:
+        raise InputError(f"{path}: of seed {found.seed}, but config key 'seeds' is {config['seeds']}")
+    own = settings[found.variant]
+    if found.iteration > own["iterations"]:
+        raise InputError(
+            f"{path}: of iteration {found.iteration}, but config key 'iterations' is {own['iterations']}; raise it"
+        )
+    check_clusters(found, own["clusters"], path)
+    if config["dataset"]["layout"] != "demo" and find_spec("numpy") is not None:
+        from feel_steps.dataset.annotations import match_ids
+
+        names = _list_videos(config["dataset"])
+        match_corrections(found, match_ids(names), names, path)
+    return found
+
+
+def _list_videos(dataset: Mapping[str, Any]) -> list[str]:
+    """Ids that the videos of a data set can have, by the names of its files."""
     if dataset["layout"] == "cola":
         splits = (Path(dataset["path"], f"split_{split}.txt") for split in ("train", "test"))
         names = [name for split in splits if split.is_file() for name in read_text(split).split()]
@@ -152,14 +211,14 @@ def check_annotations(config: Mapping[str, Any]) -> None:
         ]
         for stream in dataset["streams"] or ():
             names += [name.removeprefix(f"{stream}/") for name in names if name.startswith(f"{stream}/")]
-    manifest = {"video_id": strings(names), "duration": np.full(len(names), np.inf)}
-    with contextlib.redirect_stderr(io.StringIO()):  # the step will warn
-        read_annotations(dataset["annotations"], manifest, strict=config["annotations"]["strict"])
+    return names
 
 
 def _check_paths(dataset: Mapping[str, Any]) -> None:
     """Refuse paths that are missing."""
     if dataset["layout"] == "demo":
+        if dataset["labels"]:
+            raise InputError("config: key 'dataset.labels' is for your own videos; layout 'demo' renders its own")
         if dataset["path"]:
             raise InputError(
                 f"config: key 'dataset.path' is '{dataset['path']}', but layout 'demo' renders its own videos; set "
@@ -173,7 +232,7 @@ def _check_paths(dataset: Mapping[str, Any]) -> None:
     own = next((key for key in ("streams", "key", "transposed", "videos") if dataset[key]), None)
     if own and dataset["layout"] != "features":
         raise InputError(f"config: key 'dataset.{own}' is for layout 'features'; leave it out")
-    for key in ("path", "split", "annotations", "videos"):
+    for key in ("path", "split", "annotations", "labels", "videos"):
         if dataset[key] and not Path(dataset[key]).exists():
             raise InputError(
                 f"config: key 'dataset.{key}': there is no '{dataset[key]}' (relative to where snakemake runs)"

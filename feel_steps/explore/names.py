@@ -6,23 +6,42 @@ names are for: the folder of the iteration and a digest of its centres. A file t
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
+import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
 
 from feel_steps.errors import InputError
-from feel_steps.report.clusters import describe
+from feel_steps.report.clusters import cards
+from feel_steps.report.media import contact_sheet
 from feel_steps.tables import provenance, tables
-from feel_steps.tables.folders import NAMES
+from feel_steps.tables.folders import NAMES, SHEET
 from feel_steps.tables.run import find_run
 
 
-def find_names(run: str | Path, iteration: str | Path) -> dict[int, str]:
-    """Read the names in the folder of a run, as :func:`read_names` does; empty if it has no such file."""
-    path = Path(run) / NAMES
-    return read_names(path, iteration) if path.is_file() else {}
+def find_names(run: str | Path, iteration: str | Path, path: str | Path | None = None) -> dict[int, str]:
+    """Names of the clusters of a run: those of labels and corrections, and of clusters.yaml for the other clusters.
+
+    Parameters
+    ----------
+    run : path
+    iteration : path
+        Folder of the iteration that is shown.
+    path : path, optional
+        The YAML file; by default that in the run's folder, if there is one.
+    """
+    own, table = Path(run) / NAMES, Path(run) / "names.parquet"
+    names = read_names(path or own, iteration) if path or own.is_file() else {}
+    if table.is_file():
+        given = tables.read(table, "names")
+        shown = given["shown_as"].tolist()
+        names = {cluster: names[shown[cluster]] for cluster in range(len(shown)) if shown[cluster] in names}
+        names |= {cluster: name for cluster, name in zip(given["cluster"].tolist(), given["name"], strict=True) if name}
+    return names
 
 
 def read_names(path: str | Path, iteration: str | Path) -> dict[int, str]:
@@ -76,6 +95,19 @@ def write_names(path: str | Path, names: Mapping[int, str], iteration: str | Pat
         temporary.write_text(text, encoding="utf-8")
 
 
+def open_page(run: Path) -> bool:
+    """Open the run's page in its edit mode; False where there is no page that has one, or no browser to show it."""
+    page = run / "report.html"
+    if not page.is_file() or 'id="edit-toggle"' not in page.read_text(encoding="utf-8", errors="replace"):
+        return False
+    if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        return False  # else a browser in the terminal may be found, which runs no scripts
+    try:
+        return webbrowser.open(f"{page.resolve().as_uri()}#edit")
+    except webbrowser.Error:
+        return False
+
+
 def ask_names(run: Path, ask: Callable[[str, str], str], say: Callable[[str], object]) -> Path:
     """Ask a person for the name of each cluster, and show its typical moments.
 
@@ -92,12 +124,15 @@ def ask_names(run: Path, ask: Callable[[str, str], str], say: Callable[[str], ob
     -------
     path
         The file with the names. It is written after each answer, so that an interrupted session keeps its answers.
+        Beside it is ``contact-sheet.png``, where videos can be decoded.
     """
     finished, path = find_run(run), run / NAMES
     iteration = finished.iteration_folder(finished.iterations)
     names = find_names(run, iteration)
-    say(f"Typical moments have pictures in {run / 'report.html'}. Enter leaves a name as it is; Ctrl-C ends.")
-    for cluster in describe(finished, {}):
+    clusters = cards(finished, {})
+    pictures = contact_sheet(clusters, run / SHEET) or run / "report.html"
+    say(f"Typical moments have pictures in {pictures}. Enter leaves a name as it is; Ctrl-C ends.")
+    for cluster in clusters:
         c = cluster["id"]
         labels = f"; annotated as {', '.join(cluster['labels'])}" if cluster["labels"] else ""
         say(f"\ncluster {c}: {cluster['size']} videos{labels}")

@@ -120,8 +120,14 @@ class Run:
 
     def _named(self, kind: str, variant: str | None, seed: int | None, iteration: int | None) -> pd.DataFrame:
         """A table with the name of each row's cluster, if clusters have names."""
-        table = self.table(kind, variant, seed, iteration)
-        if (variant, seed, iteration) == (None, None, None) and (names := self.names()):
+        shown = (variant, seed, iteration) == (None, None, None)
+        if shown and kind != "refined":
+            from feel_steps.explore.corrections import read_shown
+
+            table = _frame(read_shown(self.folder, self._folder(None, None, None), shown, kind))
+        else:
+            table = self.table(kind, variant, seed, iteration)
+        if shown and (names := self.names()):
             table.insert(list(table.columns).index("cluster") + 1, "name", table["cluster"].map(names))
         return table
 

@@ -36,7 +36,7 @@ def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     refined, selected = run.refined, run.selected
     truth = pd.DataFrame({key: run.annotations[key] for key in ("video_id", "label")}).drop_duplicates()
     described: list[dict[str, Any]] = []
-    for c in range(run.clusters):
+    for c in np.flatnonzero(shown(run)).tolist():
         members, chosen = refined["cluster"] == c, selected["cluster"] == c
         rated = run.confidence["cluster"] == c
         stability = float(run.confidence["stability"][rated][0]) if rated.any() else None
@@ -58,25 +58,36 @@ def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     return described
 
 
-def warnings(run: Run, labels: Sequence[str]) -> list[str]:
-    """What not to trust, in words: small clusters, and clusters that look alike; ``labels`` as on the page."""
+def warnings(run: Run, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """What not to trust, in words: small clusters, and clusters that look alike; ``labels`` as on the page.
+
+    A warning has a ``text``, and a ``pair`` of clusters that might be merged, or None.
+    """
 
     def called(numbers: Iterable[int]) -> str:
         names = [labels[c] or f"cluster {c}" for c in numbers]
         return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
 
     size = np.bincount(run.refined["cluster"], minlength=run.clusters)
-    said = []
+    said, pairs = list[str](), list[tuple[int, int] | None]()
     if len(small := np.flatnonzero((size > 0) & (size < FEW)).tolist()):
         some = "has" if len(small) == 1 else "have"
         said.append(f"{called(small)} {some} fewer than {FEW} videos: too few to tell a kind of action from chance.")
-    if len(empty := np.flatnonzero(size == 0).tolist()):
+    if len(empty := np.flatnonzero((size == 0) & shown(run)).tolist()):
         said.append(f"{called(empty)} {'has' if len(empty) == 1 else 'have'} no videos: a smaller K may do.")
     pooled = run.table(run.iterations, "pooled")
     features = pooled["feature"][locate(run.refined["video_id"], pooled["video_id"])]
+    pairs += [None] * len(said)
     for pair in alike(features, run.refined["cluster"], run.clusters):
         said.append(f"{called(pair)} look alike: their centres are closer than their videos spread. They may be one.")
-    return said
+        pairs.append(pair)
+    return [{"text": text, "pair": pair} for text, pair in zip(said, pairs, strict=True)]
+
+
+def shown(run: Run) -> np.ndarray:
+    """Which clusters are shown under their own number, bool [K]: not those that were merged into another."""
+    own = np.arange(run.clusters)
+    return own == own if run.names is None else run.names["shown_as"] == own
 
 
 def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:

@@ -19,8 +19,8 @@ def of_variant(run: Run) -> pd.DataFrame:
     return run.metrics[run.metrics["variant"] == run.variant]
 
 
-def verdict(run: Run) -> str:
-    """One line on the result of the seed that is shown."""
+def verdict(run: Run, labelled: int = 0) -> str:
+    """One line on the result of the seed that is shown; ``labelled`` videos had labels for training."""
     metrics = of_variant(run)
     metrics = metrics[metrics["seed"] == run.seed]
 
@@ -29,6 +29,8 @@ def verdict(run: Run) -> str:
         return float(rows["value"].iloc[0]) if len(rows) else None
 
     groups = f"{run.clusters} group{'s' * (run.clusters != 1)} of videos"
+    if labelled:
+        groups += f", found with {labelled} labelled video{'s' * (labelled != 1)} (the numbers include them),"
     rests = f" {part}" if (part := coverage(run)) else ""
     first, last = value("cluster", "nmi", 1), value("refine", "nmi", run.iterations)
     if last is not None:
@@ -38,7 +40,7 @@ def verdict(run: Run) -> str:
         return f"{groups} that agree with the annotations at NMI {last:.2f}{start}.{moments}{rests}"
     stability = value("refine", "stability", run.iterations)
     kept = f", whose last two rounds agree at NMI {stability:.2f}" if stability is not None else ""
-    return f"{groups}{kept}. There are no annotations to compare them with."
+    return f"{groups.removesuffix(',')}{kept}. There are no annotations to compare them with."
 
 
 def coverage(run: Run) -> str:

@@ -4,7 +4,9 @@
   const SHAPES = 5, COLOURS = 7;
   const SVG = "http://www.w3.org/2000/svg";
   const SPAN = 1000; // width of a strip in its own units
-  const { names, videos, map } = JSON.parse(document.getElementById("data").textContent);
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const { names, videos, map } = data;
+  const hooks = {}; // what edit.js adds to a card
   const by = (id) => document.getElementById(id);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -149,14 +151,19 @@
     show(card.time ?? 0);
   }
 
+  /** What is said about a video in one line. */
+  function chips(video) {
+    const sure = ["clarity", "confidence"].filter((word) => video[word] !== null).map((word) => `${word} ${video[word].toFixed(2)}`);
+    const words = [video.split, clock(video.duration), ...sure, video.selected && "selected for training", video.note].filter(Boolean);
+    return [element("span", {}, swatch(video.cluster), ` ${clusterName(video.cluster)}`), ...words.map((text) => element("span", {}, text))];
+  }
+
   function makeCard(index) {
     const video = videos[index];
     const card = by("card").content.firstElementChild.cloneNode(true);
     card.id = `card-${index}`;
     card.querySelector("h3").textContent = video.id;
-    const sure = ["clarity", "confidence"].filter((word) => video[word] !== null).map((word) => `${word} ${video[word].toFixed(2)}`);
-    const chips = [video.split, clock(video.duration), ...sure, video.selected && "selected for training", video.note].filter(Boolean);
-    card.querySelector(".chips").append(element("span", {}, swatch(video.cluster), ` ${clusterName(video.cluster)}`), ...chips.map((text) => element("span", {}, text)));
+    card.querySelector(".chips").append(...chips(video));
     const media = card.querySelector(".media");
     if (video.url) media.append(element("video", { controls: "", playsinline: "", preload: "metadata", "aria-label": video.id }));
     else { media.remove(); card.classList.add("plain-card"); }
@@ -176,6 +183,7 @@
         }));
       }, { once: true });
     } else found.remove();
+    hooks.card?.(card, video);
     return card;
   }
 
@@ -362,4 +370,5 @@
   update();
   if (map) drawMap();
   visit();
+  globalThis.feel = { data, hooks, by, element, swatch, clock, clusterName, chips, render };
 })();

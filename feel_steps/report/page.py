@@ -21,7 +21,7 @@ from feel_steps import __version__
 from feel_steps.report import clusters, counts, numbers, videos
 from feel_steps.runtime.progress import clock
 from feel_steps.tables import provenance, tables
-from feel_steps.tables.run import Run, find_run
+from feel_steps.tables.run import Run, find_run, identify
 
 if TYPE_CHECKING:
     from feel_steps.explore.predict import Prediction
@@ -32,7 +32,13 @@ LIBRARIES = ("numpy", "scikit-learn", "pyarrow", "torch", "opencv-contrib-python
 
 
 def report(
-    run: Path, out: Path, *, config: Mapping[str, Any] | None = None, names: Mapping[int, str] | None = None
+    run: Path,
+    out: Path,
+    *,
+    config: Mapping[str, Any] | None = None,
+    names: Mapping[int, str] | None = None,
+    corrections: Mapping[str, Any] | None = None,
+    labelled: int = 0,
 ) -> None:
     """Write the page of a run.
 
@@ -47,6 +53,10 @@ def report(
     names : mapping of int to str, optional
         Names that a person gave to clusters. A cluster without a name gets the class that the annotations map it to, if
         there are annotations.
+    corrections : mapping, optional
+        The corrections that the run has applied, as in their file; a person goes on from them.
+    labelled : int
+        Videos whose labels a person gave for training.
 
     Raises
     ------
@@ -61,6 +71,7 @@ def report(
         "names": labels,
         "videos": videos.records(finished, Path(out)),
         "map": clusters.embedding_map(finished),
+        "edit": _editable(finished, corrections or {}),
     }
     write_page(
         out,
@@ -68,7 +79,7 @@ def report(
         data,
         run=finished,
         name=config.get("name") or Path(run).resolve().name,
-        verdict=numbers.verdict(finished),
+        verdict=numbers.verdict(finished, labelled),
         coverage=numbers.coverage(finished),
         warnings=clusters.warnings(finished, labels),
         facts=_facts(finished, config),
@@ -99,7 +110,7 @@ def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mappin
     write_page(
         out,
         "predicted.html.j2",
-        {"names": labels, "videos": records, "map": None},
+        {"names": labels, "videos": records, "map": None, "edit": None},
         name=f"{len(records)} new video{'s' * (len(records) != 1)}",
         run=run,
         unlike=int(prediction.unlike.sum()),
@@ -111,7 +122,10 @@ def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mappin
 
 def write_page(out: Path, template: str, data: Mapping[str, Any], *, folder: Path = TEMPLATES, **values: Any) -> None:
     """Render a template of a folder and write the page; ``data`` is read by the script of the page."""
-    script, style = (TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+    page, edit, style = (
+        TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "edit.js", "page.css")
+    )
+    script = f"{page}{edit}"
     environment = Environment(
         loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
@@ -144,6 +158,18 @@ def _embed(data: Any) -> Markup:
     """JSON for a script element; characters that could end the element are escaped."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped
+
+
+def _editable(run: Run, corrections: Mapping[str, Any]) -> dict[str, Any]:
+    """What the edit mode starts from: which clusters it is about, and what was corrected so far."""
+    centres = identify(run.table(run.iterations, "centres")["feature"])
+    own = {"variant": run.variant, "seed": run.seed, "iteration": run.iterations, "centres": centres}
+    empty = {"names": {}, "merges": [], "moves": {}, "ignored": [], "moments": []}
+    return {
+        "of": corrections.get("of", own),
+        "corrections": empty | {key: value for key, value in corrections.items() if key != "of" and value},
+        "page": centres,  # a page of another iteration keeps a state of its own
+    }
 
 
 def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:

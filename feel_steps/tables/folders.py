@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 NAMES = "clusters.yaml"  # in a run's folder: the names that a person gave to clusters
+SHEET = "contact-sheet.png"  # beside it: pictures of each cluster's typical moments
 EVERY = "*/seed-*/iter-*"  # glob pattern of all iterations' folders
 _ITERATION = re.compile(r"(?:.*/)?([^/]+)/seed-(\d+)/iter-(\d+)")
 

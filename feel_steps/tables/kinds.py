@@ -58,6 +58,12 @@ KINDS: dict[str, Kind] = {
     "scaling": Kind({"stream": "string", "mean": "float32", "basis": "vector"}),
     "features": Kind({"video_id": "string", "snippet": "int32", "feature": "vector"}),
     "annotations": Kind({"video_id": "string", "label": "string", **_SEGMENT}),
+    # what a person said about videos: role is "is" (in this cluster), "not" (in this cluster) or "ignored" (in none)
+    "given": Kind(
+        {"video_id": "string", "role": "string", "cluster": "int32", "name": "string"}, frozenset(["cluster", "name"])
+    ),
+    # the number and the name under which each cluster is shown, after corrections
+    "names": Kind({"cluster": "int32", "shown_as": "int32", "name": "string"}, frozenset(["name"])),
     "dropped": Kind({"video_id": "string", "label": "string", **_SEGMENT, "fate": "string", "reason": "string"}),
     "pooled": Kind({"video_id": "string", "feature": "vector"}),
     # consensus only: margin, and second, the runner-up cluster (both null if K = 1); its distance is 1 - agreement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,19 @@ def frame(metrics: Columns) -> pd.DataFrame:
 def locate(video_ids: np.ndarray, among: np.ndarray) -> np.ndarray:
     """Row of each video in a table's column, int64."""
     return pd.Index(among).get_indexer(pd.Index(video_ids))
+
+
+def identify(centres: np.ndarray) -> str:
+    """Digest of the centres [K, D] of clusters: says which clusters the numbers in a file of corrections are for."""
+    return hashlib.sha256(np.ascontiguousarray(centres, "<f4").tobytes()).hexdigest()[:12]
+
+
+def assign(video_ids: np.ndarray, refined: Columns, scores: Columns) -> np.ndarray:
+    """Cluster of each video, int [N]; the strongest class for videos that were not clustered."""
+    assigned = np.zeros(len(video_ids), int)
+    assigned[locate(scores["video_id"], video_ids)] = scores["score"].argmax(1)
+    assigned[locate(refined["video_id"], video_ids)] = refined["cluster"]
+    return assigned
 
 
 @dataclass(frozen=True)
@@ -83,48 +97,88 @@ class Run:
         return frame(tables.read(self.folder / "metrics.parquet", "metrics"))
 
     @cached_property
+    def names(self) -> Columns | None:
+        """Under which number and name clusters are shown; None in runs that were made before there was such a table."""
+        path = self.folder / "names.parquet"
+        return tables.read(path, "names") if path.is_file() else None
+
+    @cached_property
+    def given(self) -> dict[str, tuple[str, int]]:
+        """What a person said about videos by corrections: role and cluster."""
+        path = self.folder / "given.parquet"
+        if not path.is_file():
+            return {}
+        table = tables.read(path, "given")
+        columns = table["role"], table["cluster"].tolist()
+        return dict(zip(table["video_id"], zip(*columns, strict=True), strict=True))
+
+    def _shown(self, kind: str) -> Columns:
+        """A table of the last iteration, with the numbers under which clusters are shown."""
+        table = self.table(self.iterations, kind)
+        if self.names is not None:
+            table["cluster"] = self.names["shown_as"][table["cluster"]]
+        return table
+
+    @cached_property
     def attention(self) -> Columns:
-        """Attention of the last iteration, like the properties below."""
-        return self.table(self.iterations, "attention")
+        """Attention of the last iteration, like the properties below, with a person's corrections."""
+        table = self.table(self.iterations, "attention")
+        shown = np.arange(self.clusters) if self.names is None else self.names["shown_as"]
+        if len(merged := np.flatnonzero(shown != np.arange(len(shown)))):
+            activation = table["activation"].copy()
+            for cluster in merged:  # the merged cluster is as active as the most active of its parts
+                own = activation[:, shown[cluster]]
+                np.maximum(own, activation[:, cluster], out=own)
+            table["activation"] = activation
+        return table
 
     @cached_property
     def refined(self) -> Columns:
-        return self.table(self.iterations, "refined")
+        table = self._shown("refined")
+        moved = {video_id: cluster for video_id, (role, cluster) in self.given.items() if role == "is"}
+        for row in np.flatnonzero(np.isin(table["video_id"], list(moved))):
+            table["cluster"][row] = self._number(moved[table["video_id"][row]])
+        return table
+
+    def _number(self, cluster: int) -> int:
+        return cluster if self.names is None else int(self.names["shown_as"][cluster])
 
     @cached_property
     def selected(self) -> Columns:
-        return self.table(self.iterations, "selected")
+        return self._shown("selected")
 
     @cached_property
     def detections(self) -> Columns:
-        return self.table(self.iterations, "detections")
+        return self._shown("detections")
 
     @cached_property
     def moments(self) -> Columns:
-        return self.table(self.iterations, "moments")
+        path = self.folder / "moments.parquet"
+        return tables.read(path, "moments") if path.is_file() else self.table(self.iterations, "moments")
 
     @cached_property
     def confidence(self) -> Columns:
-        return self.table(self.iterations, "confidence")
+        return self._shown("confidence")
 
     @cached_property
     def snippets(self) -> dict[str, slice]:
         """Rows of each video's snippets in the attention table."""
         return {video_id: slice(start, stop) for video_id, start, stop in runs(self.attention["video_id"])}
 
-    @property
+    @cached_property
     def clusters(self) -> int:
-        """K."""
-        return self.attention["activation"].shape[1]
+        """K, before clusters are merged."""
+        return self.table(self.iterations, "embeddings")["score"].shape[1]
 
     @cached_property
     def assigned(self) -> np.ndarray:
-        """Cluster of each video, int [N]; the strongest class for videos that were not clustered."""
-        scores = self.table(self.iterations, "embeddings")
-        assigned = np.zeros(len(self.videos["video_id"]), int)
-        assigned[locate(scores["video_id"], self.videos["video_id"])] = scores["score"].argmax(1)
-        assigned[locate(self.refined["video_id"], self.videos["video_id"])] = self.refined["cluster"]
-        return assigned
+        """Cluster of each video, int [N]; see :func:`assign`."""
+        video_ids = self.videos["video_id"]
+        assigned = assign(video_ids, self.refined, self.table(self.iterations, "embeddings"))
+        for row in np.flatnonzero(np.isin(video_ids, list(self.given))):
+            role, cluster = self.given[video_ids[row]]
+            assigned[row] = cluster if role == "is" else assigned[row]
+        return np.array([self._number(cluster) for cluster in assigned.tolist()])
 
     def mapped_names(self) -> dict[int, str]:
         """Majority class of each cluster that the annotations map to a class."""

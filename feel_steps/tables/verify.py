@@ -12,7 +12,7 @@ from pathlib import Path
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import track
 from feel_steps.tables import source
-from feel_steps.tables.folders import NAMES
+from feel_steps.tables.folders import NAMES, SHEET
 from feel_steps.tables.kinds import KINDS
 from feel_steps.tables.provenance import DIGEST, fits, hash_file, is_intact, read_provenance
 
@@ -126,7 +126,7 @@ def _files(run: Path) -> Iterator[Path]:
 
 def _check_bytes(run: Path, file: Path) -> Finding | dict[str, str]:
     """Provenance of an intact artifact, nothing for a file that a person wrote, or what is wrong with the file."""
-    if file == Path(NAMES):
+    if file in (Path(NAMES), Path(SHEET)):
         return {}
     if file.suffix == ".tmp" and file.name.startswith("."):
         return Finding(file, "leftover", "a job was killed while it wrote", "delete it")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import ROOT
+from tests.workflow.conftest import ROOT, finished, workspace  # noqa: F401  fixtures
 
 STAND_IN = ROOT / "tests/system/conda/bin"
 WHERE = f"""
@@ -36,7 +36,7 @@ def environments(request, monkeypatch) -> Path:
     return request.config.cache.mkdir(f"conda-{digest}")
 
 
-def test_a_run_in_conda_environments_gives_the_same_bytes(workspace, environments):
+def test_a_run_in_conda_environments_gives_the_same_bytes(workspace, environments):  # noqa: F811
     """A rule without its environment, an unpinned package, or a package that cannot be imported inside."""
     expected = workspace.digests()
     (workspace.folder / "where.smk").write_text(WHERE)

@@ -11,7 +11,7 @@ import yaml
 from feel_steps.tables import tables
 from tests.paths import ROOT
 
-SETTINGS = {"name": "learns", "demo": {"train": 24, "test": 12, "seed": 7}}
+SETTINGS = {"name": "learns", "demo": {"train": 24, "test": 12, "seed": 7}, "iterations": 2, "train": {"steps": 200}}
 # The last iteration must reach the first number, and either the second number or more than the first iteration has.
 NEEDED = {("refine", "nmi"): (0.5, 0.65), ("localize", "mAP"): (0.3, 0.6)}
 

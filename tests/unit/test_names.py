@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -90,11 +91,13 @@ def test_a_person_is_shown_moments_and_asked(tmp_path):
     run = build(tmp_path, Shape(train=8, test=2, clusters=3, iterations=1, snippets=8, media=1))
     place = run / "feel/seed-0/iter-1"
     write_centres(place)
-    asked = CliRunner().invoke(app, ["name", str(run)], input="Waving\n\nbow\n")
+    asked = CliRunner().invoke(app, ["name", "--ask", str(run)], input="Waving\n\nbow\n")
+    sheet = cv2.imread(str(run / "contact-sheet.png"))
+    assert sheet is not None and sheet.shape[1] >= 208 and "contact-sheet.png" in asked.output
     assert asked.exit_code == 0, asked.output
     assert asked.output.count("name of cluster") == 3 and "annotated as" in asked.output and "0:0" in asked.output
     assert read_names(run / "clusters.yaml", place) == {0: "Waving", 2: "bow"}
-    again = CliRunner().invoke(app, ["name", str(run)], input="\n")  # and then the person leaves
+    again = CliRunner().invoke(app, ["name", "--ask", str(run)], input="\n")  # and then the person leaves
     assert "[Waving]" in again.output
     assert read_names(run / "clusters.yaml", place) == {0: "Waving", 2: "bow"}
 
@@ -107,3 +110,20 @@ def test_a_person_is_shown_moments_and_asked(tmp_path):
     assert {line.split(",")[-4] for line in found.read_text(encoding="utf-8").splitlines()[1:]} <= {
         *("Waving", "bow", "cluster-1"),
     }
+
+
+def test_the_page_opens_where_a_browser_can_show_it(tmp_path, monkeypatch):
+    """And the terminal asks where none can: over SSH, or before the page is written."""
+    run = build(tmp_path, Shape(train=8, test=2, clusters=3, iterations=1, snippets=8, media=0))
+    opened = list[str]()
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    monkeypatch.setenv("DISPLAY", ":0")
+    asked = CliRunner().invoke(app, ["name", str(run)], input="\n\n\n")
+    assert "name of cluster" in asked.output and not opened  # there is no page
+    assert not CliRunner().invoke(app, ["report", "--run", str(run), "--out", str(run / "report.html")]).exit_code
+    done = CliRunner().invoke(app, ["name", str(run)])
+    assert opened == [f"{(run / 'report.html').resolve().as_uri()}#edit"] and "corrections.yaml" in done.output
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert "name of cluster" in CliRunner().invoke(app, ["name", str(run)], input="\n\n\n").output

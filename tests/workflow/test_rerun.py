@@ -16,7 +16,7 @@ STEPS = [
     "localize_actions",
     "evaluate_iteration",
 ]
-END = {"gather_metrics", "write_report"}
+END = {"correct_moments", "gather_metrics", "write_report"}
 
 
 def steps(iteration: int, first: str = STEPS[0]) -> set[str]:

@@ -16,6 +16,7 @@ from .conftest import JOB, ROOT, Workspace
 # second one shows what the first cannot: a loop, features that learned, another localizer's vectors clustered.
 WITHOUT_FEEL = {"iterations": 1, "refine": {"method": "none"}, "select": {"speed": "none"}}
 TINY = {
+    "method": {"settings": {"FEEL": {"method": "feel"}, "mean, k-means": {"pool": {"views": ["mean"]}}}},
     "ablation": {"grid": {"refine.method": ["none", "cci"]}, "reference": None},
     "selection": {
         "base": {"iterations": 1, "select": {"speed": "variable"}},
@@ -62,10 +63,7 @@ LATER = ["select_instances", "train_localizer", "attend_videos", "localize_actio
 
 
 SNAKEFILE, FILE = "studies/Snakefile", "studies_file=studies.yaml"
-FEEL = (
-    "method-feel+refine.method-none",
-    "method-feel",
-)  # variants of the ablation; the second one shares from the first
+FEEL = ("method-feel", "method-feel+refine.method-none")  # the second one shares from the first
 
 
 def snakemake(workspace: Workspace, *arguments: str, config: tuple[str, ...] = (), **options) -> str:

@@ -28,23 +28,38 @@ def test_without_annotations_no_byte_differs_but_of_metrics_and_report(finished,
     }
 
 
-def test_no_rule_but_evaluation_and_report_can_reach_the_annotations(workspace):
-    """Walk the real DAG: no chain of inputs leads from ground truth to any other job, and no command names its file."""
+def reach(workspace, start):
+    """Rules whose jobs a chain of inputs leads to from a rule, by the real DAG; and all rules in it."""
     dot = workspace.snakemake("--dag", "--forceall")
     rules = {node: label.split("\\n")[0] for node, label in re.findall(r'(\d+)\[label = "([^"]+)"', dot)}
     children = defaultdict(set)
     for parent, child in re.findall(r"(\d+) -> (\d+)", dot):
         children[parent].add(child)
-    assert {"import_annotations", "train_localizer", "evaluate_iteration"} <= set(rules.values())
-    reached, queue = set(), [node for node, rule in rules.items() if rule == "import_annotations"]
+    reached, queue = set(), [node for node, rule in rules.items() if rule == start]
     while queue:
         node = queue.pop()
         reached.add(rules[node])
         queue += children[node]
-    assert reached == READERS
+    return reached, set(rules.values())
 
+
+def test_no_rule_but_evaluation_and_report_can_reach_the_annotations(workspace):
+    """Walk the real DAG: no chain of inputs leads from ground truth to any other job, and no command names its file."""
+    reached, rules = reach(workspace, "import_annotations")
+    assert {"import_annotations", "train_localizer", "evaluate_iteration"} <= rules
+    assert reached == READERS
     commands = workspace.snakemake("--dry-run", "--forceall", "--printshellcmds", "--quiet", "host")
     _, *parts = JOB.split(commands)
     jobs = zip(parts[::2], parts[1::2], strict=True)
     named = {rule for rule, details in jobs if "gt.json" in details or "annotations" in details}
     assert named <= READERS and "import_annotations" in named
+
+
+def test_labels_train_and_annotations_still_do_not(workspace):
+    """The two are different files with different rights: labels are given on purpose, and reach the training."""
+    (workspace.folder / "labels.csv").write_text("video_id,label\ntrain_00,wave\n")
+    workspace.configure(dataset={"labels": "labels.csv"})
+    reached, _ = reach(workspace, "import_labels")
+    assert {"cluster_videos", "select_instances", "train_localizer", "correct_moments"} <= reached
+    assert "import_annotations" not in reached
+    assert reach(workspace, "import_annotations")[0] == READERS

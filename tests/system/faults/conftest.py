@@ -17,6 +17,8 @@ from tests.workflow.conftest import ROOT, Workspace, finished  # noqa: F401  a f
 
 from .disturb import PATIENCE, Over, Run, hangs, wait_until
 
+TRIES = 8  # to hit a run before it is done
+
 
 class Campaign:
     """A run that is disturbed, and has to end as if it had not been."""
@@ -41,7 +43,7 @@ class Campaign:
 
     def interrupt(self, how: Callable[[Run, random.Random], str], lost: Iterable[str], *arguments: str) -> None:
         """Let something go wrong with a running Snakemake; where it is done too soon, lose the same results again."""
-        while True:
+        for _ in range(TRIES):
             if not self.runs or self.runs[-1].ended():
                 # as --unlock does
                 shutil.rmtree(self.workspace.folder / ".snakemake/locks", ignore_errors=True)
@@ -53,6 +55,7 @@ class Campaign:
                 self.succeeds()
                 self.compare()
                 self.forget(*lost)
+        raise AssertionError(self.account(f"{TRIES} times the run was done before anything could go wrong"))
 
     def succeeds(self) -> None:
         """Wait for Snakemake to finish the run."""

@@ -45,14 +45,21 @@ class Disk:
         return f"disk full but for {left} pages"
 
     def protect(self, run: disturb.Run, rng: random.Random) -> str:
-        """Let nothing be written any more; Snakemake has to stop."""
+        """Let nothing be opened for writing any more; Snakemake has to stop.
+
+        A second mount of the same files is laid over the first, which cannot become read-only itself: the lock of the
+        run is open for writing as long as the run goes on.
+        """
         run.find_job(rng)
-        disturb.wait_until(lambda: run.ended() or self.mount("remount,ro"), "no file to be open for writing")
+        folder = str(self.folder)
+        subprocess.run(["mount", "--bind", folder, folder], check=True)  # noqa: S607
         try:
+            assert self.mount("remount,bind,ro")
             said = run.fails()  # the first where a job was writing, the second where Snakemake was about to start one
             assert "Read-only file system" in said or "Write-protected" in said, run.said()
         finally:
-            self.mount("remount,rw")
+            run.kill()
+            subprocess.run(["umount", folder], check=True)  # noqa: S607
         return "disk read-only"
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from feel_steps.dataset.array_file import ArrayError, open_array, read_array
+from feel_steps.dataset import suffixes
+from feel_steps.dataset.array_file import READERS, ArrayError, open_array, read_array
 from feel_steps.dataset.arrays import import_arrays, list_arrays
 from feel_steps.errors import InputError
 from feel_steps.features.contract import read_contract
@@ -48,6 +49,11 @@ def test_every_format_and_precision_gives_the_same_numbers(tmp_path, suffix, dty
     features = read_array(path)
     assert features.dtype == np.float32 and features.flags.c_contiguous and np.array_equal(features, X)
     assert np.array_equal(read_array(path, transposed=True), X.T) and open_array(path, transposed=True).shape == (3, 4)
+
+
+def test_a_folder_counts_as_arrays_by_the_suffixes_that_can_be_read():
+    """Else a folder would be taken for arrays, and then none of its files read."""
+    assert suffixes.ARRAY == READERS.keys()
 
 
 def test_byte_order_and_memory_order_do_not_matter(tmp_path):

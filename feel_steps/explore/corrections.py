@@ -1,0 +1,155 @@
+"""Applies a person's corrections to what is shown: the moments, and the numbers and names of clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from feel_steps.dataset.annotations import match_ids
+from feel_steps.dataset.corrections import (
+    Corrections,
+    check_clusters,
+    list_constraints,
+    match_corrections,
+    read_corrections,
+)
+from feel_steps.dataset.videos import strings
+from feel_steps.errors import InputError
+from feel_steps.explore.moments import TRIMMED, Rule
+from feel_steps.tables import tables
+from feel_steps.tables.kinds import Columns
+from feel_steps.tables.run import identify
+
+SAME = 0.5  # tIoU from which a moment is the one that a person judged: iterations move borders
+Segment = tuple[int, float, float, float]  # cluster, start, end, confidence
+
+
+def load_corrections(path: Path, video_ids: Sequence[str], centres: Path) -> Corrections:
+    """Read corrections, match their ids with the data set's, and check that they are for these clusters.
+
+    Raises
+    ------
+    InputError
+        See :func:`feel_steps.dataset.corrections.read_corrections`; or the corrections are for other clusters.
+    """
+    found, table = read_corrections(path), tables.read(centres, "centres")
+    if found.centres != identify(table["feature"]):
+        raise InputError(
+            f"{path}: made for other clusters than those of {found.variant}, seed {found.seed}, iteration "
+            f"{found.iteration}, which were computed anew since; correct the present page"
+        )
+    check_clusters(found, len(table["cluster"]), path)
+    return match_corrections(found, match_ids(video_ids), list(video_ids), path)
+
+
+def correct_moments(
+    moments: Columns, corrections: Corrections, assigned: Mapping[str, int], rule: Rule | None = None
+) -> Columns:
+    """Apply corrections to moments.
+
+    Parameters
+    ----------
+    moments : columns of a moments table
+    corrections : Corrections
+        With the data set's ids.
+    assigned : mapping of str to int
+        Cluster of each video before the corrections.
+    rule : Rule, optional
+        Whether moments of different clusters may overlap.
+
+    Returns
+    -------
+    columns of a moments table
+        Clusters have the numbers under which they are shown. In a moved video, moments of its former cluster are of the
+        new one. An ignored video has none. Wrong moments are gone. A moment with a mark or new borders has confidence
+        1; what overlaps it is trimmed, or is gone if less than half is left. A judged moment is found again by its
+        cluster and a tIoU of at least 0.5.
+    """
+    rule = rule or Rule()
+    shown = corrections.shown_as(1 + max([*assigned.values(), *_numbers(moments, corrections)], default=0))
+    marks: dict[str, list[tuple[int, Segment | None, tuple[float, float]]]] = {}
+    for mark in corrections.moments:
+        kept = None if mark.mark == "wrong" else (shown[mark.cluster], *mark.segment, 1.0)
+        marks.setdefault(mark.video_id, []).append((shown[mark.cluster], kept, (mark.t_start, mark.t_end)))
+    segments: dict[str, list[Segment]] = {video_id: [] for video_id in assigned}
+    columns = (moments[name].tolist() for name in ("cluster", "t_start", "t_end", "confidence"))
+    for video_id, cluster, start, end, confidence in zip(moments["video_id"], *columns, strict=True):
+        if video_id in corrections.moves and cluster == assigned[video_id]:
+            cluster = corrections.moves[video_id]
+        segments[video_id].append((shown[cluster], start, end, confidence))
+    rows = []
+    for video_id, found in segments.items():
+        if video_id in corrections.ignored:
+            continue
+        for cluster, kept, segment in marks.get(video_id, []):
+            found = [own for own in found if own[0] != cluster or _overlap(own[1:3], segment) < SAME]
+            if kept:
+                found = [*_trim(found, kept, rule), kept]
+        rows += [(video_id, *own) for own in sorted(found, key=lambda own: (own[1:3], own[0]))]
+    names, types = ("video_id", "cluster", "t_start", "t_end", "confidence"), (object, np.int32, float, float, float)
+    values = list(zip(*rows, strict=True)) or [()] * 5
+    return {name: np.array(column, type_) for name, column, type_ in zip(names, values, types, strict=True)}
+
+
+def name_clusters(clusters: int, corrections: Corrections | None, labels: Columns | None) -> Columns:
+    """Table of kind "names": labels name clusters, and corrections win over them."""
+    names: dict[int, str] = {}
+    if labels is not None:
+        names |= dict(zip(labels["cluster"].tolist(), labels["name"], strict=True))
+    shown = list(range(clusters))
+    if corrections:
+        shown = corrections.shown_as(clusters)
+        names |= {shown[cluster]: name for cluster, name in corrections.names.items()}
+    return {
+        "cluster": np.arange(clusters, dtype=np.int32),
+        "shown_as": np.array(shown, np.int32),
+        "name": strings(names.get(number) for number in shown),  # type: ignore[misc]
+    }
+
+
+def list_given(corrections: Corrections | None) -> Columns:
+    """Constraints as columns of a table of kind "given"."""
+    rows = list_constraints(corrections) if corrections else []
+    return {
+        "video_id": strings(video for video, _, _ in rows),
+        "role": strings(role for _, role, _ in rows),
+        "cluster": np.array([-1 if cluster is None else cluster for _, _, cluster in rows], np.int32),
+        "name": np.full(len(rows), None, object),
+    }
+
+
+def _numbers(moments: Columns, corrections: Corrections) -> list[int]:
+    merged = [cluster for group in corrections.merges for cluster in group]
+    marked = [mark.cluster for mark in corrections.moments]
+    return [*set(moments["cluster"].tolist()), *merged, *marked, *corrections.moves.values()]
+
+
+def _overlap(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Temporal intersection over union of two segments."""
+    shared = min(a[1], b[1]) - max(a[0], b[0])
+    return max(0.0, shared) / (max(a[1], b[1]) - min(a[0], b[0]))
+
+
+def _trim(found: list[Segment], kept: Segment, rule: Rule) -> list[Segment]:
+    """What a kept moment leaves of the others: the longer side of each that it overlaps and may not."""
+    own, start, end, _ = kept
+    left = []
+    for cluster, a, b, confidence in found:
+        length = b - a
+        if a < end and start < b and (rule.overlap == "all" or cluster == own):
+            a, b = max(((a, min(b, start)), (max(a, end), b)), key=lambda side: side[1] - side[0])
+        if b - a >= TRIMMED * length:
+            left.append((cluster, a, b, confidence))
+    return left
+
+
+def read_shown(run: Path, iteration: Path, shown: bool, kind: str) -> Columns:
+    """Moments or detections of an iteration, corrected if it is the one that the page shows."""
+    if shown and kind == "moments" and (run / "moments.parquet").is_file():
+        return tables.read(run / "moments.parquet", kind)
+    table = tables.read(iteration / f"{kind}.parquet", kind)
+    if shown and (run / "names.parquet").is_file():
+        table["cluster"] = tables.read(run / "names.parquet", "names")["shown_as"][table["cluster"]]
+    return table

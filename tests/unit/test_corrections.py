@@ -1,0 +1,151 @@
+"""Corrections: what a person said is read whole, contradictions are named, and what is shown follows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from feel_steps.dataset.annotations import match_ids
+from feel_steps.dataset.corrections import (
+    Corrections,
+    Mark,
+    digest_constraints,
+    list_constraints,
+    match_corrections,
+    read_corrections,
+)
+from feel_steps.errors import InputError
+from feel_steps.explore.corrections import correct_moments, load_corrections, name_clusters
+from feel_steps.explore.moments import Rule
+from feel_steps.tables import tables
+
+OF = "of: {variant: feel, seed: 0, iteration: 2, centres: abc}\n"
+MOMENT = "{video_id: a, cluster: 0, t_start: 1, t_end: 2"
+
+
+def given(**changes) -> Corrections:
+    return Corrections("feel", 0, 2, "abc", **changes)
+
+
+def table(*rows):
+    """A moments table of (video, cluster, start, end, confidence)."""
+    names = ("video_id", "cluster", "t_start", "t_end", "confidence")
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    types = {"video_id": object, "cluster": np.int32}
+    return {name: np.array(column, types.get(name, float)) for name, column in zip(names, columns, strict=True)}
+
+
+def rows(moments):
+    return list(zip(*(moments[name].tolist() for name in moments), strict=True))
+
+
+def test_a_file_is_read_whole(tmp_path):
+    file = tmp_path / "corrections.yaml"
+    file.write_text(
+        OF + "names: {0: ' waving  hands'}\nmerges: [[0, 3]]\nmoves: {'7': 1}\nignored: [b]\nmoments:\n"
+        f"  - {MOMENT}, mark: right, borders: [0.5, 2]}}\n",
+        encoding="utf-8",
+    )
+    found = read_corrections(file)
+    assert (found.names, found.merges, found.moves) == ({0: "waving hands"}, [[0, 3]], {"7": 1})
+    assert found.moments == [Mark("a", 0, 1, 2, "right", (0.5, 2))]
+    assert found.shown_as(5) == [0, 1, 2, 0, 4]
+    assert read_corrections(file).content["moments"] == [
+        {"video_id": "a", "cluster": 0, "t_start": 1, "t_end": 2, "mark": "right", "borders": (0.5, 2)}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: [", "not YAML"),
+        ("- a", "a list; expected what the page saves"),
+        ("", "a NoneType"),
+        ("names: {}", "missing key 'of'"),
+        (OF + "moved: {a: 1}", "unknown key 'moved'; did you mean 'moves'?"),
+        (OF + "moves: {a: one}", "key 'moves.a' is 'one'; expected the number of a cluster"),
+        (OF + "moves: {7: 1}", "7 is no id of a video; write it in quotes"),
+        (OF + "names: {wave: a}", "names: there is no cluster 'wave'"),
+        (OF + "moves: {a: 1, a: 2}", "'a' stands twice, the second time in line 2; keep one of the two"),
+        (OF + "merges: [[0, 1], [1, 2]]", "cluster 1 is in two groups"),
+        (OF + "merges: [[0, 1]]\nnames: {0: a, 1: b}", "clusters 0 and 1 are merged but named 'a' and 'b'"),
+        (OF + "moves: {a: 1}\nignored: [a]", "video 'a' is both moved and ignored"),
+        (OF + f"moments: [{MOMENT}}}]", "mark .right or wrong. or borders"),
+        (OF + f"moments: [{MOMENT}, mark: good}}]", "is 'good'; expected right or wrong"),
+        (OF + f"moments: [{MOMENT}, mark: wrong, borders: [1, 3]}}]", "it is wrong, but has borders"),
+        (OF + f"moments: [{MOMENT}, borders: [3, 1]}}]", "it ends before it starts"),
+        (OF + f"moments: [{MOMENT}, mark: right}}, {MOMENT}, mark: wrong}}]", "listed twice, as right and as wrong"),
+        (OF + f"ignored: [a]\nmoments: [{MOMENT}, mark: right}}]", "its video is ignored"),
+        (
+            OF + f"moments: [{MOMENT}, mark: right}}, {MOMENT.replace('1', '1.5')}, mark: right}}]",
+            "overlaps another moment of the cluster that you keep",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
+    (tmp_path / "corrections.yaml").write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        read_corrections(tmp_path / "corrections.yaml")
+    assert "corrections.yaml: " in str(error.value) and "\n" not in str(error.value)
+
+
+def test_ids_are_matched_and_unknown_ones_named():
+    found = match_corrections(given(moves={"v_a.mp4": 1}), match_ids(["a", "b"]), ["a", "b"], "c.yaml")
+    assert found.moves == {"a": 1}
+    with pytest.raises(InputError, match="c.yaml: there is no video 'x' in the data set"):
+        match_corrections(given(ignored=["x"]), match_ids(["a", "b"]), ["a", "b"], "c.yaml")
+
+
+def test_corrections_of_other_clusters_are_refused(tmp_path):
+    """Numbers mean nothing after the clusters were computed anew."""
+    (tmp_path / "corrections.yaml").write_text(OF)
+    centres = tmp_path / "centres.parquet"
+    tables.write(centres, "centres", {"cluster": np.arange(2), "feature": np.eye(2)})
+    with pytest.raises(InputError, match="made for other clusters than those of feel, seed 0, iteration 2"):
+        load_corrections(tmp_path / "corrections.yaml", ["a"], centres)
+
+
+def test_which_constraints_follow():
+    marks = [
+        Mark("a", 0, 1, 2, "right"),
+        Mark("a", 1, 3, 5, "", (3, 6)),  # more time than the other: the video's cluster
+        Mark("b", 2, 1, 2, "wrong"),
+        Mark("c", 2, 1, 2, "wrong"),
+        Mark("c", 2, 3, 4, "right"),
+        Mark("d", 0, 1, 2, "right"),
+    ]
+    found = given(moments=marks, moves={"d": 3}, ignored=["e"], names={0: "x"})
+    expected = [("a", "is", 1), ("b", "not", 2), ("c", "is", 2), ("d", "is", 3), ("e", "ignored", None)]
+    assert list_constraints(found) == expected
+    assert digest_constraints(found) == digest_constraints(given(moments=marks, moves={"d": 3}, ignored=["e"]))
+    assert digest_constraints(found) != digest_constraints(given(moments=marks, moves={"d": 2}, ignored=["e"]))
+    assert found.holds_from("feel", 0, 3) and not found.holds_from("feel", 0, 2) and not found.holds_from("feel", 1, 3)
+
+
+def test_what_is_shown_follows_the_corrections():
+    moments = table(
+        ("a", 0, 0, 2, 0.5), ("a", 1, 2, 4, 0.4), ("b", 2, 0, 1, 0.3), ("c", 1, 0, 1, 0.2), ("d", 0, 5, 9, 0.6)
+    )
+    assigned = {"a": 0, "b": 2, "c": 1, "d": 0}
+    corrections = given(merges=[[0, 2]], moves={"a": 1}, ignored=["c"], moments=[Mark("d", 0, 5, 9, "wrong")])
+    expected = [("a", 1, 0, 2, 0.5), ("a", 1, 2, 4, 0.4), ("b", 0, 0, 1, 0.3)]
+    assert rows(correct_moments(moments, corrections, assigned)) == expected
+
+
+@pytest.mark.parametrize("overlap", ["all", "cluster"])
+def test_new_borders_leave_no_two_moments_over_each_other(overlap):
+    moments = table(("a", 0, 0, 4, 0.5), ("a", 1, 4, 6, 0.4), ("a", 0, 6, 9, 0.3), ("a", 1, 9, 12, 0.3))
+    corrections = given(moments=[Mark("a", 1, 4.1, 6, "right", (3, 8))])
+    found = rows(correct_moments(moments, corrections, {"a": 0}, Rule(overlap)))
+    right = ("a", 1, 3, 8, 1.0)
+    if overlap == "all":  # the third has a third of its length left, and is gone
+        assert found == [("a", 0, 0, 3, 0.5), right, ("a", 1, 9, 12, 0.3)]
+    else:
+        assert found == [moment for moment in [*rows(moments)[:1], right, *rows(moments)[2:]]]
+
+
+def test_names_go_to_all_that_is_merged():
+    labels = {"cluster": np.array([0, 1]), "name": np.array(["bow", "clap"], object)}
+    names = name_clusters(4, given(merges=[[1, 3]], names={1: "wave"}), labels)
+    assert names["shown_as"].tolist() == [0, 1, 2, 1]
+    assert names["name"].tolist() == ["bow", "wave", None, "wave"]

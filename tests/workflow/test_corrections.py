@@ -1,0 +1,99 @@
+"""What the page promises about corrections and labels, held against the real Snakefile."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import yaml
+
+from feel_steps.tables import tables
+from feel_steps.tables.run import identify
+
+from .test_rerun import END, steps
+
+SHOWN = {"correct_moments", "write_report"}
+
+
+@pytest.fixture
+def corrected(workspace):
+    """Write corrections of the last iteration, and name the file in the config."""
+    place = workspace.results / "feel/seed-0/iter-2"
+    of = {"variant": "feel", "seed": 0, "iteration": 2}
+    of["centres"] = identify(tables.read(place / "centres.parquet", "centres")["feature"])
+
+    def write(iterations: int = 2, **corrections) -> None:
+        (workspace.folder / "corrections.yaml").write_text(yaml.safe_dump({"of": of, **corrections}))
+        workspace.configure(corrections="corrections.yaml", iterations=iterations)
+
+    return write
+
+
+def test_names_and_merges_train_nothing_again(workspace, corrected):
+    """A person who names clusters waits seconds, not hours."""
+    before = tables.read(workspace.results / "moments.parquet", "moments")
+    corrected(names={0: "waving"}, merges=[[0, 1]])
+    assert workspace.planned() == SHOWN
+    workspace.snakemake()
+    after = tables.read(workspace.results / "moments.parquet", "moments")
+    assert set(after["cluster"]) <= {0, 2} and len(after["cluster"]) == len(before["cluster"])
+    assert "waving" in (workspace.results / "report.html").read_text()
+    corrected(names={0: "bowing"}, merges=[[0, 1]], moves={"train_03": 2})
+    assert workspace.planned() == SHOWN  # a move changes what is shown, and later iterations alone
+    workspace.configure()
+    assert workspace.planned() == SHOWN  # taken back
+
+
+def test_moves_hold_in_later_iterations_alone_and_names_stay_out_of_them(workspace, corrected):
+    """Else a correction is forgotten by the next training, or an hour of training follows a changed name."""
+    refined = tables.read(workspace.results / "feel/seed-0/iter-2/refined.parquet", "refined")
+    moved, ignored = refined["video_id"][0], refined["video_id"][1]
+    target = (int(refined["cluster"][0]) + 1) % 3
+    changes = {"moves": {moved: target}, "ignored": [ignored]}
+    corrected(iterations=3, names={0: "waving"}, **changes)
+    assert workspace.planned() == {"constrain_videos"} | steps(3) | END
+    workspace.snakemake()
+    later = workspace.results / "feel/seed-0/iter-3"
+    table = tables.read(later / "refined.parquet", "refined")
+    assert table["cluster"][table["video_id"] == moved] == [target]
+    selected = tables.read(later / "selected.parquet", "selected")["video_id"]
+    assert moved in selected and ignored not in selected
+    assert ignored not in tables.read(workspace.results / "moments.parquet", "moments")["video_id"]
+    before = dict(zip(refined["video_id"], refined["cluster"], strict=True))
+    same = np.mean([before[video] == c for video, c in zip(table["video_id"], table["cluster"], strict=True)])
+    assert same > 0.5  # clusters keep their numbers, and with them their names
+    corrected(iterations=3, names={0: "bowing"}, **changes)
+    assert workspace.planned() == SHOWN
+
+
+def test_labels_of_some_videos_train_and_are_said_to(workspace):
+    """Their clusters carry the names, and the headline says how much a person told the method."""
+    (workspace.folder / "labels.csv").write_text("video_id,label\ntrain_00,wave\ntrain_01,bow\ntrain_03,wave\n")
+    workspace.configure(dataset={"labels": "labels.csv"}, iterations=1)
+    workspace.snakemake()
+    table = tables.read(workspace.results / "feel/seed-0/iter-1/selected.parquet", "selected")
+    cluster = dict(zip(table["video_id"], table["cluster"].tolist(), strict=True))
+    assert [cluster[f"train_{i:02d}"] for i in (0, 1, 3)] == [1, 0, 1]
+    names = tables.read(workspace.results / "names.parquet", "names")["name"].tolist()
+    assert names == ["bow", "wave", None]
+    assert "with 3 labelled videos" in re.sub(r"\s+", " ", (workspace.results / "report.html").read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: {0: wave}", "missing key 'of'"),
+        ("moves: {train_99: 0}", "no video 'train_99' in the data set; did you mean 'train_09'?"),
+        ("moves: {train_01: 7}", "there is no cluster 7; expected numbers from 0 to 2"),
+        ("moves: {train_01: 0}\nignored: [train_01]", "video 'train_01' is both moved and ignored; keep one"),
+        ("merges: [[0, 1], [1, 2]]", "cluster 1 is in two groups; make them one"),
+    ],
+)
+def test_bad_corrections_are_one_line_before_work_starts(workspace, text, message):
+    of = "" if "of" in message else "of: {variant: feel, seed: 0, iteration: 2, centres: abc}\n"
+    (workspace.folder / "corrections.yaml").write_text(of + text)
+    workspace.configure(corrections="corrections.yaml")
+    output = workspace.snakemake("--dry-run", succeeds=False)
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "corrections.yaml" in line and message in line
