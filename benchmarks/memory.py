@@ -75,8 +75,8 @@ def commands(folder, clusters, hidden, steps):
             "selected",
         ),
         "train": (
-            f"train {data} --selected {folder}/selected.parquet --clusters {clusters} --steps {steps} --length 64 --threads 1"
-            f" --settings {settings.replace(' ', '')} --out {folder}/model.safetensors"
+            f"train {data} --selected {folder}/selected.parquet --clusters {clusters} --steps {steps} --threads 1"
+            f" --length 64 --settings {settings.replace(' ', '')} --out {folder}/model.safetensors"
             f" --out-training {folder}/training.parquet",
             "training",
         ),

@@ -96,7 +96,7 @@ def size(N: int) -> dict[str, float]:
         "features": 4 * D * snippets,
         "cache": 4 * D * snippets,
         "an iteration": 4 * (K + 4) * snippets + 4 * (2 * D + K) * N,
-        "memory": 4 * D * snippets,
+        "memory": 4 * D * TRAIN * N,  # the pooled vectors: features are read where they are needed
     }
 
 

@@ -25,7 +25,7 @@ from feel_steps.tables import provenance
 from feel_steps.tables.kinds import KINDS, TYPES, Columns
 from feel_steps.tables.provenance import DIGEST, PLACEHOLDER
 
-GROUP = 16 * 2**20  # bytes of a row group of a table that is written in pieces
+GROUP = 4 * 2**20  # bytes of a row group of a table that is written in pieces
 
 
 @contextmanager
