@@ -104,7 +104,7 @@ def attend(
             f"model: trained on features of dimension {model.settings['features']}, but these have "
             f"{snippets.features.shape[1]}; train again, or extract with the extractor it was trained on"
         )
-    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
+    rows = set(videos["video_id"])
     if missing := [video_id for video_id in snippets.video_ids if video_id not in rows]:
         raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
     S, N, K = len(snippets.features), len(snippets.video_ids), model.settings["clusters"]
@@ -138,8 +138,7 @@ def attend(
                         column = pooled.setdefault(name, np.empty((N, mean.shape[1]), np.float32))
                         column[some] = mean.cpu().numpy()
                 progress.advance(len(some))
-    order = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)
-    attention = _cells(snippets, {name: videos[name][order] for name in ("fps", "snippet_stride", "snippet_window")})
+    attention = list_cells(snippets, videos)
     video_ids = np.array(snippets.video_ids, object)
     return (
         attention | {"actionness": actionness, "activation": activation},
@@ -147,8 +146,11 @@ def attend(
     )
 
 
-def _cells(snippets: Snippets, timing: Columns) -> Columns:
-    """Video, number and time of every snippet."""
+def list_cells(snippets: Snippets, videos: Columns) -> Columns:
+    """Video, number and time of every snippet, by the videos table."""
+    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
+    order = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)
+    timing = {name: videos[name][order] for name in ("fps", "snippet_stride", "snippet_window")}
     lengths = snippets.lengths
     video = np.repeat(np.arange(len(lengths)), lengths)  # [S]
     snippet = np.arange(len(video)) - snippets.offsets[video]

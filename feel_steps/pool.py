@@ -36,6 +36,8 @@ VIEWS = ("mean", "actionness", *EMBEDDED, *COMPONENTS)
 NORMALIZE = ("none", "length", "standard")
 WEIGHTED = {"actionness", *COMPONENTS}  # views that weight the snippets by actionness
 FAMILIES = {"motion": ("second", "lag", "embedding"), "network": ("whitened",)}  # views for each kind of features
+# of parts, what varies within a part is mostly noise, so damping it tells nothing apart: (views, normalize)
+PARTS_OF_NETWORK: tuple[tuple[str, ...], str] = (("mean",), "none")
 ALIKE = 0.5  # features of which second and lag agree by more show movements
 FLOOR = 0.05  # weight of a snippet without any actionness, where the others have 0.05 to 1.05
 
