@@ -20,6 +20,16 @@ include: "rules/iterate.smk"
 include: "rules/evaluate.smk"
 
 
+if any(settings["parts"]["cut"] for settings in SETTINGS.values()):
+
+    include: "rules/parts.smk"
+
+
+if config["segments"]["find"]:
+
+    include: "rules/segments.smk"
+
+
 for file in config["custom_rules"]:
 
     include: get_custom_rules(file)

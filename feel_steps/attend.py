@@ -123,7 +123,7 @@ def attend_in_blocks(
             f"model: trained on features of dimension {model.settings['features']}, but these have "
             f"{snippets.features.shape[1]}; train again, or extract with the extractor it was trained on"
         )
-    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
+    rows = set(videos["video_id"])
     if missing := [video_id for video_id in snippets.video_ids if video_id not in rows]:
         raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
     advice = f"lower train.length ({length}) and train again, or use a device of more memory"
@@ -134,11 +134,9 @@ def attend_in_blocks(
     ):
         model = model.to(where).eval()
         for _, block in snippets.blocks():
-            order = np.array([rows[video_id] for video_id in block.video_ids], np.int64)
-            timing = {name: videos[name][order] for name in ("fps", "snippet_stride", "snippet_window")}
             maps, pooled = _look(model, block, length, where, dtype, progress)
             embeddings = {"video_id": np.array(block.video_ids, object), "feature": np.empty((0, 1))} | pooled
-            yield _cells(block, timing) | maps, embeddings
+            yield list_cells(block, videos) | maps, embeddings
 
 
 @torch.inference_mode()
@@ -178,8 +176,11 @@ def _joined(pieces: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def _cells(snippets: Snippets, timing: Columns) -> Columns:
-    """Video, number and time of every snippet."""
+def list_cells(snippets: Snippets, videos: Columns) -> Columns:
+    """Video, number and time of every snippet, by the videos table."""
+    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
+    order = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)
+    timing = {name: videos[name][order] for name in ("fps", "snippet_stride", "snippet_window")}
     lengths = snippets.lengths
     video = np.repeat(np.arange(len(lengths)), lengths)  # [S]
     snippet = np.arange(len(video)) - snippets.offsets[video]

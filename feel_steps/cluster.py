@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from feel_steps.errors import InputError
+from feel_steps.parts import smooth
 from feel_steps.tables.given import Given
 from feel_steps.tables.kinds import Columns
 
@@ -89,6 +90,7 @@ def consensus(
     landmarks: int = 10_000,
     given: Given | None = None,
     before: np.ndarray | None = None,
+    chain: np.ndarray | None = None,
 ) -> tuple[Columns, np.ndarray]:
     """Cluster by what many k-means runs agree on, in all views (evidence accumulation: Fred and Jain, TPAMI 2005).
 
@@ -114,6 +116,9 @@ def consensus(
         M, at most.
     given, before
         See :func:`cluster`.
+    chain : int [N], optional
+        Where rows are parts of videos: the video of each, in order of time. Neighbours then speak for each other, see
+        :func:`feel_steps.parts.smooth`.
 
     Returns
     -------
@@ -140,6 +145,9 @@ def consensus(
     labels[linked] = _link(runs[:, linked], clusters)
     agreement = _agreement(runs, labels, clusters)
     labels = np.where(labels < 0, agreement.argmax(1), labels).astype(np.int32)
+    if chain is not None:
+        agreement = smooth(agreement, chain)
+        labels = agreement.argmax(1).astype(np.int32)
     if given is not None:
         labels, agreement = _settle(runs, labels, clusters, given, before)
     rows = np.arange(N)
@@ -153,7 +161,13 @@ def consensus(
         "second": np.full(N, -1, np.int32) if alone else agreement.argmax(1).astype(np.int32),
     }
     together = np.concatenate(views, 1)
-    return columns, np.stack([together[labels == k].mean(0) for k in range(clusters)]).astype(np.float32)
+    centres = np.stack([_mean(together[labels == k], together) for k in range(clusters)]).astype(np.float32)
+    return columns, centres
+
+
+def _mean(members: np.ndarray, everything: np.ndarray) -> np.ndarray:
+    """Mean of a cluster's rows; of all rows where smoothing took the last one from it."""
+    return (members if len(members) else everything).mean(0)
 
 
 def agreement(

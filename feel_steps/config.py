@@ -239,6 +239,18 @@ def _check_ranges(config: Mapping[str, Any], where: str) -> None:
                 f"config: {where}key 'localize.{key}' is {[start, stop, step]}; expected [start, stop, step] with "
                 "stop not below start and step above 0"
             )
+    parts = config["parts"]
+    said = {"dataset.labels": config["dataset"]["labels"], "corrections": config["corrections"]}
+    if parts["cut"] and any(said.values()):
+        key = next(key for key, value in said.items() if value)
+        raise InputError(
+            f"config: {where}key '{key}' says the clusters of whole videos, and parts.cut cuts them; leave one out"
+        )
+    if parts["cut"] and parts["longest"] < 2 * parts["shortest"]:
+        raise InputError(
+            f"config: {where}key 'parts.longest' is {parts['longest']:g}, less than twice parts.shortest "
+            f"({parts['shortest']:g}); raise it, since not every video could be cut"
+        )
     train = config["train"]
     if train["least_steps"] > train["most_steps"]:
         raise InputError(

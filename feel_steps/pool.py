@@ -36,6 +36,8 @@ VIEWS = ("mean", "actionness", *EMBEDDED, *COMPONENTS)
 NORMALIZE = ("none", "length", "standard")
 WEIGHTED = {"actionness", *COMPONENTS}  # views that weight the snippets by actionness
 FAMILIES = {"motion": ("second", "lag", "embedding"), "network": ("whitened",)}  # views for each kind of features
+# of parts, what varies within a part is mostly noise, so damping it tells nothing apart: (views, normalize)
+PARTS_OF_NETWORK: tuple[tuple[str, ...], str] = (("mean",), "none")
 ALIKE = 0.5  # features of which second and lag agree by more show movements
 FLOOR = 0.05  # weight of a snippet without any actionness, where the others have 0.05 to 1.05
 
@@ -276,6 +278,12 @@ def project(snippets: Snippets, components: int) -> tuple[np.ndarray, np.ndarray
     directions = eigh(scatter, subset_by_index=(D - d, D - 1))[1][:, ::-1]  # [D, d]
     directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(d)])
     return directions, mean @ directions
+
+
+def coordinates(snippets: Snippets, components: int) -> np.ndarray:
+    """Every snippet along its principal components, see :func:`project`, float64 [S, d]."""
+    directions, origin = project(snippets, components)
+    return np.concatenate([block.matrix @ directions.astype(np.float32) - origin for _, block in snippets.blocks()])
 
 
 def standardize(vectors: np.ndarray) -> np.ndarray:

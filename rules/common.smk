@@ -1,5 +1,6 @@
 # Validation, paths and helpers: what every rule file uses.
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -140,6 +141,11 @@ def get_given_tables(wildcards, input):
     return " ".join(flags({"given": file}) for file in get_said(wildcards))
 
 
+def give_parts(wildcards, input):
+    """Params function: the parts table and what comes with it, for jobs on parts of videos; nothing for others."""
+    return flags({"parts": input.get("cuts") or None})
+
+
 def get_selection(wildcards):
     """The share of each cluster that this iteration trains on."""
     return flags({"rate": schedule(int(wildcards.iteration), **get_settings(wildcards)["select"])})
@@ -178,12 +184,27 @@ def get_iterations(name, variants=tuple(config["variants"])):
     return [f"{folder}/{name}" for folder in folders]
 
 
+def get_segments(name):
+    """A table of the segmentation of every variant and seed, where there is one."""
+    places = [(variant, seed) for variant in config["variants"] for seed in config["seeds"]]
+    return [f"{RUN}/{variant}/seed-{seed}/{name}" for variant, seed in places if config["segments"]["find"]]
+
+
+def list_tables(variant):
+    """The tables of one iteration: with parts, those of the parts as well."""
+    labels = ["pooled", "clusters", "centres", "refined", "selected"]
+    own = ["training", "attention", "embeddings", "confidence", "detections", "moments", "metrics", "mapping"]
+    if SETTINGS[variant]["parts"]["cut"]:
+        return [*(f"parts/{name}" for name in [*labels, "embeddings"]), "pooled", "refined", "selected", *own]
+    return [*labels, *own]
+
+
 def get_tables(variants=tuple(config["variants"])):
     """Every file of all iterations of these variants, or of all of the config's."""
-    labels = ["pooled", "clusters", "centres", "refined", "confidence", "selected"]
-    training = ["training", "attention", "embeddings"]
-    names = [f"{step}.parquet" for step in [*labels, *training, "detections", "moments", "metrics", "mapping"]]
-    return [file for name in [*names, "model.safetensors"] for file in get_iterations(name, variants)]
+    files = {
+        variant: [*(f"{name}.parquet" for name in list_tables(variant)), "model.safetensors"] for variant in variants
+    }
+    return [file for variant in variants for name in files[variant] for file in get_iterations(name, [variant])]
 
 
 def get_artifacts():
@@ -196,7 +217,8 @@ def get_artifacts():
     shared += [f"groups/{table}" for table in GROUP_TABLES] if config["groups"] else []
     shared += ["labels"] if config["dataset"]["labels"] else []
     own = [f"{RUN}/{name}.parquet" for name in shared]
-    return [*own, *features, *get_tables(), f"{RUN}/report.html"]
+    cuts = [f"{RUN}/{variant}/parts.parquet" for variant in config["variants"] if SETTINGS[variant]["parts"]["cut"]]
+    return [*own, *features, *cuts, *get_segments("segments.parquet"), *get_tables(), f"{RUN}/report.html"]
 
 
 def get_custom_rules(file):

@@ -29,11 +29,12 @@ rule evaluate_iteration:
     params:
         options=flags(config["evaluate"]),
         previous=get_given("previous"),
+        cuts=give_parts,
         source=get_source("evaluate"),
     shell:
         "python -m feel_steps evaluate --videos {input.videos:q} --annotations {input.annotations:q}"
         " --pooled {input.pooled:q} --clusters {input.clusters:q} --refined {input.refined:q}"
-        " --selected {input.selected:q} --detections {input.detections:q} {params.previous}"
+        " --selected {input.selected:q} --detections {input.detections:q} {params.previous} {params.cuts}"
         " --variant {wildcards.variant:q} --seed {wildcards.seed} --iteration {wildcards.iteration} {params.options}"
         " --out {output.metrics:q} --out-mapping {output.mapping:q} 2>&1 | tee {log:q}"
 
@@ -41,6 +42,7 @@ rule evaluate_iteration:
 rule gather_metrics:
     input:
         get_iterations("metrics.parquet"),
+        get_segments("segment_metrics.parquet"),
     output:
         f"{RUN}/metrics.parquet",
     log:

@@ -45,10 +45,11 @@ rule pool_features:
         features=get_folder("parts"),
         options=get_options("pool"),
         previous=get_given("attention", "embeddings"),
+        cuts=give_parts,
         source=get_source("pool"),
     shell:
         "python -m feel_steps pool --videos {input.videos:q} --features {params.features:q} {params.options}"
-        " {params.previous} --out {output.pooled:q} 2>&1 | tee {log:q}"
+        " {params.previous} {params.cuts} --out {output.pooled:q} 2>&1 | tee {log:q}"
 
 
 rule cluster_videos:
@@ -72,10 +73,12 @@ rule cluster_videos:
         options=get_options("cluster"),
         said=get_given_tables,
         previous=get_given("previous"),
+        cuts=give_parts,
         source=get_source("cluster"),
     shell:
         "python -m feel_steps cluster --pooled {input.pooled:q} --clusters {params.clusters} --seed {wildcards.seed}"
-        " {params.options} {params.said} {params.previous} --out-clusters {output.clusters:q} --out-centres {output.centres:q} 2>&1 | tee {log:q}"
+        " {params.options} {params.cuts} {params.said} {params.previous} --out-clusters {output.clusters:q}"
+        " --out-centres {output.centres:q} 2>&1 | tee {log:q}"
 
 
 rule refine_clusters:
@@ -153,10 +156,11 @@ rule train_localizer:
         features=get_folder("parts"),
         device=config["device"],
         options=get_options("train"),
+        cuts=give_parts,
         source=get_source("train"),
     shell:
         "python -m feel_steps train --videos {input.videos:q} --features {params.features:q} --selected {input.selected:q}"
-        " --clusters {params.clusters} --seed {wildcards.seed} {params.options} --device {params.device:q}"
+        " --clusters {params.clusters} --seed {wildcards.seed} {params.options} {params.cuts} --device {params.device:q}"
         " --threads {threads} --out {output.model:q} --out-training {output.training:q} 2>&1 | tee {log:q}"
 
 
@@ -183,10 +187,11 @@ rule attend_videos:
         features=get_folder("parts"),
         device=config["device"],
         options=get_attend_options,
+        cuts=give_parts,
         source=get_source("attend"),
     shell:
         "python -m feel_steps attend --videos {input.videos:q} --features {params.features:q} --model {input.model:q}"
-        " {params.options} --device {params.device:q} --threads {threads}"
+        " {params.options} {params.cuts} --device {params.device:q} --threads {threads}"
         " --out {output.attention:q} --out-embeddings {output.embeddings:q} 2>&1 | tee {log:q}"
 
 
@@ -213,9 +218,10 @@ rule localize_actions:
     params:
         clusters=lambda wildcards: get_settings(wildcards)["clusters"],
         options=get_options("localize"),
+        cuts=give_parts,
         source=[get_source("rate"), get_source("localize")],
     shell:
-        "(python -m feel_steps rate --pooled {input.pooled:q} --refined {input.refined:q} --clusters {params.clusters}"
+        "(python -m feel_steps rate --pooled {input.pooled:q} --refined {input.refined:q} --clusters {params.clusters} {params.cuts}"
         " --seed {wildcards.seed} --out {output.confidence:q}"
         " && python -m feel_steps localize --videos {input.videos:q} --attention {input.attention:q}"
         " --embeddings {input.embeddings:q} --confidence {output.confidence:q} {params.options}"

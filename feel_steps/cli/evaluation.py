@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from feel_steps.cli.app import app
-from feel_steps.cli.options import Out, Pooled, Seed, Videos, parse_numbers
+from feel_steps.cli.options import Out, Parts, Pooled, Seed, Videos, parse_numbers
 
 
 @app.command()
@@ -23,6 +23,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="metrics table")],
     out_mapping: Annotated[Path, typer.Option(help="which classes each cluster stands for")],
     previous: Annotated[Path | None, typer.Option(help="refined table of the iteration before")] = None,
+    parts: Parts = None,
     tiou: Annotated[str, typer.Option(help="thresholds of mAP")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7",
     variant: Annotated[str, typer.Option(help="written into the table")] = "feel",
     seed: Seed = 0,
@@ -47,11 +48,44 @@ def evaluate(
         tables.read(previous, "refined") if previous else None,
         tiou=parse_numbers(tiou, "--tiou"),
         pooled=tables.read(pooled, "pooled"),
+        parts=tables.read(parts, "parts") if parts else None,
     )
     size = len(rows["metric"])
     about = {"variant": [variant] * size, "seed": [seed] * size, "iteration": [iteration] * size}
     tables.write(out, "metrics", about | rows)
     tables.write(out_mapping, "mapping", mapping)
+
+
+@app.command()
+def evaluate_segments(
+    videos: Videos,
+    annotations: Annotated[Path, typer.Option(help="annotations table; it may be empty")],
+    segments: Annotated[Path, typer.Option(help="segments table")],
+    out: Annotated[Path, typer.Option(help="metrics table")],
+    variant: Annotated[str, typer.Option(help="written into the table")] = "feel",
+    seed: Seed = 0,
+    iteration: Annotated[int, typer.Option(min=1, help="written into the table")] = 1,
+) -> None:
+    """Measure a segmentation: MoF, edit score and F1, over test videos, or over all if there are none.
+
+    Example: feel-steps evaluate-segments --videos videos.parquet --annotations annotations.parquet
+    --segments segments.parquet --out segment_metrics.parquet
+    """
+    import numpy as np
+
+    from feel_steps.evaluation.evaluate import judged
+    from feel_steps.evaluation.segmentation import measure_segments
+    from feel_steps.tables import tables
+
+    found, truth = judged(
+        tables.read(segments, "segments"), tables.read(annotations, "annotations"), tables.read(videos, "videos")
+    )
+    rows = measure_segments(found, truth)
+    stage, metric, value = zip(*rows, strict=True) if rows else ((), (), ())
+    size = len(rows)
+    about = {"variant": [variant] * size, "seed": [seed] * size, "iteration": [iteration] * size}
+    named = {"stage": np.array(stage, object), "metric": np.array(metric, object), "value": np.array(value, float)}
+    tables.write(out, "metrics", about | named)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from feel_steps.cli.app import app
-from feel_steps.cli.options import Clusters, Device, Features, Seed, Threads, Videos, parse_range, parse_settings
+from feel_steps.cli.options import Clusters, Device, Features, Parts, Seed, Threads, Videos, parse_range, parse_settings
 from feel_steps.errors import InputError
 
 
@@ -38,6 +38,7 @@ def train(
     ] = "auto",
     device: Device = "auto",
     threads: Threads = 2,
+    parts: Parts = None,
 ) -> None:
     """Train a localizer on the selected videos, their clusters standing for labels.
 
@@ -47,6 +48,7 @@ def train(
     --out model.safetensors --out-training training.parquet
     """
     from feel_steps.localizers import weights
+    from feel_steps.parts import split
     from feel_steps.runtime.claim import claim
     from feel_steps.snippets import load_snippets
     from feel_steps.tables import tables
@@ -54,6 +56,8 @@ def train(
 
     own = parse_settings(settings, "--settings")
     snippets = load_snippets(tables.read(videos, "videos"), features, "train")
+    if parts:  # each part is a bag of its own
+        snippets, _ = split(snippets, tables.read(parts, "parts"))
     chosen = tables.read(selected, "selected")
     place = {video_id: row for row, video_id in enumerate(snippets.video_ids)}
     if unknown := [video_id for video_id in chosen["video_id"] if video_id not in place]:
@@ -98,14 +102,20 @@ def attend(
     precision: Annotated[str, typer.Option(help="auto | float32 | bfloat16")] = "auto",
     device: Device = "auto",
     threads: Threads = 2,
+    parts: Parts = None,
+    out_part_embeddings: Annotated[
+        Path | None, typer.Option(help="with --parts: embeddings table of the parts")
+    ] = None,
 ) -> None:
     """Look at all videos, of training and test, with a trained localizer.
 
     Example: feel-steps attend --videos videos.parquet --features features --model model.safetensors
     --out attention.parquet --out-embeddings embeddings.parquet
     """
-    from feel_steps.attend import attend_in_blocks
+    from feel_steps.attend import attend as attend_whole
+    from feel_steps.attend import attend_in_blocks, list_cells
     from feel_steps.localizers import weights
+    from feel_steps.parts import gather_embeddings, split, time_parts
     from feel_steps.runtime.claim import claim
     from feel_steps.snippets import load_snippets
     from feel_steps.tables import tables
@@ -117,9 +127,15 @@ def attend(
         tables.write_in_pieces(out, "attention") as attention,
         tables.write_in_pieces(out_embeddings, "embeddings") as embeddings,
     ):
-        blocks = attend_in_blocks(
-            weights.load(model), snippets, table, length=length, precision=precision, device=where, threads=threads
-        )
+        how: dict[str, Any] = {"length": length, "precision": precision, "device": where, "threads": threads}
+        if parts:
+            rows, cuts = split(snippets, tables.read(parts, "parts"))
+            maps, vectors = attend_whole(weights.load(model), rows, time_parts(cuts, table), **how)
+            if out_part_embeddings:
+                tables.write(out_part_embeddings, "embeddings", vectors)
+            blocks = iter([(maps | list_cells(snippets, table), gather_embeddings(vectors, cuts))])
+        else:
+            blocks = attend_in_blocks(weights.load(model), snippets, table, **how)
         for maps, vectors in blocks:
             attention.add(maps)
             embeddings.add(vectors)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feel_steps.cli.app import app
-from feel_steps.cli.options import Clusters, Device, Features, GivenTables, Out, Pooled, Seed, Videos
+from feel_steps.cli.options import Clusters, Device, Features, GivenTables, Out, Parts, Pooled, Seed, Videos
 from feel_steps.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def pool(
     normalize: Annotated[str, typer.Option(help="none | length: rows to length 1 | standard: columns before")] = "none",
     attention: Annotated[Path | None, typer.Option(help="attention table of the iteration before")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="embeddings table of the iteration before")] = None,
+    parts: Parts = None,
 ) -> None:
     """Describe each training video by one vector a view, side by side, from its snippets.
 
@@ -34,7 +35,8 @@ def pool(
     """
     import numpy as np
 
-    from feel_steps.pool import EMBEDDED, WEIGHTED, pick_views
+    from feel_steps.parts import relabel, split
+    from feel_steps.pool import EMBEDDED, FAMILIES, PARTS_OF_NETWORK, WEIGHTED, pick_views
     from feel_steps.pool import pool as step
     from feel_steps.snippets import load_snippets, part_path
     from feel_steps.tables import tables
@@ -44,11 +46,17 @@ def pool(
     if views == "auto":
         about = tables.read_metadata(part_path(features, table["part"][0]))
         chosen = pick_views(snippets, about.get("view_family", ""))
+        if parts and chosen == FAMILIES["network"]:
+            chosen, normalize = PARTS_OF_NETWORK
     else:
         chosen = tuple(views.split(","))
     maps = before = None
     if attention and WEIGHTED.intersection(chosen):
         maps = tables.read(attention, "attention", ["video_id", "snippet", "actionness"])
+    if parts:
+        cuts = tables.read(parts, "parts")
+        snippets, cuts = split(snippets, cuts)
+        maps = None if maps is None else relabel(maps, cuts)
     if embeddings and set(EMBEDDED).intersection(chosen):
         before = tables.read(embeddings, "embeddings")
     vectors = step(snippets, views=chosen, attention=maps, embeddings=before, normalize=normalize)
@@ -71,6 +79,7 @@ def cluster(
     previous: Annotated[
         Path | None, typer.Option(help="with --given: refined table whose clusters keep their numbers")
     ] = None,
+    parts: Parts = None,
 ) -> None:
     """Cluster the videos, by k-means or by consensus.
 
@@ -81,6 +90,7 @@ def cluster(
 
     from feel_steps.cluster import cluster as kmeans
     from feel_steps.cluster import consensus
+    from feel_steps.parts import chain_of
     from feel_steps.tables import tables
     from feel_steps.tables.given import read_given
 
@@ -93,6 +103,7 @@ def cluster(
         labels, distances, centres = kmeans(table["feature"], clusters, seed, n_init=n_init, **said)
         columns = {"cluster": labels, "distance": distances}
     elif method == "consensus":
+        said["chain"] = chain_of(table["video_id"], tables.read(parts, "parts")) if parts else None
         columns, centres = consensus(_split(table["feature"], pooled), clusters, seed, starts=starts, **said)
     else:
         raise InputError(f"--method {method}: expected kmeans or consensus")
@@ -169,19 +180,22 @@ def rate(
     out: Annotated[Path, typer.Option(help="confidence table")],
     seed: Seed = 0,
     runs: Annotated[int, typer.Option(min=1, help="k-means runs in each view, each on 80 % of the videos")] = 20,
+    parts: Parts = None,
 ) -> None:
     """Say how stable each cluster is and how clear each video is in it, without labels.
 
     Example: feel-steps rate --pooled pooled.parquet --refined refined.parquet --clusters 20 --out confidence.parquet
     """
     from feel_steps.explore.confidence import rate as step
+    from feel_steps.parts import to_videos
     from feel_steps.tables import tables
 
     rated = tables.read(refined, "refined")  # may lack videos: studies with true labels have the annotated ones
     table = tables.align(tables.read(pooled, "pooled"), rated["video_id"], f"{pooled}", f"{refined}")
     if (last := rated["cluster"].max(initial=0)) >= clusters:
         raise InputError(f"{refined}: it has cluster {last}, but --clusters is {clusters}; refine again")
-    tables.write(out, "confidence", step(_split(table["feature"], pooled), rated, clusters, seed, runs=runs))
+    sure = step(_split(table["feature"], pooled), rated, clusters, seed, runs=runs)
+    tables.write(out, "confidence", to_videos(sure, tables.read(parts, "parts")) if parts else sure)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from feel_steps.errors import InputError
 Videos = Annotated[Path, typer.Option(help="videos table")]
 Features = Annotated[Path, typer.Option(help="folder of the feature parts")]
 Pooled = Annotated[Path, typer.Option(help="pooled table: one vector a video")]
+Parts = Annotated[Path | None, typer.Option(help="parts table, where parts of videos are clustered")]
 Clusters = Annotated[int, typer.Option(min=1, help="number of clusters, K")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads; the same number gives the same bytes")]

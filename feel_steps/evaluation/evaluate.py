@@ -15,11 +15,13 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from feel_steps.evaluation.anatomy import anatomy
 from feel_steps.evaluation.detection_map import TIOU, mean_average_precision
+from feel_steps.parts import name_parts
 from feel_steps.tables.kinds import Columns
 
 Rows = list[tuple[str, str, float]]
 
 SAMPLE = 10_000  # videos in the silhouette, whose time grows with the square of their number
+NO_CLASS = "\x00no class"  # of parts that are mostly unannotated; no annotation has such a name
 PROTOCOLS = {"published": "mAP", "hungarian": "mAP_hungarian"}  # mapping of clusters to classes -> its metric
 
 
@@ -34,6 +36,7 @@ def evaluate(
     *,
     tiou: Sequence[float] = TIOU,
     pooled: Columns | None = None,
+    parts: Columns | None = None,
 ) -> tuple[Columns, Columns]:
     """Measure one iteration.
 
@@ -52,6 +55,9 @@ def evaluate(
         Thresholds of mAP.
     pooled : columns of a pooled table, optional
         Vectors for the silhouette.
+    parts : columns of a parts table, optional
+        Where parts were clustered: the tables of clusters have a row a part, and a part's class is what most of its
+        time is annotated as. Parts of no class are not compared, but a cluster that most have is mapped to no class.
 
     Returns
     -------
@@ -73,8 +79,10 @@ def evaluate(
         A threshold is out of range.
     """
     rows: Rows = []
+    classes = annotations if parts is None else label_parts(annotations, parts)
+    known = {name: column[classes["label"] != NO_CLASS] for name, column in classes.items()}
     for stage, table in (("cluster", clusters), ("refine", refined), ("select", selected)):
-        rows += [(stage, *row) for row in agreement(table["video_id"], table["cluster"], annotations)]
+        rows += [(stage, *row) for row in agreement(table["video_id"], table["cluster"], known)]
         rows.append((stage, "clusters", float(len(np.unique(table["cluster"])))))
         if pooled is not None and stage != "select":
             rows += [(stage, *row) for row in _silhouette(table, pooled)]
@@ -84,7 +92,8 @@ def evaluate(
     rows.append(("select", "share", len(selected["video_id"]) / max(len(refined["video_id"]), 1)))
 
     rows.append(("localize", "detections", float(len(detections["video_id"]))))
-    mapping = map_clusters(refined, annotations)
+    mapping = map_clusters(refined, classes)
+    mapping = {name: column[mapping["label"] != NO_CLASS] for name, column in mapping.items()}
     if len(mapping["cluster"]):
         predicted, truth = judged(detections, annotations, videos)
         rows.append(("localize", "videos", float(len(np.unique(truth["video_id"])))))
@@ -95,6 +104,32 @@ def evaluate(
         "value": np.array([value for _, _, value in rows], np.float64),
     }
     return metrics, mapping
+
+
+def label_parts(annotations: Columns, parts: Columns) -> Columns:
+    """An annotations table of parts: the label that most of a part's time has, or :data:`NO_CLASS`.
+
+    Parts of videos without any annotation are left out. Of equal times, the first in alphabetical order is taken.
+    """
+    names = name_parts(parts)
+    cuts = pd.DataFrame({"part": names, "video_id": parts["video_id"], "a": parts["t_start"], "b": parts["t_end"]})
+    segments = pd.DataFrame({name: annotations[name] for name in ("video_id", "label", "t_start", "t_end")})
+    both = cuts.merge(segments, on="video_id")  # left out: parts of videos that nobody annotated
+    overlap = np.minimum(both["b"], both["t_end"]) - np.maximum(both["a"], both["t_start"])
+    both["time"] = np.maximum(overlap, 0)
+    time = both.groupby(["part", "label"], as_index=False)["time"].sum()
+    covered = time.groupby("part")["time"].sum()
+    length = cuts.set_index("part").loc[covered.index].eval("b - a")
+    nothing = pd.DataFrame({"part": covered.index, "label": NO_CLASS, "time": (length - covered).to_numpy()})
+    every = pd.concat([time, nothing]).sort_values(["part", "time", "label"], ascending=[True, False, True])
+    best = every.drop_duplicates("part")
+    best = cuts[["part", "a", "b"]].merge(best, on="part")
+    return {
+        "video_id": best["part"].to_numpy(object),
+        "label": best["label"].to_numpy(object),
+        "t_start": best["a"].to_numpy(float),
+        "t_end": best["b"].to_numpy(float),
+    }
 
 
 def judged(detections: Columns, annotations: Columns, videos: Columns) -> tuple[Columns, Columns]:

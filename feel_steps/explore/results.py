@@ -85,7 +85,7 @@ class Run:
         """Cluster of each training video, with its distance to the centre, and confidence."""
         refined = self._named("refined", variant, seed, iteration)
         confidence = self.table("confidence", variant, seed, iteration)
-        return refined.merge(confidence.drop(columns="cluster"), on="video_id", how="left", validate="one_to_one")
+        return refined.merge(confidence, on=["video_id", "cluster"], how="left", validate="one_to_one")
 
     def table(
         self, kind: str, variant: str | None = None, seed: int | None = None, iteration: int | None = None

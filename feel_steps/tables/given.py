@@ -67,7 +67,9 @@ class Given:
         return refined | {"cluster": labels, "second": second, "distance": distance, "margin": margin}
 
 
-def read_given(paths: Sequence[Path] | None, video_ids: Sequence[str], clusters: int | None = None) -> Given | None:
+def read_given(
+    paths: Sequence[Path] | None, video_ids: Sequence[str] | np.ndarray, clusters: int | None = None
+) -> Given | None:
     """Read what was said about some videos; None without tables. Of two tables, the later one wins.
 
     Parameters

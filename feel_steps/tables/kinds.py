@@ -57,6 +57,8 @@ KINDS: dict[str, Kind] = {
     # how features become what the localizer sees: (feature - mean) @ basis, a row for each number of a feature
     "scaling": Kind({"stream": "string", "mean": "float32", "basis": "vector"}),
     "features": Kind({"video_id": "string", "snippet": "int32", "feature": "vector"}),
+    # parts of videos, where parts are clustered: which snippets they have; other tables call a part VIDEO#PART
+    "parts": Kind({"video_id": "string", "part": "int32", "first": "int32", "n_snippets": "int32", **_SEGMENT}),
     "annotations": Kind({"video_id": "string", "label": "string", **_SEGMENT}),
     # what a person said about videos: role is "is" (in this cluster), "not" (in this cluster) or "ignored" (in none)
     "given": Kind(
@@ -111,6 +113,8 @@ KINDS: dict[str, Kind] = {
         optional=frozenset(["adapted"]),
     ),
     "detections": Kind({"video_id": "string", "cluster": "int32", "score": "float64", **_SEGMENT}),
+    # every moment has a cluster; read as detections by exports
+    "segments": Kind({"video_id": "string", "cluster": "int32", "score": "float64", **_SEGMENT}),
     # what a person is shown: segments that do not overlap, chosen from the detections; confidence from 0 to 1
     "moments": Kind({"video_id": "string", "cluster": "int32", **_SEGMENT, "confidence": "float64"}),
     # the classes that each cluster is mapped to, by protocol (evaluation only)

@@ -1,0 +1,83 @@
+"""For videos that show several actions: cut, join, segment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from feel_steps.cli.app import app
+from feel_steps.cli.options import Clusters, Features, Out, Seed, Videos
+
+
+@app.command()
+def cut(
+    videos: Videos,
+    features: Features,
+    out: Out,
+    shortest: Annotated[float, typer.Option(min=0, help="seconds of the shortest part")] = 2.0,
+    longest: Annotated[float, typer.Option(min=0, help="seconds of the longest part")] = 12.0,
+    penalty: Annotated[float, typer.Option(min=0, help="what one more part costs; more gives longer parts")] = 0.6,
+) -> None:
+    """Cut all videos into parts where their features change, for videos that show several actions.
+
+    Example: feel-steps cut --videos videos.parquet --features features --out parts.parquet
+    """
+    from feel_steps.parts import cut as step
+    from feel_steps.parts import to_table
+    from feel_steps.snippets import load_snippets
+    from feel_steps.tables import tables
+
+    table = tables.read(videos, "videos")
+    snippets = load_snippets(table, features)
+    borders = step(
+        snippets, table["snippet_stride"] / table["fps"], shortest=shortest, longest=longest, penalty=penalty
+    )
+    tables.write(out, "parts", to_table(snippets, borders, table))
+
+
+@app.command()
+def join(
+    parts: Annotated[Path, typer.Option(help="parts table")],
+    refined: Annotated[Path, typer.Option(help="refined table of the parts")],
+    selected: Annotated[Path, typer.Option(help="selected table of the parts")],
+    out: Annotated[Path, typer.Option(help="refined table: the cluster that most of each video has")],
+    out_selected: Annotated[Path, typer.Option(help="selected table: a row for each cluster of a video")],
+) -> None:
+    """Give each video the clusters of its parts.
+
+    Example: feel-steps join --parts parts.parquet --refined parts/refined.parquet --selected parts/selected.parquet
+    --out refined.parquet --out-selected selected.parquet
+    """
+    from feel_steps.parts import join as step
+    from feel_steps.tables import tables
+
+    videos, labels = step(
+        tables.read(refined, "refined"), tables.read(selected, "selected"), tables.read(parts, "parts")
+    )
+    tables.write(out, "refined", videos)
+    tables.write(out_selected, "selected", labels)
+
+
+@app.command()
+def segment(
+    videos: Videos,
+    features: Features,
+    clusters: Clusters,
+    out: Out,
+    seed: Seed = 0,
+    window: Annotated[float, typer.Option(help="seconds that describe a moment; about a short action")] = 2.0,
+) -> None:
+    """Give every moment of every video a cluster, coherent in time; export takes the table with --detections.
+
+    Example: feel-steps segment --videos videos.parquet --features features --clusters 10 --out segments.parquet
+    """
+    from feel_steps.explore.segment import segment as step
+    from feel_steps.snippets import load_snippets
+    from feel_steps.tables import tables
+
+    table = tables.read(videos, "videos")
+    train = table["split"] == "train"
+    found = step(load_snippets(table, features), table, clusters, seed, window=window, train=train)
+    tables.write(out, "segments", found)

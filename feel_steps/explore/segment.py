@@ -1,0 +1,188 @@
+"""A segmentation: every moment of every video has a cluster (docs/explanation/parts.md).
+
+Each snippet is described by what happens around it, k-means groups the snippets, and a Viterbi pass makes the clusters
+coherent in time; the centres and how long each cluster lasts are learnt from its result, and again, until both agree.
+
+Dimensions: V videos, S snippets in all, T snippets of a video, d components, E numbers of a description, K clusters.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+from feel_steps.cluster import cluster
+from feel_steps.errors import InputError
+from feel_steps.pool import coordinates, scale, standardize
+from feel_steps.snippets import Snippets
+from feel_steps.tables.kinds import Columns
+
+COMPONENTS = 16  # d
+DESCRIBED = 64  # E
+ROUNDS = 20  # of Viterbi training, at most
+
+
+def segment(
+    snippets: Snippets,
+    videos: Columns,
+    clusters: int,
+    seed: int,
+    *,
+    window: float = 2.0,
+    train: np.ndarray | None = None,
+) -> Columns:
+    """Give every moment a cluster.
+
+    Parameters
+    ----------
+    snippets : Snippets
+    videos : columns of a videos table
+        Of which ``fps``, ``snippet_stride`` and ``snippet_window`` are used.
+    clusters : int
+        K.
+    seed : int
+    window : float
+        Seconds around a snippet that describe it; about the length of a short action.
+    train : bool [V], optional
+        Videos that the centres are learnt from; default: all.
+
+    Returns
+    -------
+    columns of a segments table
+        Segments tile each video; neighbours differ. ``score`` is how much nearer the cluster's centre is than the next
+        one, (d2 - d1) / d2, mean over the snippets, from 0 to 1.
+
+    Raises
+    ------
+    InputError
+        The window is not above 0, or there are fewer training snippets than clusters.
+    """
+    if not window > 0:
+        raise InputError(f"window: {window:g} s; expected a number above 0, such as 2")
+    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
+    row = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)
+    fps, stride, reach = (videos[name][row] for name in ("fps", "snippet_stride", "snippet_window"))
+    sizes = np.maximum(1, np.round(window * fps / stride)).astype(int)  # snippets of a window
+    x = describe(snippets, sizes)
+    learnt = np.ones(len(row), bool) if train is None else train
+    labels, clarity = _learn(x, snippets.offsets, learnt, clusters, seed, float(np.median(sizes)))
+    begins = np.zeros(len(labels), bool)
+    begins[snippets.offsets[:-1]] = True
+    begins[1:] |= labels[1:] != labels[:-1]
+    first = np.flatnonzero(begins)
+    stop = np.append(first[1:], len(labels))
+    video = np.searchsorted(snippets.offsets, first, side="right") - 1
+    # a snippet stands for its stride about the centre of its window; the first one and the last reach to the ends
+    offset = np.where(first == snippets.offsets[video], 0, (reach - stride)[video] / 2)
+    beyond = np.where(stop == snippets.offsets[video + 1], (reach - stride)[video], (reach - stride)[video] / 2)
+    return {
+        "video_id": np.array(snippets.video_ids, object)[video],
+        "cluster": labels[first].astype(np.int32),
+        "score": np.add.reduceat(clarity, first) / (stop - first),
+        "t_start": ((first - snippets.offsets[video]) * stride[video] + offset) / fps[video],
+        "t_end": ((stop - snippets.offsets[video]) * stride[video] + beyond) / fps[video],
+    }
+
+
+def describe(snippets: Snippets, sizes: np.ndarray) -> np.ndarray:
+    """What happens around each snippet, [S, E]: the mean of a window and the square root of its covariance.
+
+    The mean shows postures and places, the covariance movements, whatever their phase. Columns of both are standardized
+    and their rows scaled to length 1, so that they count the same.
+
+    Parameters
+    ----------
+    snippets : Snippets
+    sizes : int [V]
+        Snippets of a window.
+    """
+    z = coordinates(snippets, 2 * COMPONENTS)
+    means, roots = np.empty_like(z), []
+    for start, stop, size in zip(snippets.offsets[:-1], snippets.offsets[1:], sizes, strict=True):
+        own = z[start:stop]
+        means[start:stop] = uniform_filter1d(own, size, axis=0, mode="nearest")
+        roots.append(_roots(own[:, :COMPONENTS], means[start:stop, :COMPONENTS], size))
+    views = [scale(standardize(view)) for view in (means, np.concatenate(roots))]
+    return coordinates(Snippets(snippets.video_ids, np.concatenate(views, 1), snippets.offsets), DESCRIBED)
+
+
+def _roots(z: np.ndarray, mean: np.ndarray, size: int) -> np.ndarray:
+    """Upper triangle of the square root of the covariance around each snippet, [T, d (d + 1) / 2]."""
+    T, d = z.shape
+    products = (z[:, :, None] * z[:, None, :]).reshape(T, -1)
+    covariances = uniform_filter1d(products, size, axis=0, mode="nearest").reshape(T, d, d)
+    values, vectors = np.linalg.eigh(covariances - mean[:, :, None] * mean[:, None, :])
+    roots = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
+    return roots[:, *np.triu_indices(d)]
+
+
+def _learn(
+    x: np.ndarray, offsets: np.ndarray, train: np.ndarray, clusters: int, seed: int, size: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Viterbi training: cluster of each snippet [S] and how clear it is.
+
+    A snippet at distance r from a centre costs D r² / (2 R size), with R the mean of r² and D the number of directions
+    that x really has, (Σ λ)² / Σ λ² of its covariance's eigenvalues: a Gaussian of equal spread, of which ``size``
+    snippets, which share a window, make one observation. To leave a cluster that lasts n snippets on average costs
+    log(n (K - 1)).
+    """
+    inside = np.repeat(train, np.diff(offsets))
+    labels, _, centres = cluster(x[inside].astype(np.float32), clusters, seed, n_init=5)
+    centres = centres.astype(np.float64)
+    values = np.linalg.eigvalsh(np.cov(x[inside].T))
+    directions = values.sum() ** 2 / (values**2).sum()
+    leave = np.full(clusters, np.log(size * max(1, clusters - 1)))
+    before = np.full(len(x), -1)
+    for _ in range(ROUNDS):
+        squares = _squares(x, centres)
+        cost = squares * (directions / (2 * squares.min(1).mean() * size))
+        labels = np.concatenate([viterbi(cost[a:b], leave) for a, b in zip(offsets[:-1], offsets[1:], strict=True)])
+        if np.array_equal(labels, before):
+            break
+        before = labels
+        own = labels[inside]
+        used = np.bincount(own, minlength=clusters) > 0
+        sums = np.stack([np.bincount(own, column, minlength=clusters) for column in x[inside].T], 1)
+        centres[used] = sums[used] / np.bincount(own, minlength=clusters)[used, None]
+        starts = np.concatenate([[True], labels[1:] != labels[:-1]])
+        starts[offsets[:-1]] = True
+        runs = np.bincount(labels[starts & inside], minlength=clusters)
+        last = (np.bincount(own, minlength=clusters) + size) / (runs + 1)  # one bout of a window, before any is seen
+        leave = np.log(np.maximum(last, 1) * max(1, clusters - 1))
+    return labels, _clarity(np.sqrt(_squares(x, centres)), labels)
+
+
+def _clarity(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(d2 - d1) / d2 for distances [S, K]: d1 to the own centre, d2 to the nearest other, 0 where that is nearer."""
+    rows = np.arange(len(labels))
+    own = distances[rows, labels]
+    others = distances.copy()
+    others[rows, labels] = np.inf
+    other = others.min(1)
+    return (1 - own / np.maximum(other, 1e-12)).clip(0, 1)
+
+
+def _squares(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared distances of [S, E] from [K, E], [S, K]."""
+    return ((x**2).sum(1)[:, None] - 2 * x @ centres.T + (centres**2).sum(1)).clip(0)
+
+
+def viterbi(cost: np.ndarray, leave: np.ndarray) -> np.ndarray:
+    """The cheapest path through costs [T, K], where leaving cluster k costs ``leave[k]``; int64 [T].
+
+    Of equally cheap paths, one that stays goes first, then the lower cluster.
+    """
+    T, K = cost.shape
+    came = np.empty((T, K), np.int64)
+    best, every = cost[0].copy(), np.arange(K)
+    for t in range(1, T):
+        other = best + leave
+        first = int(other.argmin())
+        moved = other[first] < best
+        came[t] = np.where(moved, first, every)
+        best = np.where(moved, other[first], best) + cost[t]
+    path = np.empty(T, np.int64)
+    path[-1] = best.argmin()
+    for t in range(T - 1, 0, -1):
+        path[t - 1] = came[t, path[t]]
+    return path

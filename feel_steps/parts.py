@@ -1,0 +1,339 @@
+"""Parts of videos, for videos that show several actions (docs/explanation/parts.md).
+
+A video is cut where its features change. From then on a part is what a video was: it is pooled, clustered, selected and
+learnt from on its own, as a row named ``VIDEO#PART``.
+
+Dimensions: V videos, S snippets in all, T snippets of a video, P parts, d components, K clusters.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from feel_steps.errors import InputError
+from feel_steps.pool import coordinates
+from feel_steps.snippets import Snippets, runs
+from feel_steps.tables.kinds import Columns
+
+COMPONENTS = 64  # d
+PENALTY = 0.6  # seconds of the mean squared deviation that one more part costs
+ROUNDS = 10  # of learning how often neighbouring parts have one cluster
+
+
+def cut(
+    snippets: Snippets, seconds: np.ndarray, *, shortest: float, longest: float, penalty: float = PENALTY
+) -> np.ndarray:
+    """Cut videos where their features change.
+
+    The borders of a video minimize Σ_parts (Σ_t |z_t - m|² + β), with z the first d principal components of all
+    snippets, m the mean of a part, and β = ``penalty`` · mean of |z - mean of z|² / seconds of a snippet. Dynamic
+    programming finds the minimum among parts of the allowed lengths; of equal ones, that with the earlier borders.
+
+    Parameters
+    ----------
+    snippets : Snippets
+        Of all videos.
+    seconds : float [V]
+        From one snippet to the next, in each video.
+    shortest, longest : float
+        Length of a part in seconds. A video shorter than twice the shortest stays whole.
+    penalty : float
+        Above 0; more gives longer parts.
+
+    Returns
+    -------
+    int64 [P + 1]
+        First snippet of each part, counted over all videos, and S. Every video begins a part.
+
+    Raises
+    ------
+    InputError
+        The longest part is not twice the shortest, which leaves lengths that no parts add up to.
+    """
+    if longest < 2 * shortest:
+        raise InputError(
+            f"parts: longest {longest:g} s is less than twice the shortest ({shortest:g} s); raise it, since not every "
+            "video could be cut"
+        )
+    z = coordinates(snippets, COMPONENTS)
+    z -= z.mean(0)
+    deviation = np.einsum("sd,sd->", z, z) / max(1, len(z))
+    borders = [np.zeros(1, np.int64)]
+    for start, stop, step in zip(snippets.offsets[:-1], snippets.offsets[1:], seconds, strict=True):
+        least = max(1, round(shortest / step))
+        most = max(2 * least, round(longest / step))
+        borders.append(start + _cut(z[start:stop], least, most, penalty * deviation / step))
+    return np.concatenate(borders)
+
+
+def _cut(z: np.ndarray, least: int, most: int, beta: float) -> np.ndarray:
+    """Ends of the parts of one video [T, d], the last one T."""
+    T = len(z)
+    if 2 * least > T:
+        return np.array([T])
+    z = z - z.mean(0)
+    total = np.concatenate([np.zeros((1, z.shape[1])), np.cumsum(z, axis=0)])  # [T + 1, d]
+    squares = np.concatenate([[0.0], np.cumsum(np.einsum("td,td->t", z, z))])
+    best = np.full(T + 1, np.inf)
+    best[0] = 0
+    previous = np.zeros(T + 1, np.int64)
+    for stop in range(least, T + 1):
+        start = np.arange(max(0, stop - most), stop - least + 1)
+        sums = total[stop] - total[start]
+        within = squares[stop] - squares[start] - np.einsum("td,td->t", sums, sums) / (stop - start)
+        cost = best[start] + within + beta
+        first = int(cost.argmin())
+        best[stop], previous[stop] = cost[first], start[first]
+    ends = [T]
+    while previous[ends[-1]]:
+        ends.append(int(previous[ends[-1]]))
+    return np.array(ends[::-1])
+
+
+def to_table(snippets: Snippets, borders: np.ndarray, videos: Columns) -> Columns:
+    """A parts table: when each part begins and ends, and which snippets it has.
+
+    A snippet stands for its stride, the last one of a video for its whole window, as in an attention table.
+    """
+    video = np.searchsorted(snippets.offsets, borders[:-1], side="right") - 1  # [P]
+    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
+    row = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)[video]
+    fps, stride, window = (videos[name][row] for name in ("fps", "snippet_stride", "snippet_window"))
+    first, stop = borders[:-1] - snippets.offsets[video], borders[1:] - snippets.offsets[video]
+    last = stop == snippets.lengths[video]
+    return {
+        "video_id": np.array(snippets.video_ids, object)[video],
+        "part": (np.arange(len(video)) - np.searchsorted(video, video)).astype(np.int32),
+        "first": first.astype(np.int32),
+        "n_snippets": (stop - first).astype(np.int32),
+        "t_start": first * stride / fps,
+        "t_end": ((stop - 1) * stride + np.where(last, np.maximum(window, stride), stride)) / fps,
+    }
+
+
+def name_parts(parts: Columns) -> np.ndarray:
+    """The name of each row of a parts table, ``VIDEO#PART``, object [P]."""
+    return np.array([f"{video}#{part}" for video, part in zip(parts["video_id"], parts["part"], strict=True)], object)
+
+
+def time_parts(parts: Columns, videos: Columns) -> Columns:
+    """What a videos table says about when snippets are, a row a part."""
+    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
+    row = np.array([rows[video_id] for video_id in parts["video_id"]], np.int64)
+    return {"video_id": name_parts(parts)} | {
+        name: videos[name][row] for name in ("fps", "snippet_stride", "snippet_window")
+    }
+
+
+def split(snippets: Snippets, parts: Columns) -> tuple[Snippets, Columns]:
+    """Parts in the place of videos: the same features, with a row of offsets each.
+
+    Returns
+    -------
+    snippets : Snippets
+        Named as :func:`name_parts` does. Features are not copied.
+    parts : columns
+        Rows of the parts table that are of these videos, in their order.
+
+    Raises
+    ------
+    InputError
+        The parts do not add up to the videos.
+    """
+    place = {video_id: i for i, video_id in enumerate(snippets.video_ids)}
+    video = np.array([place.get(video_id, -1) for video_id in parts["video_id"]], np.int64)
+    order = np.lexsort((parts["part"], video))
+    order = order[video[order] >= 0]
+    own = {name: column[order] for name, column in parts.items()}
+    offsets = np.concatenate([[0], np.cumsum(own["n_snippets"], dtype=np.int64)])
+    begins = snippets.offsets[video[order]] + own["first"]
+    covered = np.bincount(video[order], own["n_snippets"], minlength=len(place))
+    if not np.array_equal(begins, offsets[:-1]) or not np.array_equal(covered, snippets.lengths):
+        raise InputError("parts table: its parts do not add up to the videos; cut the videos again")
+    return Snippets(name_parts(own).tolist(), snippets.features, offsets), own
+
+
+def smooth(evidence: np.ndarray, video: np.ndarray) -> np.ndarray:
+    """Let neighbouring parts speak for each other: the probability of each cluster, in a chain of parts.
+
+    A hidden Markov model of one parameter: a part has the cluster of the part before it with probability ρ, and any
+    other one with (1 - ρ) / (K - 1). ρ is learnt (Baum-Welch, the K clusters' evidence as it is), so that parts of
+    one long action are pulled together, and parts of changing actions are left alone.
+
+    Parameters
+    ----------
+    evidence : float [P, K]
+        How well each cluster suits each part, from 0; only ratios within a row count.
+    video : int [P]
+        Video of each part; those of one video stand together, in order of time.
+
+    Returns
+    -------
+    float64 [P, K]
+        Rows sum to 1.
+    """
+    P, K = evidence.shape
+    if K == 1 or P == 0:
+        return np.ones((P, K))
+    b = evidence + 1e-3
+    b /= b.sum(1, keepdims=True)
+    first = np.flatnonzero(np.concatenate([[True], video[1:] != video[:-1]]))
+    lengths = np.diff(np.append(first, P))
+    chain = np.repeat(np.arange(len(first)), lengths)
+    t = np.arange(P) - first[chain]
+    padded = np.ones((len(first), int(lengths.max()), K))  # a part that is not there has no say
+    padded[chain, t] = b
+    pair = np.arange(1, padded.shape[1]) < lengths[:, None]  # [V, T - 1]: part t and the one before are there
+    stay = 0.5
+    for _ in range(ROUNDS):
+        after, together = _chain(padded, stay)
+        stay = (together[pair].sum() + 1) / (pair.sum() + 2)
+    return after[chain, t]
+
+
+def _chain(b: np.ndarray, stay: float) -> tuple[np.ndarray, np.ndarray]:
+    """Forward and backward over chains [V, T, K]: probability of each cluster, and that neighbours share one."""
+    V, T, K = b.shape
+    move = (1 - stay) / (K - 1)
+
+    def step(p: np.ndarray) -> np.ndarray:  # p @ transitions, which are symmetric
+        return move * p.sum(-1, keepdims=True) + (stay - move) * p
+
+    forward, backward = np.empty_like(b), np.ones_like(b)
+    forward[:, 0] = b[:, 0] / b[:, 0].sum(1, keepdims=True)
+    for t in range(1, T):
+        p = step(forward[:, t - 1]) * b[:, t]
+        forward[:, t] = p / p.sum(1, keepdims=True)
+    for t in range(T - 2, -1, -1):
+        p = step(b[:, t + 1] * backward[:, t + 1])
+        backward[:, t] = p / p.sum(1, keepdims=True)
+    p = forward * backward
+    seen = b[:, 1:] * backward[:, 1:]
+    same = stay * (forward[:, :-1] * seen).sum(-1)
+    both = same + move * (forward[:, :-1].sum(-1) * seen.sum(-1) - (forward[:, :-1] * seen).sum(-1))
+    return p / p.sum(-1, keepdims=True), same / both
+
+
+def chain_of(rows: np.ndarray, parts: Columns) -> np.ndarray:
+    """Video of each row that is named after a part, int64 [N]; rows must be in the order of the parts table.
+
+    Raises
+    ------
+    InputError
+        A row is no part.
+    """
+    return np.unique(parts["video_id"].astype(str), return_inverse=True)[1][_rows(rows, parts)]
+
+
+def relabel(attention: Columns, parts: Columns) -> Columns:
+    """An attention table by parts: ``video_id`` is the part's name, and ``snippet`` counts from 0 in it.
+
+    Parameters
+    ----------
+    attention : columns of an attention table
+        Rows of one video stand together, in order of time. Videos without parts are left out.
+    parts : columns of a parts table
+
+    Raises
+    ------
+    InputError
+        A part has snippets that the attention table lacks.
+    """
+    begins = {video_id: (start, stop) for video_id, start, stop in runs(attention["video_id"])}
+    bounds = np.array([begins.get(video_id, (0, 0)) for video_id in parts["video_id"]], np.int64).reshape(-1, 2)
+    first, n = bounds[:, 0] + parts["first"], parts["n_snippets"].astype(np.int64)
+    if (short := first + n > bounds[:, 1]).any():
+        video_id = parts["video_id"][int(np.argmax(short))]
+        raise InputError(f"attention: video '{video_id}' has fewer snippets than its parts; attend again")
+    snippet = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+    rows = np.repeat(first, n) + snippet
+    own = {name: column[rows] for name, column in attention.items()}
+    return own | {"video_id": np.repeat(name_parts(parts), n), "snippet": snippet.astype(np.int32)}
+
+
+def gather_embeddings(embeddings: Columns, parts: Columns) -> Columns:
+    """Embeddings of videos from those of their parts, in the parts' order.
+
+    The score of a video for a cluster is the highest among its parts: a video shows what one of its parts shows.
+    Features are means over the parts, weighted by their snippets.
+    """
+    n = parts["n_snippets"]
+    first = np.flatnonzero(np.concatenate([[True], parts["video_id"][1:] != parts["video_id"][:-1]]))
+    weight = n / np.repeat(np.add.reduceat(n, first), np.diff(np.append(first, len(n))))
+    found: Columns = {"video_id": parts["video_id"][first], "score": np.maximum.reduceat(embeddings["score"], first)}
+    for name in ("feature", "adapted"):
+        if name in embeddings:
+            found[name] = np.add.reduceat(embeddings[name] * weight[:, None], first).astype(np.float32)
+    return found
+
+
+def join(refined: Columns, selected: Columns, parts: Columns) -> tuple[Columns, Columns]:
+    """Tables of videos from those of their parts.
+
+    Returns
+    -------
+    refined : columns of a refined table
+        A row a video: the cluster that most of its time has, ``distance`` the share of the time that has another,
+        ``margin`` how much less time the runner-up has, ``second`` the runner-up (-1 where there is none).
+    selected : columns of a selected table
+        A row for each cluster of a video's selected parts: the set of labels of the video.
+    """
+    row = _rows(refined["video_id"], parts)
+    videos, video = _first_seen(parts["video_id"][row])
+    K = int(refined["cluster"].max(initial=0)) + 1
+    time = np.bincount(video * K + refined["cluster"], (parts["t_end"] - parts["t_start"])[row], len(videos) * K)
+    share = time.reshape(-1, K) / np.add.reduceat(time, np.arange(0, len(time), K))[:, None]
+    order = np.argsort(-share, 1, kind="stable")
+    best = np.take_along_axis(share, order, 1)
+    runner_up = best[:, 1] if K > 1 else np.zeros(len(videos))
+    joined = {
+        "video_id": videos,
+        "cluster": order[:, 0].astype(np.int32),
+        "distance": 1 - best[:, 0],
+        "jaccard": np.full(len(videos), np.nan),
+        "euclidean": np.bincount(video, refined["euclidean"]) / np.bincount(video),
+        "margin": best[:, 0] - runner_up if K > 1 else np.full(len(videos), np.nan),
+        "second": np.where(runner_up > 0, order[:, min(1, K - 1)], -1).astype(np.int32),
+    }
+    owner = parts["video_id"][_rows(selected["video_id"], parts)]
+    keys = [f"{k} {video_id}" for k, video_id in zip(selected["cluster"], owner, strict=True)]
+    kept = np.sort(np.unique(np.array(keys, str), return_index=True)[1])  # the most reliable part of each stands first
+    labels = {name: selected[name][kept] for name in ("cluster", "distance")} | {"video_id": owner[kept]}
+    order = np.lexsort((labels["distance"], labels["cluster"]))
+    labels = {name: column[order] for name, column in labels.items()}
+    _, start, size = np.unique(labels["cluster"], return_index=True, return_counts=True)
+    return joined, labels | {"rank": (np.arange(len(order)) - np.repeat(start, size)).astype(np.int32)}
+
+
+def to_videos(confidence: Columns, parts: Columns) -> Columns:
+    """A confidence table of videos: a row for each cluster of a video's parts, means over them weighted by time.
+
+    A video's rows rise with the time that has the cluster, so the last one is of the cluster that most of it has.
+    """
+    row = _rows(confidence["video_id"], parts)
+    videos, video = _first_seen(parts["video_id"][row])
+    K = int(confidence["cluster"].max(initial=0)) + 1
+    seconds = (parts["t_end"] - parts["t_start"])[row]
+    pairs, pair = np.unique(video * K + confidence["cluster"], return_inverse=True)
+    time = np.bincount(pair, seconds)
+    means = {
+        name: np.bincount(pair, confidence[name] * seconds) / time
+        for name in ("agreement", "stability", "clarity", "confidence")
+    }
+    order = np.lexsort((-(pairs % K), time, pairs // K))
+    columns = {"video_id": videos[pairs // K], "cluster": (pairs % K).astype(np.int32)} | means
+    return {name: column[order] for name, column in columns.items()}
+
+
+def _first_seen(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values in the order of their first row, and which one each row has."""
+    index = {value: i for i, value in enumerate(dict.fromkeys(values.tolist()))}
+    return np.array(list(index), object), np.array([index[value] for value in values.tolist()], np.int64)
+
+
+def _rows(names: np.ndarray, parts: Columns) -> np.ndarray:
+    """Row of each name in the parts table, int64 [N]."""
+    place = {name: row for row, name in enumerate(name_parts(parts))}
+    if missing := [name for name in names if name not in place]:
+        raise InputError(f"parts table: no part '{missing[0]}'; pool again with the same parts")
+    return np.array([place[name] for name in names], np.int64)

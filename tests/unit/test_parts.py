@@ -1,0 +1,219 @@
+"""Parts against brute force, and videos of two planted actions through the commands: each part finds its cluster."""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+
+from feel_steps.errors import InputError
+from feel_steps.evaluation.evaluate import NO_CLASS, label_parts
+from feel_steps.parts import _chain, _cut, cut, gather_embeddings, join, name_parts, relabel, smooth, split, to_table
+from feel_steps.snippets import Snippets
+from feel_steps.tables import tables
+from tests.small_run import call
+from tests.tiny import make_videos
+
+ORDER = [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2), (0, 1, 2), (2, 1, 0)]  # actions of each video, in turn
+
+
+def make_mixed(order=ORDER, length=12, seed=0):
+    """Videos of several actions; a snippet is 0.32 s, an action 3.84 s. Returns snippets and the class of each."""
+    rng = np.random.default_rng(seed)
+    labels = [np.repeat(actions, length) for actions in order]
+    offsets = np.concatenate([[0], np.cumsum([len(own) for own in labels])])
+    features = rng.normal(scale=0.2, size=(offsets[-1], 6)).astype(np.float32)
+    features[np.arange(offsets[-1]), np.concatenate(labels)] += 3
+    return Snippets([f"v{i}" for i in range(len(order))], features, offsets), np.concatenate(labels)
+
+
+def cost(z, ends, beta):
+    return sum(((z[a:b] - z[a:b].mean(0)) ** 2).sum() + beta for a, b in zip([0, *ends[:-1]], ends, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_other_borders_cost_less(seed):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(11, 2)) + np.repeat(rng.normal(scale=2, size=(3, 2)), [4, 2, 5], axis=0)
+    least, most, beta = 2, 5, 1.0
+    allowed = [
+        [*some, 11]
+        for n in range(5)
+        for some in combinations(range(1, 11), n)
+        if all(least <= b - a <= most for a, b in zip([0, *some], [*some, 11], strict=True))
+    ]
+    best = min(allowed, key=lambda ends: cost(z, ends, beta))
+    assert _cut(z, least, most, beta).tolist() == best
+
+
+def test_borders_are_where_the_action_changes():
+    snippets, labels = make_mixed()
+    borders = cut(snippets, np.full(8, 0.32), shortest=1, longest=8)
+    changes = np.flatnonzero(np.diff(np.repeat(np.arange(8), snippets.lengths) * 10 + labels)) + 1
+    assert borders.tolist() == [0, *changes, len(labels)]
+
+
+def test_a_video_too_short_to_cut_stays_whole():
+    snippets, _ = make_mixed([(0,), (1, 2)], length=3)
+    assert cut(snippets, np.full(2, 0.32), shortest=1, longest=2).tolist() == [0, 3, 6, 9]
+    assert cut(snippets, np.full(2, 0.32), shortest=60, longest=120).tolist() == [0, 3, 9]
+
+
+def test_lengths_that_no_parts_add_up_to_are_refused():
+    with pytest.raises(InputError, match="raise it"):
+        cut(make_mixed()[0], np.full(8, 0.32), shortest=2, longest=3)
+
+
+def test_neighbours_speak_for_each_other_as_every_path_says():
+    b = np.random.default_rng(0).random((1, 4, 3))
+    stay, move = 0.7, 0.15
+    paths = list(product(range(3), repeat=4))
+    weights = np.array(
+        [
+            np.prod([b[0, t, k] for t, k in enumerate(path)])
+            * np.prod([stay if i == j else move for i, j in zip(path, path[1:], strict=False)])
+            for path in paths
+        ]
+    )
+    weights /= weights.sum()
+    after, same = _chain(b, stay)
+    for t, k in product(range(4), range(3)):
+        assert after[0, t, k] == pytest.approx(weights[[path[t] == k for path in paths]].sum())
+    for t in range(3):
+        assert same[0, t] == pytest.approx(weights[[path[t] == path[t + 1] for path in paths]].sum())
+
+
+def test_a_doubtful_part_of_a_long_action_follows_its_neighbours():
+    long = np.tile([0.9, 0.1], (20, 1))
+    long[10] = [0.45, 0.55]
+    assert smooth(long, np.zeros(20, int)).argmax(1).tolist() == [0] * 20
+    turns = np.tile([[0.9, 0.1], [0.1, 0.9]], (10, 1))
+    assert smooth(turns, np.zeros(20, int)).argmax(1).tolist() == [0, 1] * 10
+    assert smooth(np.ones((2, 1)), np.zeros(2, int)).tolist() == [[1], [1]]
+
+
+def make_parts():
+    snippets, _ = make_mixed([(0, 1), (2,)])
+    return snippets, to_table(snippets, np.array([0, 12, 24, 36]), make_videos(snippets))
+
+
+def test_parts_stand_in_for_videos():
+    snippets, parts = make_parts()
+    rows, own = split(snippets, parts)
+    assert rows.video_ids == ["v0#0", "v0#1", "v1#0"]
+    assert rows.offsets.tolist() == [0, 12, 24, 36]
+    assert own["t_start"].tolist() == pytest.approx([0, 3.84, 0])
+    assert own["t_end"].tolist() == pytest.approx([3.84, 8.0, 4.16])  # the last window is twice as long as a stride
+    alone = Snippets(["v1"], snippets.features[24:], np.array([0, 12]))
+    assert split(alone, parts)[0].video_ids == ["v1#0"]
+    parts["n_snippets"][0] -= 1
+    with pytest.raises(InputError, match="do not add up"):
+        split(snippets, parts)
+
+
+def test_attention_of_a_video_is_that_of_its_parts():
+    snippets, parts = make_parts()
+    video_ids = np.repeat(np.array(["v1", "v0"], object), [12, 24])  # another order
+    attention = {"video_id": video_ids, "snippet": np.r_[:12, :24], "actionness": np.arange(36.0)}
+    own = relabel(attention, parts)
+    assert own["video_id"].tolist() == ["v0#0"] * 12 + ["v0#1"] * 12 + ["v1#0"] * 12
+    assert own["snippet"].tolist() == [*range(12)] * 3
+    assert own["actionness"].tolist() == [*range(12, 36), *range(12)]
+
+
+def test_a_video_shows_what_one_of_its_parts_shows():
+    _, parts = make_parts()
+    embeddings = {
+        "video_id": name_parts(parts),
+        "feature": np.array([[0.0], [2.0], [5.0]], np.float32),
+        "score": np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], np.float32),
+    }
+    found = gather_embeddings(embeddings, parts)
+    assert found["video_id"].tolist() == ["v0", "v1"]
+    assert found["score"].ravel().tolist() == pytest.approx([0.9, 0.8, 0.5, 0.5])
+    assert found["feature"].tolist() == [[1.0], [5.0]]
+
+
+def test_a_video_has_the_set_of_its_selected_parts_clusters():
+    _, parts = make_parts()
+    refined = {
+        "video_id": name_parts(parts),
+        "cluster": np.array([0, 2, 2], np.int32),
+        **{name: np.array([0.1, 0.2, 0.3]) for name in ("distance", "jaccard", "euclidean", "margin")},
+        "second": np.array([1, 1, 1], np.int32),
+    }
+    selected = {name: refined[name][[0, 1, 2]] for name in ("video_id", "cluster", "distance")}
+    joined, labels = join(refined, selected, parts)
+    assert joined["video_id"].tolist() == ["v0", "v1"]
+    assert joined["cluster"].tolist() == [2, 2]  # the second part of v0 is the longer one
+    assert joined["second"].tolist() == [0, -1]
+    pairs = list(zip(labels["video_id"], labels["cluster"], labels["rank"], strict=True))
+    assert pairs == [("v0", 0, 0), ("v0", 2, 0), ("v1", 2, 1)]
+
+
+def test_a_part_has_the_label_of_most_of_its_time():
+    _, parts = make_parts()
+    annotations = {
+        "video_id": np.array(["v0", "v0", "v0"], object),
+        "label": np.array(["run", "sit", "run"], object),
+        "t_start": np.array([0.0, 3.0, 7.0]),
+        "t_end": np.array([3.0, 4.0, 8.0]),
+    }
+    named = label_parts(annotations, parts)
+    assert dict(zip(named["video_id"], named["label"], strict=True)) == {"v0#0": "run", "v0#1": NO_CLASS}
+
+
+def test_the_commands_find_two_actions_in_a_video(tmp_path):
+    snippets, labels = make_mixed()
+    names = np.repeat(np.array(snippets.video_ids, object), snippets.lengths)
+    number = np.arange(len(names)) - np.repeat(snippets.offsets[:-1], snippets.lengths)
+    features = {"video_id": names, "snippet": number, "feature": snippets.features}
+    tables.write(tmp_path / "part-0000.parquet", "features", features, {"view_family": "network"})
+    videos = make_videos(snippets)
+    tables.write(tmp_path / "videos.parquet", "videos", videos)
+    file = {name: tmp_path / f"{name}.parquet" for name in ("parts", "pooled", "clusters", "centres", "refined")}
+    inputs = ["--videos", tmp_path / "videos.parquet", "--features", tmp_path]
+    rows = ["--parts", file["parts"]]
+    call("cut", *inputs, "--shortest", 1, "--longest", 8, "--out", file["parts"])
+    call("pool", *inputs, *rows, "--views", "auto", "--out", file["pooled"])
+    out = ["--out-clusters", file["clusters"], "--out-centres", file["centres"]]
+    call("cluster", "--pooled", file["pooled"], "--clusters", 3, "--seed", 0, "--method", "consensus", *rows, *out)
+    made = ["--pooled", file["pooled"], "--clusters", file["clusters"], "--centres", file["centres"]]
+    call("refine", *made, "--method", "none", "--out", file["refined"])
+    found = tables.read(file["refined"], "refined")
+    parts = tables.read(file["parts"], "parts")
+    _, own = split(snippets, parts)
+    first = snippets.offsets[[int(v[1:]) for v in own["video_id"]]] + own["first"]
+    pairs = set(zip(labels[first].tolist(), found["cluster"].tolist(), strict=True))
+    assert len(pairs) == 3  # each class has a cluster of its own
+    selected, last = tmp_path / "selected.parquet", tmp_path / "iter"
+    call("select", "--refined", file["refined"], "--rate", 1, "--out", selected)
+    call(
+        "join", *rows, "--refined", file["refined"], "--selected", selected,
+        "--out", last / "refined.parquet", "--out-selected", last / "selected.parquet",
+    )  # fmt: skip
+    sets = tables.read(last / "selected.parquet", "selected")
+    assert len(sets["video_id"]) == sum(map(len, ORDER))
+    model = tmp_path / "model.safetensors"
+    call(
+        "train", *inputs, *rows, "--selected", selected, "--clusters", 3, "--settings", '{"hidden": 16}', "--steps", 60,
+        "--length", 12, "--learning-rate", 0.01, "--device", "cpu", "--threads", 1, "--out", model,
+        "--out-training", tmp_path / "training.parquet",
+    )  # fmt: skip
+    call(
+        "attend", *inputs, *rows, "--model", model, "--device", "cpu", "--threads", 1,
+        "--out", last / "attention.parquet", "--out-embeddings", last / "embeddings.parquet",
+        "--out-part-embeddings", last / "of_parts.parquet",
+    )  # fmt: skip
+    scores = tables.read(last / "embeddings.parquet", "embeddings")["score"]
+    cluster_of = dict(pairs)
+    expected = np.zeros((8, 3), bool)
+    for video, actions in enumerate(ORDER):
+        expected[video, [cluster_of[k] for k in actions]] = True
+    assert ((scores > 0.5) == expected).all()
+    again = tmp_path / "second.parquet"
+    call("pool", *inputs, *rows, "--views", "actionness,embedding", "--attention", last / "attention.parquet",
+         "--embeddings", last / "of_parts.parquet", "--out", again)  # fmt: skip
+    assert len(tables.read(again, "pooled")["video_id"]) == len(own["part"])
+    sure = tmp_path / "confidence.parquet"
+    call("rate", "--pooled", again, "--refined", file["refined"], "--clusters", 3, *rows, "--out", sure)
+    assert len(tables.read(sure, "confidence")["video_id"]) == sum(map(len, ORDER))

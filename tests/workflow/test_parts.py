@@ -1,0 +1,39 @@
+"""Parts of videos through the real Snakefile: other rows, other tables, the same steps."""
+
+from feel_steps.tables import tables
+
+JOBS = [
+    "pool_features",
+    "pool_parts",
+    "cluster_parts",
+    "refine_parts",
+    "select_parts",
+    "join_parts",
+    "train_on_parts",
+    "attend_parts",
+    "localize_parts",
+    "evaluate_parts",
+]
+PARTS = {"cut": True, "shortest": 1.5, "longest": 5}
+
+
+def test_parts_are_clustered_where_the_config_says_so(workspace):
+    """A variant with parts runs beside one without, whose tables stay as they are."""
+    workspace.configure(variants={"feel": {}, "cut": {"parts": PARTS}}, segments={"find": True})
+    planned = workspace.planned()
+    loop = {f"{job} {iteration}" for job in JOBS for iteration in (1, 2)}
+    assert planned == loop | {"cut_videos", "segment_videos", "evaluate_segments", "gather_metrics", "write_report"}
+    labels = "results/tiny/cut/seed-0/iter-1/selected.parquet"
+    workspace.snakemake("--quiet", "host", "--", labels)
+    parts = tables.read(workspace.results / "cut/parts.parquet", "parts")
+    assert len(parts["part"]) > len(set(parts["video_id"]))
+    rows = tables.read(workspace.results / "cut/seed-0/iter-1/parts/refined.parquet", "refined")
+    assert all("#" in name for name in rows["video_id"])
+    train = {video_id for video_id in parts["video_id"] if video_id.startswith("train")}
+    assert set(tables.read(workspace.folder / labels, "selected")["video_id"]) <= train
+
+
+def test_lengths_that_no_parts_add_up_to_are_refused(workspace):
+    workspace.configure(parts={"cut": True, "shortest": 4, "longest": 6})
+    said = workspace.snakemake("--dry-run", succeeds=False)
+    assert "error: config: key 'parts.longest' is 6, less than twice parts.shortest (4)" in said
