@@ -97,3 +97,16 @@ def test_bad_corrections_are_one_line_before_work_starts(workspace, text, messag
     output = workspace.snakemake("--dry-run", succeeds=False)
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert "corrections.yaml" in line and message in line
+
+
+def test_groups_stand_on_the_page_and_train_nothing(workspace):
+    """A comparison is asked for after the run; a wrong id must not cost the wait."""
+    rows = "".join(f"train_{i:02d},{'treated' if i % 2 else 'control'}\n" for i in range(8))
+    (workspace.folder / "groups.csv").write_text(f"video_id,group\n{rows}")
+    workspace.configure(groups="groups.csv")
+    assert workspace.planned() == {"compare_groups", "write_report"}
+    workspace.snakemake()
+    assert "control – treated" in (workspace.results / "report.html").read_text("utf-8")
+    (workspace.folder / "groups.csv").write_text(f"video_id,group\n{rows}train_99,control\n")
+    output = workspace.snakemake("--dry-run", succeeds=False)
+    assert "error: groups.csv, row 10: there is no video 'train_99' in the data set" in output
