@@ -88,10 +88,12 @@ def test_labels_of_some_videos_train_and_are_said_to(workspace):
         ("moves: {train_01: 7}", "there is no cluster 7; expected numbers from 0 to 2"),
         ("moves: {train_01: 0}\nignored: [train_01]", "video 'train_01' is both moved and ignored; keep one"),
         ("merges: [[0, 1], [1, 2]]", "cluster 1 is in two groups; make them one"),
+        ("names: {0: wave}\niterations: 1", "unknown key 'iterations'"),
+        ("names: {0: wave}", "made for other clusters than those in results/tiny/feel/seed-0/iter-2"),
     ],
 )
 def test_bad_corrections_are_one_line_before_work_starts(workspace, text, message):
-    of = "" if "of" in message else "of: {variant: feel, seed: 0, iteration: 2, centres: abc}\n"
+    of = "" if message == "missing key 'of'" else "of: {variant: feel, seed: 0, iteration: 2, centres: abc}\n"
     (workspace.folder / "corrections.yaml").write_text(of + text)
     workspace.configure(corrections="corrections.yaml")
     output = workspace.snakemake("--dry-run", succeeds=False)
