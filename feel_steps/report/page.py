@@ -172,7 +172,7 @@ def _editable(run: Run, corrections: Mapping[str, Any]) -> dict[str, Any]:
     """What the edit mode starts from: which clusters it is about, and what was corrected so far."""
     centres = identify(run.table(run.iterations, "centres")["feature"])
     own = {"variant": run.variant, "seed": run.seed, "iteration": run.iterations, "centres": centres}
-    empty = {"names": {}, "merges": [], "moves": {}, "ignored": [], "moments": []}
+    empty: dict[str, Any] = {"names": {}, "merges": [], "moves": {}, "ignored": [], "moments": []}
     return {
         "of": corrections.get("of", own),
         "corrections": empty | {key: value for key, value in corrections.items() if key != "of" and value},
