@@ -219,7 +219,27 @@ def settle_corrections(config: Mapping[str, Any], settings: Mapping[str, Mapping
 
         names = _list_videos(config["dataset"])
         match_corrections(found, match_ids(names), names, path)
+    if find_spec("pyarrow") is not None:
+        _check_centres(found, Path("results", config["name"]), path)
     return found
+
+
+def _check_centres(corrections: Corrections, run: Path, path: str) -> None:
+    """Refuse corrections of other clusters than those that a run has now; of a run still to be made, its jobs will."""
+    from feel_steps.tables import tables
+    from feel_steps.tables.folders import iteration_folder
+    from feel_steps.tables.run import identify
+
+    place = iteration_folder(run, corrections.variant, corrections.seed, corrections.iteration)
+    try:
+        now = identify(tables.read(place / "centres.parquet", "centres")["feature"])
+    except InputError:
+        return  # not there, or damaged: it will be made
+    if now != corrections.centres:
+        raise InputError(
+            f"{path}: made for other clusters than those in {place}, which were computed anew since; "
+            "correct the present page"
+        )
 
 
 def _list_videos(dataset: Mapping[str, Any]) -> list[str]:

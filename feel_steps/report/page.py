@@ -69,8 +69,11 @@ def report(
     """
     finished, config = find_run(Path(run)), config or {}
     mapped = finished.mapped_names()
-    given_names = {**mapped, **(names or {})}
+    own = clusters.shown(finished)
+    given_names = {c: name for c, name in {**mapped, **(names or {})}.items() if own[c]}
     labels = distinct(given_names, finished.clusters)
+    if finished.names is not None:
+        labels = [labels[c] for c in finished.names["shown_as"].tolist()]  # a merged cluster is called as the other
     data = {
         "names": labels,
         "videos": videos.records(finished, Path(out)),

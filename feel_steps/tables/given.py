@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +67,7 @@ class Given:
         return refined | {"cluster": labels, "second": second, "distance": distance, "margin": margin}
 
 
-def read_given(
-    paths: Sequence[Path] | None, video_ids: Sequence[str] | np.ndarray, clusters: int | None = None
-) -> Given | None:
+def read_given(paths: Sequence[Path] | None, video_ids: Iterable[str], clusters: int | None = None) -> Given | None:
     """Read what was said about some videos; None without tables. Of two tables, the later one wins.
 
     Parameters

@@ -407,3 +407,19 @@ def test_summary_without_annotations_and_over_seeds() -> None:
         "iteration  selected  stability  silhouette",
         "        1      100%          –           –",
     ]
+
+
+def test_merged_clusters_are_one_on_the_page(tmp_path):
+    """One card, one name without a number beside it, and all videos of both."""
+    run = build(tmp_path, Shape(train=12, test=4, clusters=4, iterations=1, media=0))
+    names = {"cluster": np.arange(4), "shown_as": np.array([0, 1, 0, 3]), "name": ["wave", None, "wave", None]}
+    tables.write(run / "names.parquet", "names", names)
+    report(run, run / "report.html", names={0: "wave", 2: "wave"})
+    page = (run / "report.html").read_text("utf-8")
+    assert '"names":["wave","punch","wave","throw"]' in page
+    assert 'data-cluster="2"' not in page
+    finished = find_run(run)
+    before = tables.read(run / "feel/seed-0/iter-1/refined.parquet", "refined")["cluster"]
+    assert (finished.refined["cluster"] == 0).sum() == np.isin(before, [0, 2]).sum()
+    activation = tables.read(run / "feel/seed-0/iter-1/attention.parquet", "attention")["activation"]
+    np.testing.assert_array_equal(finished.attention["activation"][:, 0], activation[:, [0, 2]].max(1))

@@ -88,12 +88,27 @@ def test_labels_of_some_videos_train_and_are_said_to(workspace):
         ("moves: {train_01: 7}", "there is no cluster 7; expected numbers from 0 to 2"),
         ("moves: {train_01: 0}\nignored: [train_01]", "video 'train_01' is both moved and ignored; keep one"),
         ("merges: [[0, 1], [1, 2]]", "cluster 1 is in two groups; make them one"),
+        ("names: {0: wave}\niterations: 1", "unknown key 'iterations'"),
+        ("names: {0: wave}", "made for other clusters than those in results/tiny/feel/seed-0/iter-2"),
     ],
 )
 def test_bad_corrections_are_one_line_before_work_starts(workspace, text, message):
-    of = "" if "of" in message else "of: {variant: feel, seed: 0, iteration: 2, centres: abc}\n"
+    of = "" if message == "missing key 'of'" else "of: {variant: feel, seed: 0, iteration: 2, centres: abc}\n"
     (workspace.folder / "corrections.yaml").write_text(of + text)
     workspace.configure(corrections="corrections.yaml")
     output = workspace.snakemake("--dry-run", succeeds=False)
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert "corrections.yaml" in line and message in line
+
+
+def test_groups_stand_on_the_page_and_train_nothing(workspace):
+    """A comparison is asked for after the run; a wrong id must not cost the wait."""
+    rows = "".join(f"train_{i:02d},{'treated' if i % 2 else 'control'}\n" for i in range(8))
+    (workspace.folder / "groups.csv").write_text(f"video_id,group\n{rows}")
+    workspace.configure(groups="groups.csv")
+    assert workspace.planned() == {"compare_groups", "write_report"}
+    workspace.snakemake()
+    assert "control – treated" in (workspace.results / "report.html").read_text("utf-8")
+    (workspace.folder / "groups.csv").write_text(f"video_id,group\n{rows}train_99,control\n")
+    output = workspace.snakemake("--dry-run", succeeds=False)
+    assert "error: groups.csv, row 10: there is no video 'train_99' in the data set" in output
