@@ -37,7 +37,8 @@ def cluster(
     """Run k-means++ and Lloyd's algorithm, best of ``n_init`` starts.
 
     With ``given``, k-means starts from the means of the videos whose clusters are known (seeded k-means: Basu et al.,
-    ICML 2002), and draws the other centres by k-means++ from the rest. At the end these videos are put back.
+    ICML 2002), and draws the other centres by k-means++ from the rest. One video of a cluster is too few to start from;
+    it only numbers the cluster. At the end the videos are put back.
 
     Parameters
     ----------
@@ -97,8 +98,8 @@ def consensus(
     the cluster that they agree with most: memory grows with M² and N (R + K), not with N².
 
     With ``given``, the clusters first get the numbers of the known ones that they share most videos with. A cluster of
-    which a person named several videos starts from these alone. Then every other video joins the cluster that it agrees with
-    most, again and again until nothing changes.
+    which a person named several videos starts from these alone. Then every other video joins the cluster that it agrees
+    with most, again and again until nothing changes.
 
     Parameters
     ----------
@@ -234,35 +235,43 @@ def _seeded_kmeans(
     from scipy.spatial.distance import cdist
 
     draws, best = np.random.default_rng(seed), None
-    for _ in range(n_init if len(set(known[known >= 0])) < clusters else 1):
+    sure = np.flatnonzero(np.bincount(known[known >= 0], minlength=clusters) > 1).tolist()
+    if not sure:
+        best = _kmeans(features, clusters, seed, n_init)
+    for _ in range(0 if not sure else n_init if len(sure) < clusters else 1):
         start = np.full((clusters, features.shape[1]), np.nan)
-        for k in set(known[known >= 0].tolist()):
+        for k in sure:
             start[k] = features[known == k].mean(0)
-        for k in np.flatnonzero(np.isnan(start[:, 0])):  # k-means++: far from the centres so far
+        for k in np.flatnonzero(np.isnan(start[:, 0])).tolist():  # k-means++: far from the centres so far
             there = start[~np.isnan(start[:, 0])]
-            far = cdist(features, there, "sqeuclidean").min(1) if len(there) else np.ones(len(features))
+            far = cdist(features, there, "sqeuclidean").min(1)
             far = far if far.sum() > 0 else np.ones(len(features))
             start[k] = features[draws.choice(len(features), p=far / far.sum())]
         found = _kmeans(features, clusters, seed, 1, start=start)
         best = found if best is None or found.inertia_ < best.inertia_ else best
     assert best is not None
     centres = best.cluster_centers_.astype(np.float32)
+    centres = centres[np.argsort(_renumber(best.labels_, known, clusters))]
     labels = given.obey(-cdist(features, centres)).astype(np.int32)
-    for k in np.unique(labels):
+    for k in np.unique(labels).tolist():
         centres[k] = features[labels == k].mean(0)
     return labels, centres
+
+
+def _renumber(labels: np.ndarray, known: np.ndarray, clusters: int) -> np.ndarray:
+    """A number for each cluster, int [K]: that of the known cluster with which it shares most videos, one to one."""
+    from scipy.optimize import linear_sum_assignment
+
+    shared = np.zeros((clusters, clusters), int)
+    np.add.at(shared, (labels[known >= 0], known[known >= 0]), 1)
+    return linear_sum_assignment(-shared)[1]
 
 
 def _settle(
     runs: np.ndarray, labels: np.ndarray, clusters: int, given: Given, before: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels int32 [N] that obey, numbered as what is known, and the agreement float64 [N, K] with their clusters."""
-    from scipy.optimize import linear_sum_assignment
-
-    known = given.known(before)
-    shared = np.zeros((clusters, clusters), int)
-    np.add.at(shared, (labels[known >= 0], known[known >= 0]), 1)
-    labels = linear_sum_assignment(-shared)[1][labels]
+    labels = _renumber(labels, given.known(before), clusters)[labels]
     if before is None:  # several seeds say more than what was found without them; one is too few to start from
         seeds = np.bincount(given.fixed[given.fixed >= 0], minlength=clusters)
         labels = np.where(seeds[labels] > 1, -1, labels)

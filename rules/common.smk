@@ -11,6 +11,7 @@ from feel_steps.dataset.annotation_files import list_annotation_files
 from feel_steps.dataset.checks import (
     check_annotations,
     check_dataset,
+    check_groups,
     check_labels,
     digest_inputs,
     find_replaced,
@@ -35,6 +36,7 @@ try:
     if workflow.is_main_process:
         check_annotations(config)
         check_labels(config, numbers)
+        check_groups(config)
         replaced = find_replaced(Path("results", config["name"]), numbers)
         for line in filter(None, [said, *replaced]):
             logger.warning(line)
@@ -51,6 +53,7 @@ LOGS = f"{RUN}/logs"
 GROUP = "{variant}-seed-{seed}-iter-{iteration}"  # one SLURM job an iteration; jobs that share a name and hang together join
 BENCHMARKS = f"{RUN}/benchmarks"
 PARTS = [f"{part:04d}" for part in range(config["dataset"]["parts"])]
+GROUP_TABLES = ["videos", "means", "tests", "transitions"]
 THREADS = config["threads"]
 GPU = limit_gpus(config["device"])
 
@@ -190,6 +193,7 @@ def get_artifacts():
     if scales(config):
         shared.append("scaling")
     shared += ["names", "moments", "given"]
+    shared += [f"groups/{table}" for table in GROUP_TABLES] if config["groups"] else []
     shared += ["labels"] if config["dataset"]["labels"] else []
     own = [f"{RUN}/{name}.parquet" for name in shared]
     return [*own, *features, *get_tables(), f"{RUN}/report.html"]

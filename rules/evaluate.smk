@@ -87,6 +87,32 @@ rule correct_moments:
         " --out-given {output.given:q} 2>&1 | tee {log:q}"
 
 
+if config["groups"]:
+
+    rule compare_groups:
+        input:
+            metrics=f"{RUN}/metrics.parquet",
+            videos=f"{RUN}/videos.parquet",
+            moments=f"{RUN}/moments.parquet",
+            groups=config["groups"],
+        output:
+            tables=expand(f"{RUN}/groups/{{table}}.parquet", table=GROUP_TABLES),
+        log:
+            f"{LOGS}/compare_groups.log",
+        benchmark:
+            f"{BENCHMARKS}/compare_groups.tsv"
+        group:
+            "report"
+        conda:
+            "../envs/feel.yaml"
+        params:
+            run=get_folder("metrics"),
+            out=f"{RUN}/groups",
+            source=get_source("groups"),
+        shell:
+            "python -m feel_steps groups {params.run:q} {input.groups:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
 rule write_report:
     input:
         get_iterations("mapping.parquet"),
@@ -98,6 +124,7 @@ rule write_report:
         names=[file for file in [f"{RUN}/clusters.yaml"] if Path(file).is_file()],  # a person may have written it
         corrections=config["corrections"] or [],
         labels=f"{RUN}/labels.parquet" if config["dataset"]["labels"] else [],
+        compared=f"{RUN}/groups/tests.parquet" if config["groups"] else [],
     output:
         report(f"{RUN}/report.html", caption="../docs/captions/report.rst", category="What was found"),
     log:
@@ -113,6 +140,8 @@ rule write_report:
         # called, since Snakemake would look for wildcards in a string
         settings=lambda wildcards: flags({"settings": config}),
         given=get_given("names", "corrections", "labels"),
+        groups=flags({"groups": f"{RUN}/groups" if config["groups"] else None}),
         source=get_source("report"),
     shell:
-        "python -m feel_steps report --run {params.run:q} {params.settings} {params.given} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m feel_steps report --run {params.run:q} {params.settings} {params.given}"
+        " {params.groups} --out {output:q} 2>&1 | tee {log:q}"

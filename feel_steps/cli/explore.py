@@ -21,6 +21,7 @@ def report(
     names: Annotated[Path | None, typer.Option(help="names of clusters; default: clusters.yaml of the run")] = None,
     corrections: Annotated[Path | None, typer.Option(help="corrections.yaml that the run has applied")] = None,
     labels: Annotated[Path | None, typer.Option(help="labels table of the run, where some videos have labels")] = None,
+    groups: Annotated[Path | None, typer.Option(help="folder of tables that feel-steps groups wrote")] = None,
 ) -> None:
     """Write the page that shows what was found.
 
@@ -41,7 +42,7 @@ def report(
     labelled = len(tables.read(labels, "given")["video_id"]) if labels else 0
     content = given.content if given else None
     config = parse_settings(settings, "--settings")
-    step(run, out, config=config, names=called, corrections=content, labelled=labelled)
+    step(run, out, config=config, names=called, corrections=content, labelled=labelled, groups=groups)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from feel_steps.dataset.corrections import Corrections, check_clusters, match_corrections, read_corrections
-from feel_steps.dataset.files import guess_layout, list_files, read_text
+from feel_steps.dataset.files import guess_layout, list_files, read_csv, read_text
 from feel_steps.dataset.suffixes import ARRAY, may_be_video
 from feel_steps.errors import InputError, hint
 
@@ -122,6 +122,8 @@ def check_dataset(config: Mapping[str, Any], clusters: Mapping[str, int]) -> Non
         Names the key, what was found and what was expected.
     """
     _check_paths(config["dataset"])
+    if config["groups"] and not Path(config["groups"]).is_file():
+        raise InputError(f"config: key 'groups': there is no '{config['groups']}' (relative to where snakemake runs)")
     most = _training_videos(config)
     for variant, count in clusters.items():
         if count > most:
@@ -163,6 +165,26 @@ def check_labels(config: Mapping[str, Any], clusters: Mapping[str, int]) -> None
     from feel_steps.dataset.labels import read_labels
 
     read_labels(dataset["labels"], _list_videos(dataset), min(clusters.values()))
+
+
+def check_groups(config: Mapping[str, Any]) -> None:
+    """Refuse groups of another form, or of unknown videos, before the first job.
+
+    Raises
+    ------
+    InputError
+    """
+    path, dataset = config["groups"], config["dataset"]
+    if not path or dataset["layout"] == "demo" or find_spec("numpy") is None:
+        return
+    from feel_steps.dataset.annotations import match_ids
+
+    names = _list_videos(dataset)
+    find = match_ids(names)
+    for line, row in read_csv(path, ("video_id", "group")):
+        if find(row["video_id"]) is None:
+            name = row["video_id"]
+            raise InputError(f"{path}, row {line}: there is no video '{name}' in the data set; {hint(name, names)}")
 
 
 def settle_corrections(config: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]) -> Corrections | None:

@@ -150,8 +150,8 @@ def read_corrections(path: str | Path) -> Corrections:
     if not isinstance(content, dict):
         raise InputError(f"{path}: a {type(content).__name__}; expected what the page saves, with the key 'of'")
     content = {key: value for key, value in content.items() if value is not None}
-    if error := best_match(Draft202012Validator(SCHEMA).iter_errors(content)):
-        raise InputError(f"{path}: {explain(error)}")
+    if violation := best_match(Draft202012Validator(SCHEMA).iter_errors(content)):
+        raise InputError(f"{path}: {explain(violation)}")
     moments = [
         Mark(**{**moment, "borders": tuple(moment["borders"]) if "borders" in moment else None})
         for moment in content.get("moments", [])
@@ -230,8 +230,8 @@ def _find_conflict(found: Corrections) -> str:
     """The first contradiction in words; empty where there is none."""
     if wrong := [key for key in found.names if type(key) is not int]:
         return f"names: there is no cluster {wrong[0]!r}; expected a number"
-    if wrong := [key for key in found.moves if not isinstance(key, str)]:
-        return f"moves: {wrong[0]!r} is no id of a video; write it in quotes"
+    if unquoted := [key for key in found.moves if not isinstance(key, str)]:
+        return f"moves: {unquoted[0]!r} is no id of a video; write it in quotes"
     group_of: dict[int, int] = {}
     for group in found.merges:
         for cluster in group:

@@ -42,7 +42,8 @@ def read_labels(path: str | Path, video_ids: list[str], clusters: int) -> Column
         The file has another form, a video is not in the data set, a video has two labels, or there are more labels than
         clusters.
     """
-    find, lengths, seen = match_ids(video_ids), defaultdict[str, dict[str, float]](lambda: defaultdict(float)), {}
+    find, seen = match_ids(video_ids), dict[str, str]()
+    lengths = defaultdict[str, dict[str, float]](lambda: defaultdict(float))
     whole = _labels_whole_videos(path)
     for where, ids, label, length in _rows(path, whole):
         if (video_id := find(first_known(ids, find))) is None:

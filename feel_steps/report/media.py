@@ -44,7 +44,8 @@ def contact_sheet(clusters: Sequence[Mapping[str, Any]], out: Path) -> Path | No
     rows = []
     for cluster in clusters:
         found = [moment["picture"].partition(",")[2] for moment in cluster["moments"] if moment["picture"]]
-        images = [cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR) for text in found]
+        coded = (np.frombuffer(base64.b64decode(text), np.uint8) for text in found)
+        images = [image for data in coded if (image := cv2.imdecode(data, cv2.IMREAD_COLOR)) is not None]
         rows.append((f"cluster {cluster['id']}: {cluster['size']} videos", images))
     most = max((len(images) for _, images in rows), default=0)
     if not most:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from feel_steps import __version__
 from feel_steps.report import clusters, counts, numbers, videos
+from feel_steps.report.groups import compare_groups
 from feel_steps.runtime.progress import clock
 from feel_steps.tables import provenance, tables
 from feel_steps.tables.run import Run, find_run, identify
@@ -39,6 +40,7 @@ def report(
     names: Mapping[int, str] | None = None,
     corrections: Mapping[str, Any] | None = None,
     labelled: int = 0,
+    groups: Path | None = None,
 ) -> None:
     """Write the page of a run.
 
@@ -57,6 +59,8 @@ def report(
         The corrections that the run has applied, as in their file; a person goes on from them.
     labelled : int
         Videos whose labels a person gave for training.
+    groups : path, optional
+        Folder with the tables of a comparison of groups.
 
     Raises
     ------
@@ -87,6 +91,7 @@ def report(
         iterations=numbers.iterations(finished),
         everything=numbers.everything(finished),
         comparison=numbers.comparison(finished),
+        groups=compare_groups(groups, labels) if groups else None,
         counts=counts.compare_counts(finished),
         clusters=clusters.cards(finished, given_names),
         mapped=bool(mapped.keys() - (names or {}).keys()),

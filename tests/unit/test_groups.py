@@ -128,6 +128,12 @@ def test_the_command_writes_tables_and_says_what_differs(tmp_path):
     first = (tmp_path / "out/tests.parquet").read_bytes()
     CliRunner().invoke(app, words, catch_exceptions=False)
     assert (tmp_path / "out/tests.parquet").read_bytes() == first
+    page = tmp_path / "report.html"
+    words = ["report", "--run", str(run), "--groups", str(tmp_path / "out"), "--out", str(page)]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    text = page.read_text("utf-8")
+    assert 'id="groups"' in text and "Share of the time" in text and "old – young" in text
+    assert text.count("old: what follows what, relative to chance") == 2  # its title, and its words for a screen reader
 
 
 @pytest.mark.parametrize(

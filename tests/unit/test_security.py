@@ -26,7 +26,23 @@ CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 HOSTILE = ["a; b", "$(touch x)", "`touch x`", "a'b\"c", "../up", "-rf", "--out", "a b", "a\nb", "demo\n", "{part}", ""]
 
 # Paths may hold whatever file systems allow, but braces and control characters: Snakemake takes {…} for a wildcard.
-PATHS = {"split", "annotations", "labels", "corrections", "path", "videos", "key", "model", "cache", "weights_rgb", "weights_flow", "container"}
+PATHS = set(
+    [
+        "split",
+        "annotations",
+        "labels",
+        "corrections",
+        "groups",
+        "path",
+        "videos",
+        "key",
+        "model",
+        "cache",
+        "weights_rgb",
+        "weights_flow",
+        "container",
+    ]
+)
 PATHS |= {"weights", "detector", "landmarks"}
 REGISTERED = {"localizer"}  # must name an entry of a registry, which tests/unit/test_config.py has
 SCHEMA = Draft202012Validator(yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text()))
@@ -57,7 +73,8 @@ def test_no_hostile_value_passes_the_schema(value):
 def test_every_value_in_a_rule_is_quoted():
     """Bare are numbers, and options that flags() has quoted."""
     numbers = {"threads", "wildcards.seed", "wildcards.iteration", "wildcards.part", "params.clusters"}
-    options = {f"params.{name}" for name in ("options", "settings", "previous", "names", "truth", "about", "given", "said")}
+    words = "options settings previous names truth about given groups said"
+    options = {f"params.{name}" for name in words.split()}
     for file in (ROOT / "rules").glob("*.smk"):
         for shell in re.findall(r"^    shell:\n((?: {8}.*\n)+)", file.read_text(), re.MULTILINE):
             assert set(re.findall(r"\{([^{}:]+)\}", shell)) <= numbers | options, f"{file.name}: {shell}"

@@ -22,6 +22,7 @@ def test_without_annotations_no_byte_differs_but_of_metrics_and_report(finished,
     assert set(with_truth) == set(without)
     assert {name.rsplit("/", 1)[-1] for name in changed} == {
         "annotations.parquet",
+        "annotations_dropped.parquet",  # its history names the file of the annotations
         "mapping.parquet",
         "metrics.parquet",
         "report.html",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from feel_steps.explore.groups import compare_groups, write
 from feel_steps.explore.predict import Prediction
 from feel_steps.report.page import predicted_page, report
 from feel_steps.tables import tables
@@ -37,7 +38,13 @@ def driver() -> Iterator[Any]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with videos and annotations."""
     run = build(tmp_path_factory.mktemp("page"), Shape(train=24, test=6, media=3))
-    report(run, run / "report.html", config={"name": "demo", "note": "</pre><script>alert(2)</script>"})
+    videos, moments = tables.read(run / "videos.parquet", "videos"), run / "feel/seed-0/iter-3/moments.parquet"
+    durations = dict(zip(videos["video_id"], videos["duration"].tolist(), strict=True))
+    of = {video: f"<b>group {i % 3}</b> & so on" for i, video in enumerate(durations)}
+    compared = compare_groups(tables.read(moments, "moments"), durations, of, 4, permutations=99)
+    write(compared, run / "groups", {})
+    config = {"name": "demo", "note": "</pre><script>alert(2)</script>"}
+    report(run, run / "report.html", config=config, groups=run / "groups")
     return run / "report.html"
 
 

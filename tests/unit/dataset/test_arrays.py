@@ -53,7 +53,7 @@ def test_every_format_and_precision_gives_the_same_numbers(tmp_path, suffix, dty
 
 def test_a_folder_counts_as_arrays_by_the_suffixes_that_can_be_read():
     """Else a folder would be taken for arrays, and then none of its files read."""
-    assert suffixes.ARRAY == READERS.keys()
+    assert READERS.keys() == suffixes.ARRAY
 
 
 def test_byte_order_and_memory_order_do_not_matter(tmp_path):
