@@ -13,7 +13,8 @@ class Adam:
     """Adam, fused, over the weights as flat vectors in the order in which they lie in memory.
 
     A weight that is not laid out row by row would be copied at every step, and back. This calls PyTorch's function
-    because the first optimizer that a process makes loads PyTorch's compiler: 2.4 s in PyTorch 2.13, in every training.
+    because the first optimizer that a process makes loads PyTorch's compiler: 1.5 s of a core in PyTorch 2.13, in every
+    training, against 3 ms here.
     """
 
     def __init__(self, weights: Iterable[Tensor], learning_rate: float, weight_decay: float) -> None:
