@@ -115,8 +115,8 @@ def label_parts(annotations: Columns, parts: Columns) -> Columns:
     cuts = pd.DataFrame({"part": names, "video_id": parts["video_id"], "a": parts["t_start"], "b": parts["t_end"]})
     segments = pd.DataFrame({name: annotations[name] for name in ("video_id", "label", "t_start", "t_end")})
     both = cuts.merge(segments, on="video_id")  # left out: parts of videos that nobody annotated
-    overlap = np.minimum(both["b"], both["t_end"]) - np.maximum(both["a"], both["t_start"])
-    both["time"] = np.maximum(overlap, 0)
+    shared = np.minimum(both["b"], both["t_end"]) - np.maximum(both["a"], both["t_start"])
+    both["time"] = np.maximum(shared, 0.0)
     time = both.groupby(["part", "label"], as_index=False)["time"].sum()
     covered = time.groupby("part")["time"].sum()
     length = cuts.set_index("part").loc[covered.index].eval("b - a")
