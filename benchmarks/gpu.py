@@ -29,7 +29,7 @@ from feel_steps.features.i3d import InceptionI3d
 from feel_steps.localizers import weights
 from feel_steps.ranking import rank
 from feel_steps.runtime import devices
-from feel_steps.snippets import Snippets
+from feel_steps.tables.snippets import Snippets
 from feel_steps.train import Adam, Batches, take_step
 
 FULL = {

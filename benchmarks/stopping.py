@@ -32,8 +32,8 @@ from feel_steps.localize import Settings, localize
 from feel_steps.localizers import weights
 from feel_steps.pool import pool
 from feel_steps.runtime import devices
-from feel_steps.snippets import load_snippets
 from feel_steps.tables import tables
+from feel_steps.tables.snippets import load_snippets
 from feel_steps.train import Adam, Batches, take_step, to_targets
 from studies.tables import estimate
 

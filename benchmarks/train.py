@@ -22,7 +22,7 @@ from torch import nn
 
 from feel_steps.localizers.cola import CoLA
 from feel_steps.runtime import devices
-from feel_steps.snippets import Snippets
+from feel_steps.tables.snippets import Snippets
 from feel_steps.train import Adam, Batches, take_step
 
 SHAPES = {"small": 128, "THUMOS'14": 750}  # T, with B 16, F 2048 and E 2048

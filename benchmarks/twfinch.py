@@ -22,8 +22,8 @@ from scipy.sparse.csgraph import connected_components
 
 from feel_steps.evaluation.segmentation import measure_segments
 from feel_steps.explore.segment import segment
-from feel_steps.snippets import Snippets
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.snippets import Snippets
 
 
 def distances(means: np.ndarray, times: np.ndarray, rows: int) -> np.ndarray:

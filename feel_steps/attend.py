@@ -15,8 +15,8 @@ from feel_steps.errors import InputError
 from feel_steps.localizers.base import Localizer
 from feel_steps.runtime import devices
 from feel_steps.runtime.progress import Progress
-from feel_steps.snippets import Snippets
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.snippets import Snippets
 
 ROWS = 16 * 750  # snippets that go through the network at once
 EASY = 5  # a video's embedding is the mean over the T / EASY snippets of highest actionness

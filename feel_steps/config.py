@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from feel_steps.errors import InputError, hint
+from feel_steps.errors import InputError, explain
 from feel_steps.localizers import check_settings
 
 Config = dict[str, Any]
@@ -195,40 +194,6 @@ def list_keys(rules: Mapping[str, Any], rule: Mapping[str, Any] | None = None, a
         keys.append(f"{above}{name}")
         keys += list_keys(rules, part, f"{above}{name}.") if name != "variants" else []
     return keys
-
-
-def suggest(key: str, siblings: Sequence[str], keys: Sequence[str]) -> str:
-    """What may have been meant by an unknown key: a key of that name elsewhere, a sibling, or a similar one."""
-    if "." in key and key in keys:
-        return f"write {key.split('.')[0]}={{{': {'.join(key.split('.')[1:])}: value{'}' * key.count('.')}"
-    last = {name: name.rpartition(".")[2] for name in keys}
-    same = [name for name in keys if last[name] == key]
-    if not same and get_close_matches(key, siblings, 1):
-        return hint(key, siblings)
-    similar = same or [name for name in keys if last[name] in get_close_matches(key, last.values(), 1, 0.75)]
-    return f"did you mean {' or '.join(repr(name) for name in similar)}?" if similar else hint(key, siblings)
-
-
-def explain(error: Any, sections: Collection[str] = (), keys: Sequence[str] = ()) -> str:
-    """One line for one violation of the JSON schema: the key, what is wrong, what to do.
-
-    ``sections`` are names that may have been meant where a section of settings is given one value, and ``keys`` all
-    keys with dots, which may have been meant by an unknown one.
-    """
-    key = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", ()))
-        extra = next(k for k in error.instance if k not in known)
-        place = f"{key}.{extra}" if key else extra
-        return f"unknown key {place!r}; {suggest(extra, known, keys)}"
-    if error.validator == "required":
-        return f"key '{key}.' misses {error.message.split(' ')[0]}" if key else f"missing key {error.message}"
-    if error.validator == "type" and error.schema["type"] == "object" and "explain" not in error.schema:
-        known = [name for name in sections if name != key]
-        return f"key '{key}' is {error.instance!r}; expected settings, {key}={{setting: value}}; {hint(key, known)}"
-    if "explain" in error.schema:
-        return f"key '{key}' is {error.instance!r}; expected {error.schema['explain']}"
-    return f"key '{key}': {error.message}"
 
 
 def _check_ranges(config: Mapping[str, Any], where: str) -> None:

@@ -1,9 +1,10 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read, and words for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(ValueError):
@@ -23,3 +24,37 @@ def hint(name: object, known: Iterable[str]) -> str:
     names = list(known)
     close = get_close_matches(str(name), names, 1)
     return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"
+
+
+def suggest(key: str, siblings: Sequence[str], keys: Sequence[str]) -> str:
+    """What may have been meant by an unknown key: a key of that name elsewhere, a sibling, or a similar one."""
+    if "." in key and key in keys:
+        return f"write {key.split('.')[0]}={{{': {'.join(key.split('.')[1:])}: value{'}' * key.count('.')}"
+    last = {name: name.rpartition(".")[2] for name in keys}
+    same = [name for name in keys if last[name] == key]
+    if not same and get_close_matches(key, siblings, 1):
+        return hint(key, siblings)
+    similar = same or [name for name in keys if last[name] in get_close_matches(key, last.values(), 1, 0.75)]
+    return f"did you mean {' or '.join(repr(name) for name in similar)}?" if similar else hint(key, siblings)
+
+
+def explain(error: Any, sections: Collection[str] = (), keys: Sequence[str] = ()) -> str:
+    """One line for one violation of the JSON schema: the key, what is wrong, what to do.
+
+    ``sections`` are names that may have been meant where a section of settings is given one value, and ``keys`` all
+    keys with dots, which may have been meant by an unknown one.
+    """
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", ()))
+        extra = next(k for k in error.instance if k not in known)
+        place = f"{key}.{extra}" if key else extra
+        return f"unknown key {place!r}; {suggest(extra, known, keys)}"
+    if error.validator == "required":
+        return f"key '{key}.' misses {error.message.split(' ')[0]}" if key else f"missing key {error.message}"
+    if error.validator == "type" and error.schema["type"] == "object" and "explain" not in error.schema:
+        known = [name for name in sections if name != key]
+        return f"key '{key}' is {error.instance!r}; expected settings, {key}={{setting: value}}; {hint(key, known)}"
+    if "explain" in error.schema:
+        return f"key '{key}' is {error.instance!r}; expected {error.schema['explain']}"
+    return f"key '{key}': {error.message}"

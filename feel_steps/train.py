@@ -30,9 +30,9 @@ from feel_steps.localizers.adam import Adam
 from feel_steps.localizers.base import Localizer
 from feel_steps.runtime import devices
 from feel_steps.runtime.progress import Progress, clock
-from feel_steps.snippets import Snippets, Stored
 from feel_steps.tables import source
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.snippets import Snippets, Stored
 
 EPOCHS, LEAST_STEPS, MOST_STEPS = 24.0, 300, 3000  # see docs/results/localizers.md
 LOG_STEPS = 10  # steps to a row of the training table

@@ -16,8 +16,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from feel_steps.config import Config, explain, merge, resolve, switches_localizer
-from feel_steps.errors import InputError, hint
+from feel_steps.config import Config, merge, resolve, switches_localizer
+from feel_steps.errors import InputError, explain, hint
 
 PROGRAMS = {
     "cci-k1": "studies.cci:parameter",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from feel_steps.snippets import Snippets
+from feel_steps.tables.snippets import Snippets
 
 
 def make_snippets(lengths=(30, 12, 7, 45, 20, 16), dimension=6, seed=0):

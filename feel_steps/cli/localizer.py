@@ -50,8 +50,8 @@ def train(
     from feel_steps.localizers import weights
     from feel_steps.parts import split
     from feel_steps.runtime.claim import claim
-    from feel_steps.snippets import load_snippets
     from feel_steps.tables import tables
+    from feel_steps.tables.snippets import load_snippets
     from feel_steps.train import train as step
 
     own = parse_settings(settings, "--settings")
@@ -115,10 +115,11 @@ def attend(
     from feel_steps.attend import attend as attend_whole
     from feel_steps.attend import attend_in_blocks, list_cells
     from feel_steps.localizers import weights
-    from feel_steps.parts import gather_embeddings, split, time_parts
+    from feel_steps.parts import split
     from feel_steps.runtime.claim import claim
-    from feel_steps.snippets import load_snippets
     from feel_steps.tables import tables
+    from feel_steps.tables.parts import gather_embeddings, time_parts
+    from feel_steps.tables.snippets import load_snippets
 
     table = tables.read(videos, "videos")
     snippets = load_snippets(table, features)

@@ -35,11 +35,12 @@ def pool(
     """
     import numpy as np
 
-    from feel_steps.parts import relabel, split
+    from feel_steps.parts import split
     from feel_steps.pool import EMBEDDED, FAMILIES, PARTS_OF_NETWORK, WEIGHTED, pick_views
     from feel_steps.pool import pool as step
-    from feel_steps.snippets import load_snippets, part_path
     from feel_steps.tables import tables
+    from feel_steps.tables.parts import relabel
+    from feel_steps.tables.snippets import load_snippets, part_path
 
     table = tables.read(videos, "videos")
     snippets = load_snippets(table, features, "train")
@@ -90,9 +91,9 @@ def cluster(
 
     from feel_steps.cluster import cluster as kmeans
     from feel_steps.cluster import consensus
-    from feel_steps.parts import chain_of
     from feel_steps.tables import tables
     from feel_steps.tables.given import read_given
+    from feel_steps.tables.parts import chain_of
 
     table = tables.read(pooled, "pooled")
     said: dict[str, Any] = {"given": read_given(given, table["video_id"], clusters), "before": None}
@@ -187,8 +188,8 @@ def rate(
     Example: feel-steps rate --pooled pooled.parquet --refined refined.parquet --clusters 20 --out confidence.parquet
     """
     from feel_steps.explore.confidence import rate as step
-    from feel_steps.parts import to_videos
     from feel_steps.tables import tables
+    from feel_steps.tables.parts import to_videos
 
     rated = tables.read(refined, "refined")  # may lack videos: studies with true labels have the annotated ones
     table = tables.align(tables.read(pooled, "pooled"), rated["video_id"], f"{pooled}", f"{refined}")

@@ -26,8 +26,8 @@ def cut(
     """
     from feel_steps.parts import cut as step
     from feel_steps.parts import to_table
-    from feel_steps.snippets import load_snippets
     from feel_steps.tables import tables
+    from feel_steps.tables.snippets import load_snippets
 
     table = tables.read(videos, "videos")
     snippets = load_snippets(table, features)
@@ -50,8 +50,8 @@ def join(
     Example: feel-steps join --parts parts.parquet --refined parts/refined.parquet --selected parts/selected.parquet
     --out refined.parquet --out-selected selected.parquet
     """
-    from feel_steps.parts import join as step
     from feel_steps.tables import tables
+    from feel_steps.tables.parts import join as step
 
     videos, labels = step(
         tables.read(refined, "refined"), tables.read(selected, "selected"), tables.read(parts, "parts")
@@ -74,8 +74,8 @@ def segment(
     Example: feel-steps segment --videos videos.parquet --features features --clusters 10 --out segments.parquet
     """
     from feel_steps.explore.segment import segment as step
-    from feel_steps.snippets import load_snippets
     from feel_steps.tables import tables
+    from feel_steps.tables.snippets import load_snippets
 
     table = tables.read(videos, "videos")
     train = table["split"] == "train"

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from feel_steps.dataset.files import read_text
-from feel_steps.errors import InputError, hint
+from feel_steps.errors import InputError, explain, hint
 
 IS, NOT, IGNORED = "is", "not", "ignored"  # roles of a constraint
 Constraint = tuple[str, str, int | None]  # video, role, cluster
@@ -138,8 +138,6 @@ def read_corrections(path: str | Path) -> Corrections:
     """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
-
-    from feel_steps.config import explain
 
     try:
         content = yaml.load(read_text(path), _Loader)  # noqa: S506 (a safe loader)

@@ -15,8 +15,8 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from feel_steps.evaluation.anatomy import anatomy
 from feel_steps.evaluation.detection_map import TIOU, mean_average_precision
-from feel_steps.parts import name_parts
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.parts import name_parts
 
 Rows = list[tuple[str, str, float]]
 

@@ -23,9 +23,9 @@ from feel_steps.errors import InputError
 from feel_steps.features.contract import Contract, read_contract
 from feel_steps.features.extract import Extractor, build, digest_source, takes
 from feel_steps.runtime.progress import Progress
-from feel_steps.snippets import part_path
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.snippets import part_path
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 

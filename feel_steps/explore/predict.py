@@ -22,11 +22,11 @@ from feel_steps.localize import PUBLISHED, Settings, localize
 from feel_steps.localizers import weights
 from feel_steps.pool import pool
 from feel_steps.report.page import predicted_page
-from feel_steps.snippets import Snippets, load_snippets
 from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import find_run
+from feel_steps.tables.snippets import Snippets, load_snippets
 from feel_steps.tables.tables import runs
 
 MOMENTS = 10  # moments per video in the terminal

@@ -14,8 +14,8 @@ from scipy.ndimage import uniform_filter1d
 from feel_steps.cluster import cluster
 from feel_steps.errors import InputError
 from feel_steps.pool import coordinates, scale, standardize
-from feel_steps.snippets import Snippets
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.snippets import Snippets
 
 COMPONENTS = 16  # d
 DESCRIBED = 64  # E

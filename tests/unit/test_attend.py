@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from feel_steps.attend import attend, spread, uniform_positions
 from feel_steps.errors import InputError
 from feel_steps.localizers import weights
-from feel_steps.snippets import Snippets
 from feel_steps.tables import tables
+from feel_steps.tables.snippets import Snippets
 
 
 def make(lengths, dimension=5, clusters=3, **extra):

@@ -13,7 +13,7 @@ from feel_steps.jaccard import refine
 from feel_steps.localize import Settings, localize
 from feel_steps.pool import pool
 from feel_steps.selection import schedule, select
-from feel_steps.snippets import Snippets
+from feel_steps.tables.snippets import Snippets
 from tests.paths import ROOT
 
 N, K = 30, 3

@@ -119,8 +119,8 @@ def test_videos_that_are_read_one_by_one_give_the_tables_of_videos_in_memory(fol
         for name, start, stop in tables.runs(tables_of_features["video_id"]):
             writer.add(name, tables_of_features["feature"][start:stop])
     expected = iterate(folder)
-    monkeypatch.setattr("feel_steps.snippets.HELD", 50 * 6 * 4)
-    monkeypatch.setattr("feel_steps.snippets.BLOCK", 50 * 6 * 4)  # of 50 snippets
+    monkeypatch.setattr("feel_steps.tables.snippets.HELD", 50 * 6 * 4)
+    monkeypatch.setattr("feel_steps.tables.snippets.BLOCK", 50 * 6 * 4)  # of 50 snippets
     monkeypatch.setattr("feel_steps.tables.tables.GROUP", 1000)  # so that attention has many row groups
     found = iterate(folder)
     assert pq.ParquetFile(folder / "attention.parquet").num_row_groups > 2

@@ -7,9 +7,10 @@ import pytest
 
 from feel_steps.errors import InputError
 from feel_steps.evaluation.evaluate import NO_CLASS, label_parts
-from feel_steps.parts import _chain, _cut, cut, gather_embeddings, join, name_parts, relabel, smooth, split, to_table
-from feel_steps.snippets import Snippets
+from feel_steps.parts import _chain, _cut, cut, smooth, split, to_table
 from feel_steps.tables import tables
+from feel_steps.tables.parts import gather_embeddings, join, name_parts, relabel
+from feel_steps.tables.snippets import Snippets
 from tests.small_run import call
 from tests.tiny import make_videos
 

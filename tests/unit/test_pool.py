@@ -5,7 +5,7 @@ import pytest
 
 from feel_steps.errors import InputError
 from feel_steps.pool import pool
-from feel_steps.snippets import Snippets
+from feel_steps.tables.snippets import Snippets
 
 LENGTHS = [3, 1, 5]
 

@@ -202,7 +202,7 @@ def package(tmp_path, monkeypatch, shipped):
         ("localizers/aicl.py", {"train", "attend"}, {"demo", "pool", "refine", "report"}),
         ("features/i3d.py", {"extract"}, {"pool", "train", "report"}),
         ("runtime/devices.py", {"train", "attend", "refine"}, {"evaluate", "report", "import"}),
-        ("snippets.py", {"pool", "train", "attend"}, {"import", "evaluate"}),
+        ("tables/snippets.py", {"pool", "train", "attend"}, {"import", "evaluate"}),
         ("report/page.css", {"report"}, {"refine", "select", "train", "evaluate", "gather", "label-classes"}),
         ("explore/predict.py", set(), {"report", "train"}),  # imported for its types only
     ],

@@ -19,7 +19,7 @@ from feel_steps.dataset.files import list_files
 from feel_steps.dataset.folder import import_videos
 from feel_steps.errors import InputError
 from feel_steps.explore.export import export
-from feel_steps.snippets import load_snippets
+from feel_steps.tables.snippets import load_snippets
 from tests.paths import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -73,7 +73,7 @@ def test_no_hostile_value_passes_the_schema(value):
 def test_every_value_in_a_rule_is_quoted():
     """Bare are numbers, and options that flags() has quoted."""
     numbers = {"threads", "wildcards.seed", "wildcards.iteration", "wildcards.part", "params.clusters"}
-    words = "options settings previous names truth about given groups said"
+    words = "options settings previous names truth about given groups said cuts"
     options = {f"params.{name}" for name in words.split()}
     for file in (ROOT / "rules").glob("*.smk"):
         for shell in re.findall(r"^    shell:\n((?: {8}.*\n)+)", file.read_text(), re.MULTILINE):

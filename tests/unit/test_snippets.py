@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from feel_steps import snippets
 from feel_steps.errors import InputError
-from feel_steps.snippets import Stored, load_snippets
-from feel_steps.tables import tables
+from feel_steps.tables import snippets, tables
+from feel_steps.tables.snippets import Stored, load_snippets
 from feel_steps.tables.tables import runs
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from feel_steps import pool as views
 from feel_steps.pool import describe, project, scale, standardize
-from feel_steps.snippets import Snippets
+from feel_steps.tables.snippets import Snippets
 from tests.tiny import make_snippets
 
 LENGTHS = (30, 12, 7, 45, 20, 16)
