@@ -72,7 +72,8 @@ def test_no_hostile_value_passes_the_schema(value):
 
 def test_every_value_in_a_rule_is_quoted():
     """Bare are numbers, and options that flags() has quoted."""
-    numbers = {"threads", "wildcards.seed", "wildcards.iteration", "wildcards.part", "params.clusters"}
+    numbers = {"threads", "wildcards.seed", "wildcards.iteration", "wildcards.part"}
+    numbers |= {"params.clusters", "params.window", "params.iteration"}
     words = "options settings previous names truth about given groups said cuts"
     options = {f"params.{name}" for name in words.split()}
     for file in (ROOT / "rules").glob("*.smk"):
