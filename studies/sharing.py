@@ -31,6 +31,8 @@ def get_owners(variants: Mapping[str, Config], borrowers: Mapping[str, bool]) ->
     first: dict[str, str] = {}
     owners = {}
     for name, settings in variants.items():
+        if settings.get("parts", {}).get("cut"):  # its tables come from other rows, and lie elsewhere
+            continue
         for place, origin in _origins(settings, borrowers.get(name, False)):
             owner = first.setdefault(f"{place} {origin}", name)
             if owner != name and name in borrowers:
