@@ -1,16 +1,19 @@
 """What are a few labels worth? Clusters pooled videos with 0, 1, 2, 5 labelled videos of each class.
 
     python benchmarks/few_labels.py results/RUN --clusters K [--labels 0,1,2,5] [--seeds 0,1,2] [--method consensus]
+    python benchmarks/few_labels.py results/RUN --clusters K --write FOLDER
 
 Takes the pooled vectors of iteration 1 and the annotations of a run. The labelled videos of a class are drawn by the
 seed; with more labels, further ones are added. NMI, and the share of videos in the cluster of their class (accuracy:
 clusters matched one to one), are of the videos without a label. A class with fewer videos than labels gives all but
-one. "without" is the clustering without labels, judged on the same videos.
+one. "without" is the clustering without labels, judged on the same videos. With --write, nothing is clustered: the
+labelled videos are written as FOLDER/labels-COUNT-SEED.csv for runs with dataset.labels, which measure mAP.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +51,21 @@ def main() -> None:
     parser.add_argument("--labels", default="0,1,2,5")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--method", default="consensus", choices=["consensus", "kmeans"])
+    parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
     path = next(arguments.run.glob("*/seed-*/iter-1/pooled.parquet"))
     pooled = tables.read(path, "pooled")
     label = classes(tables.read(arguments.run / "annotations.parquet", "annotations"))
     truth = np.unique([label[video] for video in pooled["video_id"]], return_inverse=True)[1]
     numbers = [int(n) for n in arguments.labels.split(",")]
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    if arguments.write:
+        arguments.write.mkdir(parents=True, exist_ok=True)
+        for count, seed in product(numbers, seeds):
+            chosen = pooled["video_id"][draw(truth, count, seed)]
+            rows = ["video_id,label", *(f"{video},{label[video]}" for video in chosen)]
+            (arguments.write / f"labels-{count}-{seed}.csv").write_text("\n".join(rows) + "\n")
+        return
     K, views = arguments.clusters, _split(pooled["feature"], path)
 
     def find(seed: int, given: Given | None) -> np.ndarray:
@@ -61,7 +73,6 @@ def main() -> None:
             return cluster(pooled["feature"], K, seed, given=given)[0]
         return consensus(views, K, seed, given=given)[0]["cluster"]
 
-    seeds = [int(seed) for seed in arguments.seeds.split(",")]
     bare = {seed: find(seed, None) for seed in seeds}
     size = max(K, int(truth.max()) + 1)
     for count in numbers:
