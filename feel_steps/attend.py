@@ -17,6 +17,7 @@ from feel_steps.runtime import devices
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.snippets import Snippets
+from feel_steps.tables.tables import timing
 
 ROWS = 16 * 750  # snippets that go through the network at once
 EASY = 5  # a video's embedding is the mean over the T / EASY snippets of highest actionness
@@ -123,8 +124,8 @@ def attend_in_blocks(
             f"model: trained on features of dimension {model.settings['features']}, but these have "
             f"{snippets.features.shape[1]}; train again, or extract with the extractor it was trained on"
         )
-    rows = set(videos["video_id"])
-    if missing := [video_id for video_id in snippets.video_ids if video_id not in rows]:
+    known = set(videos["video_id"])
+    if missing := [video_id for video_id in snippets.video_ids if video_id not in known]:
         raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
     advice = f"lower train.length ({length}) and train again, or use a device of more memory"
     with (
@@ -178,13 +179,11 @@ def _joined(pieces: Sequence[Columns]) -> Columns:
 
 def list_cells(snippets: Snippets, videos: Columns) -> Columns:
     """Video, number and time of every snippet, by the videos table."""
-    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
-    order = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)
-    timing = {name: videos[name][order] for name in ("fps", "snippet_stride", "snippet_window")}
+    own = timing(videos, snippets.video_ids)
     lengths = snippets.lengths
     video = np.repeat(np.arange(len(lengths)), lengths)  # [S]
     snippet = np.arange(len(video)) - snippets.offsets[video]
-    stride, window, fps = (timing[name][video] for name in ("snippet_stride", "snippet_window", "fps"))
+    stride, window, fps = (own[name][video] for name in ("snippet_stride", "snippet_window", "fps"))
     last = snippet == lengths[video] - 1
     return {
         "video_id": np.array(snippets.video_ids, object)[video],

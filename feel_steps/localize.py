@@ -16,7 +16,7 @@ import numpy as np
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.snippets import runs
+from feel_steps.tables.tables import runs
 
 Range = tuple[float, float, float]
 UPSAMPLE = 24  # positions of a snippet: the boundaries of segments lie between snippets, by linear interpolation

@@ -15,6 +15,7 @@ from feel_steps.pool import coordinates
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.parts import name_parts
 from feel_steps.tables.snippets import Snippets
+from feel_steps.tables.tables import timing
 
 COMPONENTS = 64  # d
 PENALTY = 0.6  # seconds of the mean squared deviation that one more part costs
@@ -97,9 +98,8 @@ def to_table(snippets: Snippets, borders: np.ndarray, videos: Columns) -> Column
     A snippet stands for its stride, the last one of a video for its whole window, as in an attention table.
     """
     video = np.searchsorted(snippets.offsets, borders[:-1], side="right") - 1  # [P]
-    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
-    row = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)[video]
-    fps, stride, window = (videos[name][row] for name in ("fps", "snippet_stride", "snippet_window"))
+    own = timing(videos, snippets.video_ids)
+    fps, stride, window = (own[name][video] for name in ("fps", "snippet_stride", "snippet_window"))
     first, stop = borders[:-1] - snippets.offsets[video], borders[1:] - snippets.offsets[video]
     last = stop == snippets.lengths[video]
     return {

@@ -24,7 +24,8 @@ from scipy.linalg import eigh
 
 from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.snippets import Snippets, runs
+from feel_steps.tables.snippets import Snippets
+from feel_steps.tables.tables import runs
 
 COMPONENTS = {"second": 32, "lag": 32, "whitened": 64}  # d
 RIDGE = 0.01  # of the mean variance within videos, added to C_w

@@ -16,6 +16,7 @@ from feel_steps.errors import InputError
 from feel_steps.pool import coordinates, scale, standardize
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.snippets import Snippets
+from feel_steps.tables.tables import timing
 
 COMPONENTS = 16  # d
 DESCRIBED = 64  # E
@@ -59,12 +60,11 @@ def segment(
     """
     if not window > 0:
         raise InputError(f"window: {window:g} s; expected a number above 0, such as 2")
-    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
-    row = np.array([rows[video_id] for video_id in snippets.video_ids], np.int64)
-    fps, stride, reach = (videos[name][row] for name in ("fps", "snippet_stride", "snippet_window"))
+    own = timing(videos, snippets.video_ids)
+    fps, stride, reach = (own[name] for name in ("fps", "snippet_stride", "snippet_window"))
     sizes = np.maximum(1, np.round(window * fps / stride)).astype(int)  # snippets of a window
     x = describe(snippets, sizes)
-    learnt = np.ones(len(row), bool) if train is None else train
+    learnt = np.ones(len(fps), bool) if train is None else train
     labels, clarity = _learn(x, snippets.offsets, learnt, clusters, seed, float(np.median(sizes)))
     begins = np.zeros(len(labels), bool)
     begins[snippets.offsets[:-1]] = True

@@ -20,7 +20,7 @@ from feel_steps.errors import InputError, hint
 from feel_steps.features.contract import read_contract
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.snippets import runs
+from feel_steps.tables.tables import runs
 
 COMPONENTS = 128  # of a stream, at most
 SMALLEST = 1e-5  # of the largest deviation; a component below it is rounding

@@ -9,7 +9,7 @@ import numpy as np
 
 from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.tables import runs
+from feel_steps.tables.tables import runs, timing
 
 
 def name_parts(parts: Columns) -> np.ndarray:
@@ -19,11 +19,7 @@ def name_parts(parts: Columns) -> np.ndarray:
 
 def time_parts(parts: Columns, videos: Columns) -> Columns:
     """What a videos table says about when snippets are, a row a part."""
-    rows = {video_id: row for row, video_id in enumerate(videos["video_id"])}
-    row = np.array([rows[video_id] for video_id in parts["video_id"]], np.int64)
-    return {"video_id": name_parts(parts)} | {
-        name: videos[name][row] for name in ("fps", "snippet_stride", "snippet_window")
-    }
+    return timing(videos, parts["video_id"]) | {"video_id": name_parts(parts)}
 
 
 def chain_of(rows: np.ndarray, parts: Columns) -> np.ndarray:

@@ -359,7 +359,7 @@ def _columns(
     return {name: _column(path, kind, name, table[name], first) for name in wanted}
 
 
-def align(table: Columns, video_ids: np.ndarray, name: str, other: str) -> Columns:
+def align(table: Columns, video_ids: Sequence[str] | np.ndarray, name: str, other: str) -> Columns:
     """Rows of a table of one row a video, in the order of ``video_ids``.
 
     Raises
@@ -372,6 +372,12 @@ def align(table: Columns, video_ids: np.ndarray, name: str, other: str) -> Colum
         raise InputError(f"{name}: video '{missing[0]}' of {other} is not in it; run the step that wrote it again")
     order = [rows[video_id] for video_id in video_ids]
     return {column: values[order] for column, values in table.items()}
+
+
+def timing(videos: Columns, video_ids: Sequence[str] | np.ndarray) -> Columns:
+    """What a videos table says about when the snippets of some videos are: a row for each of ``video_ids``."""
+    names = ("video_id", "fps", "snippet_stride", "snippet_window")
+    return align({name: videos[name] for name in names}, video_ids, "videos table", "the features")
 
 
 def runs(values: Sequence[str] | np.ndarray) -> list[tuple[str, int, int]]:
