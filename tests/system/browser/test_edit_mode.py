@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,13 @@ from feel_steps.report.page import report
 from feel_steps.tables import tables
 from feel_steps.tables.run import find_run
 from tests.synthetic_run import Shape, build
-from tests.system.browser.chromium import browser, missing, show
+from tests.system.browser.chromium import missing, show
 from tests.system.browser.test_report_page import AXE, wait
 
 if reason := missing():
     pytest.skip(reason, allow_module_level=True)
 
 CARD = 8  # a training video with a moment
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from feel_steps.report.page import predicted_page, report
 from feel_steps.tables import tables
 from tests.paths import ROOT
 from tests.synthetic_run import AWKWARD, Shape, build
-from tests.system.browser.chromium import browser, missing, requested, show
+from tests.system.browser.chromium import missing, requested, show
 
 if reason := missing():
     pytest.skip(reason, allow_module_level=True)
@@ -26,12 +26,6 @@ TYPE = (
     "const field = document.getElementById(arguments[0]);"
     " field.value = arguments[1]; field.dispatchEvent(new Event('input', {bubbles: true}))"
 )
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
