@@ -87,7 +87,7 @@ def consensus(
     seed: int,
     *,
     starts: int = 60,
-    landmarks: int = 10_000,
+    landmarks: int = 5000,
     given: Given | None = None,
     before: np.ndarray | None = None,
     chain: np.ndarray | None = None,
@@ -95,9 +95,11 @@ def consensus(
     """Cluster by what many k-means runs agree on, in all views (evidence accumulation: Fred and Jain, TPAMI 2005).
 
     In each view k-means runs ``starts`` times, once from each start, with a number of clusters drawn from K to 2K. The
-    co-association of two videos is the share of all runs that puts them together. Average linkage of it, cut at K
-    clusters, gives the result. Beyond ``landmarks`` videos, so many of them are drawn and linked, and the others join
-    the cluster that they agree with most: memory grows with M² and N (R + K), not with N².
+    co-association of two videos is the share of all runs that puts them together. Each video is described by its
+    co-association with all others (Kuncheva, Hadjitodorov and Todorova, Information Fusion 2006). Average linkage of
+    the distances between these rows, cut at K clusters, gives the result. Beyond ``landmarks`` videos, so many of them
+    are drawn and linked, and the others join the cluster that they agree with most: memory grows with M² and N (R + K),
+    not with N².
 
     With ``given``, the clusters first get the numbers of the known ones that they share most videos with. A cluster of
     which a person named several videos starts from these alone. Then every other video joins the cluster that it agrees
@@ -322,19 +324,26 @@ def _principal(features: np.ndarray) -> np.ndarray:
 
 
 def _link(runs: np.ndarray, clusters: int) -> np.ndarray:
-    """Average linkage of the co-association of M videos in [R, M] runs, cut at K clusters; int [M]."""
+    """Average linkage of the rows of the co-association of M videos in [R, M] runs, cut at K clusters; int [M].
+
+    Rows are alike where two videos have the same companions. Linking the co-association itself leaves doubtful videos
+    alone, in clusters of one or two, and then has to merge classes (docs/results/method.md).
+    """
     from scipy.cluster.hierarchy import linkage
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    R, M = runs.shape
+    M = runs.shape[1]
     if M == 1:
         return np.zeros(1, int)
-    apart = np.empty(M * (M - 1) // 2)  # pairs (i, j), i < j, row by row, as linkage wants them
-    for i in range(M - 1):
-        first = i * M - i * (i + 1) // 2
-        apart[first : first + M - 1 - i] = (runs[:, i, None] != runs[:, i + 1 :]).sum(0)
-    merges = linkage(apart / R, "average")[: M - clusters, :2].astype(np.int64)  # the first leave K clusters
+    together = np.zeros((M, M))
+    for run in runs:
+        together += run[:, None] == run
+    products = together @ together  # whole numbers, so exact in any order of summation
+    length = products.diagonal()
+    squared = [length[i] + length[i + 1 :] - 2 * products[i, i + 1 :] for i in range(M - 1)]
+    apart = np.sqrt(np.concatenate(squared))  # pairs (i, j), i < j, row by row, as linkage wants them
+    merges = linkage(apart, "average")[: M - clusters, :2].astype(np.int64)  # the first leave K clusters
     merged = np.repeat(np.arange(M, M + len(merges)), 2)
     size = M + len(merges)
     tree = coo_array((np.ones(len(merged)), (merges.ravel(), merged)), shape=(size, size))

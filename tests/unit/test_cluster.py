@@ -86,13 +86,13 @@ def test_agreement_is_the_mean_co_association():
 def test_average_linkage_gives_exactly_k_clusters(clusters):
     """Also where many distances are equal: SciPy's own cut may then give fewer."""
     from scipy.cluster.hierarchy import average, cut_tree
-    from scipy.spatial.distance import squareform
+    from scipy.spatial.distance import pdist
 
     runs = np.random.default_rng(3).integers(0, 3, (4, 20))
     labels = _link(runs, clusters)
     assert labels.max() + 1 == len(set(labels.tolist())) == clusters
     together = (runs[:, :, None] == runs[:, None, :]).mean(0)
-    expected = cut_tree(average(squareform(1 - together)), clusters)[:, 0]
+    expected = cut_tree(average(pdist(together)), clusters)[:, 0]
     assert len(set(zip(labels.tolist(), expected.tolist(), strict=True))) == clusters
 
 
