@@ -340,9 +340,14 @@ def _link(runs: np.ndarray, clusters: int) -> np.ndarray:
     for run in runs:
         together += run[:, None] == run
     products = together @ together  # whole numbers, so exact in any order of summation
-    length = products.diagonal()
-    squared = [length[i] + length[i + 1 :] - 2 * products[i, i + 1 :] for i in range(M - 1)]
-    apart = np.sqrt(np.concatenate(squared))  # pairs (i, j), i < j, row by row, as linkage wants them
+    del together
+    length = products.diagonal().copy()
+    apart = np.empty(M * (M - 1) // 2)  # pairs (i, j), i < j, row by row, as linkage wants them
+    for i in range(M - 1):
+        first = i * M - i * (i + 1) // 2
+        apart[first : first + M - 1 - i] = length[i] + length[i + 1 :] - 2 * products[i, i + 1 :]
+    np.sqrt(apart, out=apart)
+    del products
     merges = linkage(apart, "average")[: M - clusters, :2].astype(np.int64)  # the first leave K clusters
     merged = np.repeat(np.arange(M, M + len(merges)), 2)
     size = M + len(merges)
