@@ -97,7 +97,7 @@ rule refine_clusters:
         GROUP
     conda:
         "../envs/feel.yaml"
-    threads: THREADS
+    threads: lambda wildcards: 1 if get_settings(wildcards)["refine"]["method"] == "none" else THREADS
     resources:
         gpu=lambda wildcards: int(get_settings(wildcards)["refine"]["device"] not in ("cpu", "mps")),
     params:
