@@ -52,8 +52,8 @@ app = Steps(
 
 def main(app: typer.Typer = app) -> None:
     """Run the command line; what a user can mend is said in one line, without a traceback."""
-    # Read when PyTorch or scikit-learn is loaded. Threads that wait take no processor from other programs: a training step
-    # of the demo with two threads took 20 instead of 55 ms of processor time on a busy machine.
+    # Read when PyTorch or scikit-learn is loaded. Threads that wait then take no processor from other programs: on a
+    # busy machine a training step of the demo, with two threads, took 20 instead of 55 ms of processor time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated"))  # in good order: no half file stays
