@@ -255,7 +255,7 @@ def test_a_typical_moment_is_where_the_class_is_most_active(run: Path) -> None:
 
 
 def test_a_page_of_too_many_videos_says_what_it_leaves_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page of 100,000 videos would take a gigabyte; links from clusters and the map must lead to their videos."""
+    """The page of 100,000 videos would take hundreds of megabytes; its links must lead to the videos that it has."""
     whole, found = data_of(page_of(run)), find_run(run)
     monkeypatch.setattr(videos, "MOST", 3)
     html = page_of(run)
