@@ -148,7 +148,7 @@ rule train_localizer:
         GROUP
     conda:
         "../envs/feel.yaml"
-    threads: THREADS
+    threads: get_threads
     resources:
         gpu=GPU,
     params:
@@ -180,7 +180,7 @@ rule attend_videos:
         GROUP
     conda:
         "../envs/feel.yaml"
-    threads: THREADS
+    threads: get_threads
     resources:
         gpu=GPU,
     params:
