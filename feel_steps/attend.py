@@ -16,7 +16,7 @@ from feel_steps.localizers.base import Localizer
 from feel_steps.runtime import devices
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.snippets import Snippets
+from feel_steps.tables.snippets import Snippets, Stored
 from feel_steps.tables.tables import timing
 
 ROWS = 16 * 750  # snippets that go through the network at once
@@ -128,6 +128,8 @@ def attend_in_blocks(
     if missing := [video_id for video_id in snippets.video_ids if video_id not in known]:
         raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
     advice = f"lower train.length ({length}) and train again, or use a device of more memory"
+    if isinstance(snippets.features, Stored):
+        devices.release_buffers()
     with (
         devices.out_of_memory("attending", where, advice),
         devices.deterministic(0, threads),

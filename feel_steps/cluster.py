@@ -6,6 +6,7 @@ they are seen in. Dimensions: N videos, K clusters, R k-means runs, M landmarks.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from feel_steps.tables.kinds import Columns
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans
+    from threadpoolctl import ThreadpoolController
 
 
 COMPONENTS = 64  # principal components of a view that a consensus clusters
@@ -381,16 +383,23 @@ def _kmeans(
     """Fit scikit-learn's k-means, the same at every call; from the centres ``start`` [K, D], if there are any."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import ThreadpoolController
 
     # scikit-learn adds up the threads' partial sums in the order they finish: two commute, three would not
-    openmp = ThreadpoolController().select(user_api="openmp")
+    openmp = _openmp()
     threads = min([2, *(library["num_threads"] for library in openmp.info())])
     with openmp.limit(limits=threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said by the caller, in the user's words
         how = "k-means++" if start is None else np.asarray(start, np.float32)
         kmeans = KMeans(clusters, init=how, n_init=starts, random_state=seed, max_iter=steps)
         return kmeans.fit(np.asarray(features, np.float32))
+
+
+@functools.cache
+def _openmp() -> ThreadpoolController:
+    """The OpenMP libraries that are loaded with scikit-learn; finding them takes as long as a small k-means."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="openmp")
 
 
 def _check(features: np.ndarray, clusters: int) -> None:

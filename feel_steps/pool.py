@@ -269,11 +269,13 @@ def project(snippets: Snippets, components: int) -> tuple[np.ndarray, np.ndarray
     d is D where that is less. The largest entry of each direction is positive, so that signs do not depend on the
     solver.
     """
-    step = max(1, -(-len(snippets.features) // FITTED))
-    fitted = np.concatenate([block.matrix[-rows.start % step :: step] for rows, block in snippets.blocks()])
+    S, D = snippets.features.shape
+    step = max(1, -(-S // FITTED))
+    fitted = np.empty((-(-S // step), D), np.float32)
+    for rows, block in snippets.blocks():  # copied, since a slice would keep all of its block in memory
+        fitted[-(-rows.start // step) : -(-rows.stop // step)] = block.matrix[-rows.start % step :: step]
     mean = fitted.mean(0, dtype=np.float64)
-    fitted = fitted - mean.astype(np.float32)
-    D = fitted.shape[1]
+    fitted -= mean.astype(np.float32)
     d = min(components, D)
     scatter = (fitted.T @ fitted).astype(np.float64)
     directions = eigh(scatter, subset_by_index=(D - d, D - 1))[1][:, ::-1]  # [D, d]

@@ -161,6 +161,11 @@ def get_benchmark(rule):
     return f"{ITERATION.replace(RUN, BENCHMARKS, 1)}/{rule}.tsv"
 
 
+def get_threads(wildcards):
+    """Threads of training and attention. A second one gains an eighth on 256 channels, and takes a core from other jobs."""
+    return THREADS if get_settings(wildcards)["train"]["settings"].get("hidden", 2048) > 512 else 1
+
+
 def get_attend_options(wildcards):
     """Attention looks at the videos as training did."""
     train = get_settings(wildcards)["train"]

@@ -97,7 +97,7 @@ rule refine_clusters:
         GROUP
     conda:
         "../envs/feel.yaml"
-    threads: THREADS
+    threads: lambda wildcards: 1 if get_settings(wildcards)["refine"]["method"] == "none" else THREADS
     resources:
         gpu=lambda wildcards: int(get_settings(wildcards)["refine"]["device"] not in ("cpu", "mps")),
     params:
@@ -148,7 +148,7 @@ rule train_localizer:
         GROUP
     conda:
         "../envs/feel.yaml"
-    threads: THREADS
+    threads: get_threads
     resources:
         gpu=GPU,
     params:
@@ -180,7 +180,7 @@ rule attend_videos:
         GROUP
     conda:
         "../envs/feel.yaml"
-    threads: THREADS
+    threads: get_threads
     resources:
         gpu=GPU,
     params:

@@ -6,6 +6,7 @@ A command reads tables, calls the step's function and writes tables. Steps are i
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -51,6 +52,10 @@ app = Steps(
 
 def main(app: typer.Typer = app) -> None:
     """Run the command line; what a user can mend is said in one line, without a traceback."""
+    # Read when PyTorch or scikit-learn is loaded: threads that wait for work give up the processor sooner. With two
+    # threads, a training step of the demo takes 24 instead of 46 ms on a busy machine, and 18 instead of 15 on an idle
+    # one; OMP_WAIT_POLICY=passive would take 22 and 23.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated"))  # in good order: no half file stays
     try:

@@ -48,7 +48,6 @@ def train(
     --out model.safetensors --out-training training.parquet
     """
     from feel_steps.localizers import weights
-    from feel_steps.parts import split
     from feel_steps.runtime.claim import claim
     from feel_steps.tables import tables
     from feel_steps.tables.snippets import load_snippets
@@ -57,6 +56,8 @@ def train(
     own = parse_settings(settings, "--settings")
     snippets = load_snippets(tables.read(videos, "videos"), features, "train")
     if parts:  # each part is a bag of its own
+        from feel_steps.parts import split  # takes a quarter of a second, for SciPy
+
         snippets, _ = split(snippets, tables.read(parts, "parts"))
     chosen = tables.read(selected, "selected")
     place = {video_id: row for row, video_id in enumerate(snippets.video_ids)}
@@ -115,10 +116,8 @@ def attend(
     from feel_steps.attend import attend as attend_whole
     from feel_steps.attend import attend_in_blocks, list_cells
     from feel_steps.localizers import weights
-    from feel_steps.parts import split
     from feel_steps.runtime.claim import claim
     from feel_steps.tables import tables
-    from feel_steps.tables.parts import gather_embeddings, time_parts
     from feel_steps.tables.snippets import load_snippets
 
     table = tables.read(videos, "videos")
@@ -130,6 +129,9 @@ def attend(
     ):
         how: dict[str, Any] = {"length": length, "precision": precision, "device": where, "threads": threads}
         if parts:
+            from feel_steps.parts import split
+            from feel_steps.tables.parts import gather_embeddings, time_parts
+
             rows, cuts = split(snippets, tables.read(parts, "parts"))
             maps, vectors = attend_whole(weights.load(model), rows, time_parts(cuts, table), **how)
             if out_part_embeddings:

@@ -100,14 +100,18 @@ def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:
     return {"row": row, "video": video_id, "path": path, "time": round(middle, 2), "picture": None}
 
 
-def embedding_map(run: Run) -> dict[str, Any]:
+def embedding_map(run: Run, held: np.ndarray) -> dict[str, Any]:
     """Map of the clustered videos: two principal components of their vectors at each iteration.
+
+    Points are those of the videos that the page holds, rows [M] of the videos table, ascending.
 
     The sign of a principal component is arbitrary, and so are the numbers of clusters. Therefore the points of each
     iteration are rotated onto those of the next iteration, and its clusters get the numbers of the final clusters with
     which they share most videos.
     """
     video_ids, final = run.refined["video_id"], run.refined["cluster"]
+    rows = locate(video_ids, run.videos["video_id"])
+    drawn = np.isin(rows, held)
     points: list[dict[str, list[int]]] = []
     xy: np.ndarray | None = None
     for iteration in range(run.iterations, 0, -1):
@@ -116,16 +120,16 @@ def embedding_map(run: Run) -> dict[str, Any]:
         extent = np.ptp(xy, 0)
         grid = np.round((xy - xy.min(0)) / np.where(extent > 0, extent, 1) * GRID).astype(int)
         labels = refined["cluster"][locate(video_ids, refined["video_id"])]
+        chosen = run.table(iteration, "selected")["video_id"]
         points.append(
             {
-                "x": grid[:, 0].tolist(),
-                "y": grid[:, 1].tolist(),
-                "cluster": _match(labels, final).tolist(),
-                "selected": np.isin(video_ids, run.table(iteration, "selected")["video_id"]).astype(int).tolist(),
+                "x": grid[drawn, 0].tolist(),
+                "y": grid[drawn, 1].tolist(),
+                "cluster": _match(labels, final)[drawn].tolist(),
+                "selected": np.isin(video_ids[drawn], chosen).astype(int).tolist(),
             }
         )
-    rows = locate(video_ids, run.videos["video_id"])
-    return {"grid": GRID, "video": rows.tolist(), "iterations": points[::-1]}
+    return {"grid": GRID, "video": np.searchsorted(held, rows[drawn]).tolist(), "iterations": points[::-1]}
 
 
 def _project(features: np.ndarray, onto: np.ndarray | None) -> np.ndarray:

@@ -74,10 +74,14 @@ def report(
     labels = distinct(given_names, finished.clusters)
     if finished.names is not None:
         labels = [labels[c] for c in finished.names["shown_as"].tolist()]  # a merged cluster is called as the other
+    described = clusters.cards(finished, given_names)
+    held = videos.sample(
+        len(finished.videos["video_id"]), (moment["row"] for card in described for moment in card["moments"])
+    )
     data = {
         "names": labels,
-        "videos": videos.records(finished, Path(out)),
-        "map": clusters.embedding_map(finished),
+        "videos": videos.records(finished, Path(out), held),
+        "map": clusters.embedding_map(finished, held),
         "edit": _editable(finished, corrections or {}),
     }
     write_page(
@@ -96,7 +100,9 @@ def report(
         comparison=numbers.comparison(finished),
         groups=compare_groups(groups, labels) if groups else None,
         counts=counts.compare_counts(finished),
-        clusters=clusters.cards(finished, given_names),
+        clusters=described,
+        places={int(row): place for place, row in enumerate(held)},
+        unheld=len(finished.videos["video_id"]) - len(held),
         mapped=bool(mapped.keys() - (names or {}).keys()),
         splits=sorted(set(finished.videos["split"])),
         skipped=list(zip(finished.skipped["video_id"], finished.skipped["reason"], strict=True)),
@@ -112,14 +118,17 @@ def report(
 def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:
     """Write the page of new videos; ``run`` and ``names`` are the names of the run and of its clusters."""
     labels = distinct(names, prediction.attention["activation"].shape[1])
-    records = videos.records(prediction, Path(out))
-    for record, strange in zip(records, prediction.unlike, strict=True):
+    number = len(prediction.videos["video_id"])
+    held = videos.sample(number)
+    records = videos.records(prediction, Path(out), held)
+    for record, strange in zip(records, prediction.unlike[held], strict=True):
         record["note"] = "unlike all training videos" if strange else ""
     write_page(
         out,
         "predicted.html.j2",
         {"names": labels, "videos": records, "map": None, "edit": None},
-        name=f"{len(records)} new video{'s' * (len(records) != 1)}",
+        name=f"{number:,} new video{'s' * (number != 1)}",
+        unheld=number - len(held),
         run=run,
         unlike=int(prediction.unlike.sum()),
         clusters=[{"id": c, "name": label} for c, label in enumerate(labels)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from feel_steps.tables.run import locate
 CLASSES = 3  # activation curves per video
 DETECTIONS = 30  # drawn detections per video, the strongest ones
 POINTS = 800  # points of a curve, more than a screen shows
+MOST = 5000  # videos on a page; beyond that, a sample
 
 
 class Shown(Protocol):
@@ -40,8 +42,15 @@ class Shown(Protocol):
     def assigned(self) -> np.ndarray: ...
 
 
-def records(run: Shown, page: Path) -> list[dict[str, Any]]:
-    """One record per video, in the order of the videos table; URLs are relative to ``page``."""
+def sample(videos: int, always: Iterable[int] = ()) -> np.ndarray:
+    """Rows of the videos that a page holds, ascending: all, or MOST of them at random and those that it links to."""
+    if videos <= MOST:
+        return np.arange(videos)
+    return np.union1d(np.random.default_rng(0).permutation(videos)[:MOST], np.fromiter(always, np.int64))
+
+
+def records(run: Shown, page: Path, rows: np.ndarray) -> list[dict[str, Any]]:
+    """One record for each of these rows of the videos table; URLs are relative to ``page``."""
     videos, detections = run.videos, run.detections
     N = len(videos["video_id"])
     sure = {name: np.full(N, np.nan) for name in ("clarity", "confidence")}
@@ -52,7 +61,8 @@ def records(run: Shown, page: Path) -> list[dict[str, Any]]:
     best, ends = _by_video(run.moments, "confidence", videos)
     truth = _truth(run)
     packed = []
-    for i, video_id in enumerate(videos["video_id"]):
+    for i in rows.tolist():
+        video_id = videos["video_id"][i]
         strongest, moments = order[bounds[i] : bounds[i + 1]][:DETECTIONS], best[ends[i] : ends[i + 1]]
         shown = [*run.moments["cluster"][moments].tolist(), *detections["cluster"][strongest].tolist()]
         classes = list(dict.fromkeys([int(run.assigned[i]), *shown]))[:CLASSES]

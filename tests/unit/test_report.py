@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feel_steps.errors import InputError
+from feel_steps.report import videos
 from feel_steps.report.charts import LABEL_GAP, Series, line_chart, nice_ticks, spread_labels, thin
 from feel_steps.report.clusters import _match, _project
 from feel_steps.report.counts import compare_counts
@@ -252,10 +254,28 @@ def test_a_typical_moment_is_where_the_class_is_most_active(run: Path) -> None:
         assert float(time) == pytest.approx(middle[activation.argmax()], abs=0.01)
 
 
+def test_a_page_of_too_many_videos_says_what_it_leaves_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page of 100,000 videos would take hundreds of megabytes; its links must lead to the videos that it has."""
+    whole, found = data_of(page_of(run)), find_run(run)
+    monkeypatch.setattr(videos, "MOST", 3)
+    html = page_of(run)
+    data = data_of(html)
+    held = [record["id"] for record in data["videos"]]
+    typical = re.findall(r'href="#video-(\d+)@.*?class="id" title="(.*?)"', html)
+    assert typical and all(held[int(place)] == unescape(video_id) for place, video_id in typical)
+    assert 3 <= len(held) < len(whole["videos"])
+    assert f"{len(whole['videos']) - len(held)} more are in the tables" in html
+    clustered = set(found.refined["video_id"])
+    assert [held[place] for place in data["map"]["video"]] == [
+        whole["videos"][row]["id"] for row in whole["map"]["video"] if whole["videos"][row]["id"] in held
+    ]
+    assert {held[place] for place in data["map"]["video"]} == clustered & {*held}
+
+
 def test_curves_survive_packing(run: Path) -> None:
     """What is drawn is the artifact's value to within half a level of 255, snippet by snippet."""
     found = find_run(run)
-    for record in records(found, run / "report.html"):
+    for record in records(found, run / "report.html", np.arange(len(found.videos["video_id"]))):
         own = found.attention["video_id"] == record["id"]
         for pack, want in [
             (record["actionness"], found.attention["actionness"][own][None]),
@@ -276,7 +296,7 @@ def test_long_videos_keep_their_peaks(tmp_path: Path) -> None:
     part = found.snippets[AWKWARD[0]]
     peak = part.start + 700
     found.attention["actionness"][peak] = 50
-    record = records(found, run / "report.html")[0]
+    record = records(found, run / "report.html", np.arange(len(found.videos["video_id"])))[0]
     curve = np.frombuffer(base64.b64decode(record["actionness"]["curves"][0]), np.uint8)
     assert len(curve) <= POINTS and curve.max() == 255 and (curve > 128).sum() == 1
     middle = (found.attention["t_start"][peak] + found.attention["t_end"][peak]) / 2
