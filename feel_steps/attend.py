@@ -6,6 +6,7 @@ Dimensions: V videos of one length at once, T snippets sampled of a video, S of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from feel_steps.localizers.base import Localizer
 from feel_steps.runtime import devices
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.parts import gather_embeddings, time_parts
 from feel_steps.tables.snippets import Snippets, Stored
 from feel_steps.tables.tables import timing
 
@@ -104,6 +106,33 @@ def attend(
     )
     attention, embeddings = zip(*blocks, strict=True)
     return _joined(attention), _joined(embeddings)
+
+
+def attend_parts(
+    model: Localizer, snippets: Snippets, videos: Columns, parts: Columns, **how: Any
+) -> tuple[Columns, Columns, Columns]:
+    """Look at videos part by part, as a localizer that was trained on parts has seen them.
+
+    Parameters
+    ----------
+    model, snippets, videos
+        As in :func:`attend`.
+    parts : columns of a parts table
+    **how
+        ``length``, ``device``, ``precision`` and ``threads`` of :func:`attend`.
+
+    Returns
+    -------
+    attention, embeddings : columns
+        Of the videos, see :func:`feel_steps.tables.parts.gather_embeddings`.
+    of_parts : columns
+        Embeddings of the parts, a row each.
+    """
+    from feel_steps.parts import split  # loads SciPy, a quarter of a second that whole videos do not need
+
+    rows, own = split(snippets, parts)
+    maps, of_parts = attend(model, rows, time_parts(own, videos), **how)
+    return maps | list_cells(snippets, videos), gather_embeddings(of_parts, own), of_parts
 
 
 def attend_in_blocks(

@@ -9,27 +9,37 @@ Dimensions: V videos, S snippets in all, T snippets of a video, P parts, d compo
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from feel_steps.errors import InputError
-from feel_steps.pool import coordinates
+from feel_steps.pool import coordinates, scale, standardize
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.parts import name_parts
 from feel_steps.tables.snippets import Snippets
 from feel_steps.tables.tables import timing
 
 COMPONENTS = 64  # d
-PENALTY = 0.6  # seconds of the mean squared deviation that one more part costs
+MOVING = 16  # components whose covariance describes a movement
+# what one more part costs: so many shortest parts of the mean squared deviation
+PENALTY = {"motion": 2.0, "network": 0.6}
 ROUNDS = 10  # of learning how often neighbouring parts have one cluster
 
 
 def cut(
-    snippets: Snippets, seconds: np.ndarray, *, shortest: float, longest: float, penalty: float = PENALTY
+    snippets: Snippets,
+    seconds: np.ndarray,
+    *,
+    shortest: float,
+    longest: float,
+    penalty: float | None = None,
+    family: str = "network",
+    fitted: Snippets | None = None,
 ) -> np.ndarray:
     """Cut videos where their features change.
 
-    The borders of a video minimize Σ_parts (Σ_t |z_t - m|² + β), with z the first d principal components of all
-    snippets, m the mean of a part, and β = ``penalty`` · mean of |z - mean of z|² / seconds of a snippet. Dynamic
-    programming finds the minimum among parts of the allowed lengths; of equal ones, that with the earlier borders.
+    The borders of a video minimize Σ_parts (Σ_t |x_t - m|² + β), with x what a snippet shows, m the mean of a part, and
+    β = ``penalty`` · ``shortest`` · mean of |x - mean of x|² / seconds of a snippet. Dynamic programming finds the
+    minimum among parts of the allowed lengths; of equal ones, that with the earlier borders.
 
     Parameters
     ----------
@@ -40,7 +50,12 @@ def cut(
     shortest, longest : float
         Length of a part in seconds. A video shorter than twice the shortest stays whole.
     penalty : float
-        Above 0; more gives longer parts.
+        Above 0; more gives longer parts. Default: 2 of "motion", 0.6 of "network".
+    family : {"motion", "network"}
+        "motion": x is what happens in the ``shortest`` seconds around a snippet (:func:`describe_moments`), so that a
+        movement that is repeated stays in one part. "network": x is the first principal components of the snippet.
+    fitted : Snippets, optional
+        The first of the videos, from which components and deviations are learnt; default: all.
 
     Returns
     -------
@@ -57,25 +72,25 @@ def cut(
             f"parts: longest {longest:g} s is less than twice the shortest ({shortest:g} s); raise it, since not every "
             "video could be cut"
         )
-    z = coordinates(snippets, COMPONENTS)
-    z -= z.mean(0)
-    deviation = np.einsum("sd,sd->", z, z) / max(1, len(z))
+    sizes = np.maximum(1, np.round(shortest / seconds)).astype(int)
+    x = describe_moments(snippets, sizes, fitted) if family == "motion" else coordinates(snippets, COMPONENTS, fitted)
+    learnt = x[: len((fitted or snippets).features)]
+    beta = (PENALTY[family] if penalty is None else penalty) * shortest * learnt.var(0).sum()
     borders = [np.zeros(1, np.int64)]
-    for start, stop, step in zip(snippets.offsets[:-1], snippets.offsets[1:], seconds, strict=True):
-        least = max(1, round(shortest / step))
+    for start, stop, step, least in zip(snippets.offsets[:-1], snippets.offsets[1:], seconds, sizes, strict=True):
         most = max(2 * least, round(longest / step))
-        borders.append(start + _cut(z[start:stop], least, most, penalty * deviation / step))
+        borders.append(start + _cut(x[start:stop], least, most, beta / step))
     return np.concatenate(borders)
 
 
-def _cut(z: np.ndarray, least: int, most: int, beta: float) -> np.ndarray:
+def _cut(x: np.ndarray, least: int, most: int, beta: float) -> np.ndarray:
     """Ends of the parts of one video [T, d], the last one T."""
-    T = len(z)
+    T = len(x)
     if 2 * least > T:
         return np.array([T])
-    z = z - z.mean(0)
-    total = np.concatenate([np.zeros((1, z.shape[1])), np.cumsum(z, axis=0)])  # [T + 1, d]
-    squares = np.concatenate([[0.0], np.cumsum(np.einsum("td,td->t", z, z))])
+    x = x - x.mean(0)
+    total = np.concatenate([np.zeros((1, x.shape[1])), np.cumsum(x, axis=0)])  # [T + 1, d]
+    squares = np.concatenate([[0.0], np.cumsum(np.einsum("td,td->t", x, x))])
     best = np.full(T + 1, np.inf)
     best[0] = 0
     previous = np.zeros(T + 1, np.int64)
@@ -90,6 +105,47 @@ def _cut(z: np.ndarray, least: int, most: int, beta: float) -> np.ndarray:
     while previous[ends[-1]]:
         ends.append(int(previous[ends[-1]]))
     return np.array(ends[::-1])
+
+
+def describe_moments(
+    snippets: Snippets, sizes: np.ndarray, fitted: Snippets | None = None, within: bool = False
+) -> np.ndarray:
+    """What happens around each snippet, [S, E]: the mean of a window and the square root of its covariance.
+
+    The mean shows postures and places, the covariance movements, whatever their phase. Columns of both are standardized
+    and their rows scaled to length 1, so that they count the same.
+
+    Parameters
+    ----------
+    snippets : Snippets
+    sizes : int [V]
+        Snippets of a window.
+    fitted : Snippets, optional
+        The first of the videos, from which components and deviations are learnt; default: all.
+    within : bool
+        Whether each video's own mean, which shows who is seen, is taken off its features.
+    """
+    first = fitted or snippets
+    z = coordinates(snippets, 2 * MOVING, first, within)
+    means, roots = np.empty_like(z), []
+    for start, stop, size in zip(snippets.offsets[:-1], snippets.offsets[1:], sizes, strict=True):
+        own = z[start:stop]
+        means[start:stop] = uniform_filter1d(own, size, axis=0, mode="nearest")
+        roots.append(_roots(own[:, :MOVING], means[start:stop, :MOVING], size))
+    S = len(first.features)
+    x = np.concatenate([scale(standardize(view, S)) for view in (means, np.concatenate(roots))], 1)
+    described = Snippets(snippets.video_ids, x, snippets.offsets)
+    return coordinates(described, COMPONENTS, Snippets(first.video_ids, x[:S], first.offsets))
+
+
+def _roots(z: np.ndarray, mean: np.ndarray, size: int) -> np.ndarray:
+    """Upper triangle of the square root of the covariance around each snippet, [T, d (d + 1) / 2]."""
+    T, d = z.shape
+    products = (z[:, :, None] * z[:, None, :]).reshape(T, -1)
+    covariances = uniform_filter1d(products, size, axis=0, mode="nearest").reshape(T, d, d)
+    values, vectors = np.linalg.eigh(covariances - mean[:, :, None] * mean[:, None, :])
+    roots = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
+    return roots[:, *np.triu_indices(d)]
 
 
 def to_table(snippets: Snippets, borders: np.ndarray, videos: Columns) -> Columns:

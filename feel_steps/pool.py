@@ -111,24 +111,22 @@ def pool(
     return {view: pooled[view].astype(np.float32) for view in (*views, "mean") if view in pooled}
 
 
-def pick_views(snippets: Snippets, family: str = "") -> tuple[str, ...]:
-    """Views that suit a kind of features.
+def tell_family(snippets: Snippets) -> str:
+    """Tell whether features describe movement, "motion", or are what a network recognizes, "network".
+
+    second and lag are made of different numbers, so they agree on which videos are alike only where the features show
+    movements that videos share.
 
     Parameters
     ----------
     snippets : Snippets
         Of the training videos.
-    family : {"motion", "network", ""}
-        Features that describe movement, as descriptors and skeletons do, or what a network recognizes. Where it is not
-        known, the views tell: second and lag are made of different numbers, so they agree on which videos are alike
-        only where the features show movements that videos share.
     """
-    if not family:
-        views = describe(snippets, ["second", "lag"])
-        agree = likeness(views["second"], views["lag"])
-        family = "motion" if agree > ALIKE else "network"
-        print(f"views: second and lag agree by {agree:.2f}, so features count as of kind '{family}'", file=sys.stderr)
-    return FAMILIES[family]
+    views = describe(snippets, ["second", "lag"])
+    agree = likeness(views["second"], views["lag"])
+    family = "motion" if agree > ALIKE else "network"
+    print(f"views: second and lag agree by {agree:.2f}, so features count as of kind '{family}'", file=sys.stderr)
+    return family
 
 
 def _raised(snippets: Snippets, actionness: np.ndarray) -> np.ndarray:
@@ -263,17 +261,17 @@ def likeness(first: np.ndarray, second: np.ndarray) -> float:
     return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 0 else 0.0
 
 
-def project(snippets: Snippets, components: int) -> tuple[np.ndarray, np.ndarray]:
+def project(snippets: Snippets, components: int, within: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Principal components of the features, largest first: directions [D, d] and the mean along them [d], float64.
 
     d is D where that is less. The largest entry of each direction is positive, so that signs do not depend on the
-    solver.
+    solver. ``within``: of the features less the mean of their video.
     """
     S, D = snippets.features.shape
     step = max(1, -(-S // FITTED))
     fitted = np.empty((-(-S // step), D), np.float32)
     for rows, block in snippets.blocks():  # copied, since a slice would keep all of its block in memory
-        fitted[-(-rows.start // step) : -(-rows.stop // step)] = block.matrix[-rows.start % step :: step]
+        fitted[-(-rows.start // step) : -(-rows.stop // step)] = _matrix(block, within)[-rows.start % step :: step]
     mean = fitted.mean(0, dtype=np.float64)
     fitted -= mean.astype(np.float32)
     d = min(components, D)
@@ -283,17 +281,25 @@ def project(snippets: Snippets, components: int) -> tuple[np.ndarray, np.ndarray
     return directions, mean @ directions
 
 
-def coordinates(snippets: Snippets, components: int) -> np.ndarray:
-    """Every snippet along its principal components, see :func:`project`, float64 [S, d]."""
-    directions, origin = project(snippets, components)
-    return np.concatenate([block.matrix @ directions.astype(np.float32) - origin for _, block in snippets.blocks()])
+def coordinates(
+    snippets: Snippets, components: int, fitted: Snippets | None = None, within: bool = False
+) -> np.ndarray:
+    """Every snippet along the principal components of all, or of others: see :func:`project`; float64 [S, d]."""
+    directions, origin = project(fitted or snippets, components, within)
+    axes = directions.astype(np.float32)
+    return np.concatenate([_matrix(block, within) @ axes - origin for _, block in snippets.blocks()])
 
 
-def standardize(vectors: np.ndarray) -> np.ndarray:
-    """Columns [N, E] with mean 0 and standard deviation 1 over the videos; constant ones 0."""
-    centred = vectors - vectors.mean(0)
-    deviation = centred.std(0)
-    return centred / np.where(deviation > 1e-9 * np.abs(vectors).max(0, initial=0), deviation, np.inf)
+def _matrix(snippets: Snippets, within: bool) -> np.ndarray:
+    return snippets.centred if within else snippets.matrix
+
+
+def standardize(vectors: np.ndarray, first: int | None = None) -> np.ndarray:
+    """Columns [N, E] with mean 0 and standard deviation 1 over the rows, or the first ones; constant ones 0."""
+    fitted = vectors[:first]
+    deviation = fitted.std(0)
+    varies = deviation > 1e-9 * np.abs(fitted).max(0, initial=0)
+    return (vectors - fitted.mean(0)) / np.where(varies, deviation, np.inf)
 
 
 def scale(vectors: np.ndarray) -> np.ndarray:

@@ -371,9 +371,9 @@ def train(
 def digest(fixed: Mapping[str, Any], snippets: Snippets, rows: np.ndarray, targets: np.ndarray) -> str:
     """Digest of all that a training's result depends on: settings, program, threads, videos, labels, features."""
     crc = 0
-    for row in rows if isinstance(snippets.features, np.ndarray) else ():
+    for row in () if isinstance(snippets.features, Stored) else rows:
         crc = zlib.crc32(np.ascontiguousarray(snippets.video(row)).data, crc)
-    content = crc if isinstance(snippets.features, np.ndarray) else snippets.features.digest()
+    content = snippets.features.digest() if isinstance(snippets.features, Stored) else crc
     text = json.dumps([fixed, [snippets.video_ids[row] for row in rows], targets.tolist(), content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

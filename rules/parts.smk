@@ -51,18 +51,20 @@ use rule cluster_videos as cluster_parts with:
         cuts=CUTS,
     output:
         clusters=f"{ROWS}/clusters.parquet",
-        centres=f"{ROWS}/centres.parquet",
+        centres=f"{ITERATION}/centres.parquet",
     log:
         get_log("cluster_parts"),
     benchmark:
         get_benchmark("cluster_parts")
+    wildcard_constraints:
+        variant=ONLY,
 
 
 use rule refine_clusters as refine_parts with:
     input:
         pooled=f"{ROWS}/pooled.parquet",
         clusters=f"{ROWS}/clusters.parquet",
-        centres=f"{ROWS}/centres.parquet",
+        centres=f"{ITERATION}/centres.parquet",
     output:
         refined=f"{ROWS}/refined.parquet",
     log:
@@ -183,6 +185,7 @@ use rule evaluate_iteration as evaluate_parts with:
         variant=ONLY,
 
 
+ruleorder: cluster_parts > cluster_videos
 ruleorder: join_parts > refine_clusters
 ruleorder: join_parts > select_instances
 ruleorder: train_on_parts > train_localizer

@@ -10,6 +10,7 @@ import numpy as np
 
 from feel_steps.explore.moments import Rule, find_moments
 from feel_steps.tables import tables
+from feel_steps.tables.parts import name_parts
 
 ACTIONS = ["jumping jack", "punch", "squat", "throw", "wave", "kick", "bow", "clap"]
 # ids a page must survive: markup, quotes, an entity, characters with a meaning in URLs, other scripts
@@ -31,6 +32,7 @@ class Shape:
     seeds: tuple[int, ...] = (0,)
     annotations: bool = True
     skipped: bool = True
+    parts: bool = False
 
 
 def render_video(path: Path, duration: float, hue: int, fps: int = 10) -> None:
@@ -100,7 +102,40 @@ def build(folder: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     columns = zip(*values, strict=True)
     names = ("variant", "seed", "iteration", "stage", "metric", "value")
     tables.write(run / "metrics.parquet", "metrics", {n: list(c) for n, c in zip(names, columns, strict=True)})
+    if shape.parts:
+        for variant in shape.variants:
+            _cut(run / variant, ids, lengths, shape)
     return run
+
+
+def _cut(variant: Path, ids: list[str], lengths: np.ndarray, shape: Shape) -> None:
+    """Two parts a video, the halves; the second half of every third video is of the next cluster."""
+    N, K, train = len(ids), shape.clusters, shape.train
+    half, part = lengths // 2, np.tile([0, 1], N)
+    n = np.stack([half, lengths - half], 1).ravel()
+    first = np.stack([np.zeros(N, int), half], 1).ravel()
+    parts = {"video_id": np.repeat(np.array(ids, object), 2), "part": part, "first": first, "n_snippets": n}
+    parts |= {"t_start": first * STRIDE / FPS, "t_end": ((first + n) * STRIDE + part * STRIDE) / FPS}
+    tables.write(variant / "parts.parquet", "parts", parts)
+    names = name_parts(parts)
+    for place in variant.glob("seed-*/iter-*"):
+        refined = tables.read(place / "refined.parquet", "refined")
+        other = np.arange(2 * train) % 6 == 1  # the second part of the first, fourth, … video
+        cluster = (np.repeat(refined["cluster"], 2) + other) % K
+        rows = {name: np.repeat(column, 2, 0) for name, column in refined.items()}
+        rows |= {"video_id": names[: 2 * train], "cluster": cluster}
+        tables.write(place / "parts/refined.parquet", "refined", rows)
+        pooled = tables.read(place / "pooled.parquet", "pooled")["feature"]
+        tables.write(
+            place / "parts/pooled.parquet", "pooled",
+            {"video_id": names[: 2 * train], "feature": np.repeat(pooled, 2, 0) + 0.5 * part[: 2 * train, None]},
+        )  # fmt: skip
+        chosen = np.flatnonzero(part[: 2 * train] == 0)
+        sure = {name: rows[name][chosen] for name in ("video_id", "cluster", "distance")}
+        tables.write(place / "parts/selected.parquet", "selected", sure | {"rank": np.arange(len(chosen))})
+        embeddings = tables.read(place / "embeddings.parquet", "embeddings")
+        doubled = {name: np.repeat(embeddings[name], 2, 0) for name in ("feature", "score")}
+        tables.write(place / "parts/embeddings.parquet", "embeddings", {"video_id": names, **doubled})
 
 
 def _segments(rng: np.random.Generator, duration: float) -> list[tuple[float, float]]:

@@ -29,6 +29,7 @@ def report(
     """
     from feel_steps.dataset.annotations import match_ids
     from feel_steps.dataset.corrections import match_corrections, read_corrections
+    from feel_steps.explore.mixed import mixed_videos
     from feel_steps.explore.names import find_names
     from feel_steps.report.page import report as step
     from feel_steps.tables import tables
@@ -42,7 +43,9 @@ def report(
     labelled = len(tables.read(labels, "given")["video_id"]) if labels else 0
     content = given.content if given else None
     config = parse_settings(settings, "--settings")
-    step(run, out, config=config, names=called, corrections=content, labelled=labelled, groups=groups)
+    lengths = config.get("parts") or {}
+    mixed = mixed_videos(found, lengths.get("shortest", 2.0), lengths.get("longest", 60.0))
+    step(run, out, config=config, names=called, corrections=content, labelled=labelled, groups=groups, mixed=mixed)
 
 
 @app.command()

@@ -113,8 +113,7 @@ def attend(
     Example: feel-steps attend --videos videos.parquet --features features --model model.safetensors
     --out attention.parquet --out-embeddings embeddings.parquet
     """
-    from feel_steps.attend import attend as attend_whole
-    from feel_steps.attend import attend_in_blocks, list_cells
+    from feel_steps.attend import attend_in_blocks, attend_parts
     from feel_steps.localizers import weights
     from feel_steps.runtime.claim import claim
     from feel_steps.tables import tables
@@ -129,14 +128,10 @@ def attend(
     ):
         how: dict[str, Any] = {"length": length, "precision": precision, "device": where, "threads": threads}
         if parts:
-            from feel_steps.parts import split
-            from feel_steps.tables.parts import gather_embeddings, time_parts
-
-            rows, cuts = split(snippets, tables.read(parts, "parts"))
-            maps, vectors = attend_whole(weights.load(model), rows, time_parts(cuts, table), **how)
+            *seen, of_parts = attend_parts(weights.load(model), snippets, table, tables.read(parts, "parts"), **how)
             if out_part_embeddings:
-                tables.write(out_part_embeddings, "embeddings", vectors)
-            blocks = iter([(maps | list_cells(snippets, table), gather_embeddings(vectors, cuts))])
+                tables.write(out_part_embeddings, "embeddings", of_parts)
+            blocks = iter([tuple(seen)])
         else:
             blocks = attend_in_blocks(weights.load(model), snippets, table, **how)
         for maps, vectors in blocks:

@@ -36,17 +36,16 @@ def pool(
     import numpy as np
 
     from feel_steps.parts import split
-    from feel_steps.pool import EMBEDDED, FAMILIES, PARTS_OF_NETWORK, WEIGHTED, pick_views
+    from feel_steps.pool import EMBEDDED, FAMILIES, PARTS_OF_NETWORK, WEIGHTED, tell_family
     from feel_steps.pool import pool as step
     from feel_steps.tables import tables
     from feel_steps.tables.parts import relabel
-    from feel_steps.tables.snippets import load_snippets, part_path
+    from feel_steps.tables.snippets import load_snippets, recorded_family
 
     table = tables.read(videos, "videos")
     snippets = load_snippets(table, features, "train")
     if views == "auto":
-        about = tables.read_metadata(part_path(features, table["part"][0]))
-        chosen = pick_views(snippets, about.get("view_family", ""))
+        chosen = FAMILIES[recorded_family(table, features) or tell_family(snippets)]
         if parts and chosen == FAMILIES["network"]:
             chosen, normalize = PARTS_OF_NETWORK
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,24 +17,29 @@ def cut(
     features: Features,
     out: Out,
     shortest: Annotated[float, typer.Option(min=0, help="seconds of the shortest part")] = 2.0,
-    longest: Annotated[float, typer.Option(min=0, help="seconds of the longest part")] = 12.0,
-    penalty: Annotated[float, typer.Option(min=0, help="what one more part costs; more gives longer parts")] = 0.6,
+    longest: Annotated[float, typer.Option(min=0, help="seconds of the longest part")] = 60.0,
+    penalty: Annotated[
+        float | None, typer.Option(min=0, help="what one more part costs; not given: by the kind of features")
+    ] = None,
 ) -> None:
     """Cut all videos into parts where their features change, for videos that show several actions.
 
     Example: feel-steps cut --videos videos.parquet --features features --out parts.parquet
     """
+    from json import dumps
+
     from feel_steps.parts import cut as step
     from feel_steps.parts import to_table
+    from feel_steps.pool import tell_family
     from feel_steps.tables import tables
-    from feel_steps.tables.snippets import load_snippets
+    from feel_steps.tables.snippets import load_snippets, recorded_family
 
     table = tables.read(videos, "videos")
     snippets = load_snippets(table, features)
-    borders = step(
-        snippets, table["snippet_stride"] / table["fps"], shortest=shortest, longest=longest, penalty=penalty
-    )
-    tables.write(out, "parts", to_table(snippets, borders, table))
+    family = recorded_family(table, features) or tell_family(load_snippets(table, features, "train"))
+    settings: dict[str, Any] = {"shortest": shortest, "longest": longest, "penalty": penalty, "family": family}
+    borders = step(snippets, table["snippet_stride"] / table["fps"], **settings)
+    tables.write(out, "parts", to_table(snippets, borders, table), {"settings": dumps(settings)})
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from feel_steps.attend import attend
+from feel_steps.attend import attend, attend_parts
 from feel_steps.errors import InputError
 from feel_steps.explore.export import export
 from feel_steps.explore.moments import Rule, as_detections, find_moments
@@ -20,13 +20,14 @@ from feel_steps.explore.new_videos import extract_features, read_features, run_c
 from feel_steps.features.scaling import scale
 from feel_steps.localize import PUBLISHED, Settings, localize
 from feel_steps.localizers import weights
+from feel_steps.parts import cut, to_table
 from feel_steps.pool import pool
 from feel_steps.report.page import predicted_page
 from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import find_run
-from feel_steps.tables.snippets import Snippets, load_snippets
+from feel_steps.tables.snippets import Chained, Snippets, load_snippets
 from feel_steps.tables.tables import runs
 
 MOMENTS = 10  # moments per video in the terminal
@@ -36,7 +37,8 @@ MOMENTS = 10  # moments per video in the terminal
 class Prediction:
     """Tables of M new videos like those of a run, and which of the videos differ from the training videos.
 
-    ``failed`` has one line for each further video that could not be used.
+    ``failed`` has one line for each further video that could not be used, ``parts`` the parts of the videos and their
+    strongest classes, where the run clusters parts.
     """
 
     videos: Columns
@@ -46,6 +48,7 @@ class Prediction:
     moments: Columns
     unlike: np.ndarray
     failed: tuple[str, ...] = ()
+    parts: Columns | None = None
 
     @cached_property
     def snippets(self) -> dict[str, slice]:
@@ -160,15 +163,14 @@ def predict(
         "snippet_window": np.full(M, window),
     }
     trained = weights.read_tensors(iteration / "model.safetensors")[1]["training"]
-    attention, embeddings = attend(
-        weights.load(iteration / "model.safetensors"),
-        snippets,
-        table,
-        length=trained["length"],
-        precision=trained["precision"],
-        device=device,
-        threads=threads,
-    )
+    model = weights.load(iteration / "model.safetensors")
+    how = {"length": trained["length"], "precision": trained["precision"], "device": device, "threads": threads}
+    parts = _cut(run, iteration, snippets, table)
+    if parts is None:
+        attention, embeddings = attend(model, snippets, table, **how)
+    else:
+        attention, embeddings, of_parts = attend_parts(model, snippets, table, parts, **how)
+        parts |= {"cluster": of_parts["score"].argmax(1), "selected": np.zeros(len(parts["part"]), bool)}
     written = _written(iteration / "detections.parquet")
     # an older version wrote fewer settings, and null for plain NMS
     used = PUBLISHED | {name: value for name, value in written.items() if value is not None}
@@ -179,7 +181,25 @@ def predict(
     path = iteration / "moments.parquet"
     rule = Rule(**_written(path)) if path.is_file() else Rule()
     moments = find_moments(detections, rule, _stability(iteration))
-    return Prediction(table, attention, embeddings, detections, moments, strange, tuple(failed))
+    return Prediction(table, attention, embeddings, detections, moments, strange, tuple(failed), parts)
+
+
+def _cut(run: Path, iteration: Path, snippets: Snippets, videos: Columns) -> Columns | None:
+    """Parts of new videos, cut as the run's were, with what it learnt from its own; None where it has no parts."""
+    path = iteration.parents[1] / "parts.parquet"
+    if not path.is_file():
+        return None
+    known = tables.read(run / "videos.parquet", "videos")
+    before = load_snippets(known, run / "features")
+    S = len(before.features)
+    together = Snippets(
+        before.video_ids + snippets.video_ids,
+        Chained(before.features, snippets.features),
+        np.concatenate([before.offsets, S + snippets.offsets[1:]]),
+    )
+    seconds = np.concatenate([table["snippet_stride"] / table["fps"] for table in (known, videos)])
+    borders = cut(together, seconds, **_written(path), fitted=before) - S
+    return to_table(snippets, borders[borders >= 0], videos)
 
 
 def write(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:

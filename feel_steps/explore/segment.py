@@ -3,23 +3,20 @@
 Each snippet is described by what happens around it, k-means groups the snippets, and a Viterbi pass makes the clusters
 coherent in time; the centres and how long each cluster lasts are learnt from its result, and again, until both agree.
 
-Dimensions: V videos, S snippets in all, T snippets of a video, d components, E numbers of a description, K clusters.
+Dimensions: V videos, S snippets in all, T snippets of a video, E numbers of a description, K clusters.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from feel_steps.cluster import cluster
 from feel_steps.errors import InputError
-from feel_steps.pool import coordinates, scale, standardize
+from feel_steps.parts import describe_moments
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.snippets import Snippets
 from feel_steps.tables.tables import timing
 
-COMPONENTS = 16  # d
-DESCRIBED = 64  # E
 ROUNDS = 20  # of Viterbi training, at most
 
 
@@ -63,7 +60,7 @@ def segment(
     own = timing(videos, snippets.video_ids)
     fps, stride, reach = (own[name] for name in ("fps", "snippet_stride", "snippet_window"))
     sizes = np.maximum(1, np.round(window * fps / stride)).astype(int)  # snippets of a window
-    x = describe(snippets, sizes)
+    x = describe_moments(snippets, sizes, within=True)
     learnt = np.ones(len(fps), bool) if train is None else train
     labels, clarity = _learn(x, snippets.offsets, learnt, clusters, seed, float(np.median(sizes)))
     begins = np.zeros(len(labels), bool)
@@ -82,38 +79,6 @@ def segment(
         "t_start": ((first - snippets.offsets[video]) * stride[video] + offset) / fps[video],
         "t_end": ((stop - snippets.offsets[video]) * stride[video] + beyond) / fps[video],
     }
-
-
-def describe(snippets: Snippets, sizes: np.ndarray) -> np.ndarray:
-    """What happens around each snippet, [S, E]: the mean of a window and the square root of its covariance.
-
-    The mean shows postures and places, the covariance movements, whatever their phase. Columns of both are standardized
-    and their rows scaled to length 1, so that they count the same.
-
-    Parameters
-    ----------
-    snippets : Snippets
-    sizes : int [V]
-        Snippets of a window.
-    """
-    z = coordinates(snippets, 2 * COMPONENTS)
-    means, roots = np.empty_like(z), []
-    for start, stop, size in zip(snippets.offsets[:-1], snippets.offsets[1:], sizes, strict=True):
-        own = z[start:stop]
-        means[start:stop] = uniform_filter1d(own, size, axis=0, mode="nearest")
-        roots.append(_roots(own[:, :COMPONENTS], means[start:stop, :COMPONENTS], size))
-    views = [scale(standardize(view)) for view in (means, np.concatenate(roots))]
-    return coordinates(Snippets(snippets.video_ids, np.concatenate(views, 1), snippets.offsets), DESCRIBED)
-
-
-def _roots(z: np.ndarray, mean: np.ndarray, size: int) -> np.ndarray:
-    """Upper triangle of the square root of the covariance around each snippet, [T, d (d + 1) / 2]."""
-    T, d = z.shape
-    products = (z[:, :, None] * z[:, None, :]).reshape(T, -1)
-    covariances = uniform_filter1d(products, size, axis=0, mode="nearest").reshape(T, d, d)
-    values, vectors = np.linalg.eigh(covariances - mean[:, :, None] * mean[:, None, :])
-    roots = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
-    return roots[:, *np.triu_indices(d)]
 
 
 def _learn(

@@ -1,4 +1,4 @@
-"""Describes the clusters: their typical moments, and a map of their videos."""
+"""Describes the clusters: their typical moments, and a map of their videos or parts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import PCA
 
 from feel_steps.cluster import alike
+from feel_steps.evaluation.evaluate import label_parts
 from feel_steps.report.media import thumbnail
 from feel_steps.runtime.progress import track
+from feel_steps.tables.parts import name_parts
 from feel_steps.tables.run import Run, locate
 
 MOMENTS = 4  # thumbnails per cluster
 LABELS = 3  # annotated classes per cluster, the most frequent ones
 FEW = 10  # videos; the page warns of smaller clusters
+MIXED = 0.2  # of the training videos that show several actions; the page suggests parts where there are more
 GRID = 1000  # coordinates of the map are whole numbers from 0 to this
 
 
@@ -33,22 +36,25 @@ def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
 
 def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     """Describe each cluster of the last iteration, without opening video files."""
-    refined, selected = run.refined, run.selected
-    truth = pd.DataFrame({key: run.annotations[key] for key in ("video_id", "label")}).drop_duplicates()
+    selected, shows = run.selected, run.shows
+    rows = run.clustered(run.iterations, "refined") if run.cuts else run.refined
+    annotations = label_parts(run.annotations, run.cuts) if run.cuts else run.annotations
+    truth = pd.DataFrame({key: annotations[key] for key in ("video_id", "label")}).drop_duplicates()
+    train = np.isin(run.videos["video_id"], run.refined["video_id"])
     described: list[dict[str, Any]] = []
     for c in np.flatnonzero(shown(run)).tolist():
-        members, chosen = refined["cluster"] == c, selected["cluster"] == c
+        members, chosen = rows["cluster"] == c, selected["cluster"] == c
         rated = run.confidence["cluster"] == c
         stability = float(run.confidence["stability"][rated][0]) if rated.any() else None
         typical = selected["video_id"][chosen][np.argsort(selected["rank"][chosen], kind="stable")][:MOMENTS]
-        labels = truth.loc[truth["video_id"].isin(refined["video_id"][members]), "label"].value_counts().sort_index()
+        labels = truth.loc[truth["video_id"].isin(rows["video_id"][members]), "label"].value_counts().sort_index()
         described.append(
             {
                 "id": c,
                 "name": names.get(c, ""),
-                "size": int(members.sum()),
+                "size": int(shows[train, c].sum()),
                 "selected": int(chosen.sum()),
-                "alike": int((run.assigned == c).sum() - members.sum()),  # videos of this class that were not clustered
+                "alike": int(shows[~train, c].sum()),  # videos that show this class and were not clustered
                 "found": int((run.moments["cluster"] == c).sum()),
                 "stability": stability,
                 "labels": [f"{label} {count}" for label, count in labels.nlargest(LABELS).items()],
@@ -58,8 +64,10 @@ def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     return described
 
 
-def warnings(run: Run, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """What not to trust, in words: small clusters, and clusters that look alike; ``labels`` as on the page.
+def warnings(run: Run, labels: Sequence[str], mixed: float = 0.0) -> list[dict[str, Any]]:
+    """What not to trust, in words: small clusters, clusters that look alike, and videos that seem to show several.
+
+    ``labels`` are as on the page, ``mixed`` is the share of such videos.
 
     A warning has a ``text``, and a ``pair`` of clusters that might be merged, or None.
     """
@@ -68,18 +76,24 @@ def warnings(run: Run, labels: Sequence[str]) -> list[dict[str, Any]]:
         names = [labels[c] or f"cluster {c}" for c in numbers]
         return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
 
-    size = np.bincount(run.refined["cluster"], minlength=run.clusters)
+    rows, what = (run.clustered(run.iterations, "refined"), "parts") if run.cuts else (run.refined, "videos")
+    size = np.bincount(rows["cluster"], minlength=run.clusters)
     said, pairs = list[str](), list[tuple[int, int] | None]()
     if len(small := np.flatnonzero((size > 0) & (size < FEW)).tolist()):
         some = "has" if len(small) == 1 else "have"
-        said.append(f"{called(small)} {some} fewer than {FEW} videos: too few to tell a kind of action from chance.")
+        said.append(f"{called(small)} {some} fewer than {FEW} {what}: too few to tell a kind of action from chance.")
     if len(empty := np.flatnonzero((size == 0) & shown(run)).tolist()):
-        said.append(f"{called(empty)} {'has' if len(empty) == 1 else 'have'} no videos: a smaller K may do.")
-    pooled = run.table(run.iterations, "pooled")
-    features = pooled["feature"][locate(run.refined["video_id"], pooled["video_id"])]
+        said.append(f"{called(empty)} {'has' if len(empty) == 1 else 'have'} no {what}: a smaller K may do.")
+    pooled = run.clustered(run.iterations, "pooled")
+    features = pooled["feature"][locate(rows["video_id"], pooled["video_id"])]
+    if mixed > MIXED:
+        said.append(
+            f"{mixed:.0%} of the training videos seem to show several actions: their parts look like different "
+            "clusters. A run with parts: {cut: true} clusters parts in the place of videos."
+        )
     pairs += [None] * len(said)
-    for pair in alike(features, run.refined["cluster"], run.clusters):
-        said.append(f"{called(pair)} look alike: their centres are closer than their videos spread. They may be one.")
+    for pair in alike(features, rows["cluster"], run.clusters):
+        said.append(f"{called(pair)} look alike: their centres are closer than their {what} spread. They may be one.")
         pairs.append(pair)
     return [{"text": text, "pair": pair} for text, pair in zip(said, pairs, strict=True)]
 
@@ -101,35 +115,41 @@ def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:
 
 
 def embedding_map(run: Run, held: np.ndarray) -> dict[str, Any]:
-    """Map of the clustered videos: two principal components of their vectors at each iteration.
+    """Map of what was clustered, videos or parts: two principal components of their vectors at each iteration.
 
     Points are those of the videos that the page holds, rows [M] of the videos table, ascending.
 
     The sign of a principal component is arbitrary, and so are the numbers of clusters. Therefore the points of each
     iteration are rotated onto those of the next iteration, and its clusters get the numbers of the final clusters with
-    which they share most videos.
+    which they share most videos. ``start`` is where a part begins in its video.
     """
-    video_ids, final = run.refined["video_id"], run.refined["cluster"]
+    clustered = run.clustered(run.iterations, "refined") if run.cuts else run.refined
+    row_ids, final = clustered["video_id"], clustered["cluster"]
+    video_ids, start = row_ids, np.zeros(len(row_ids))
+    if run.cuts:
+        part = locate(row_ids, name_parts(run.cuts))
+        video_ids, start = run.cuts["video_id"][part], run.cuts["t_start"][part].round(2)
     rows = locate(video_ids, run.videos["video_id"])
     drawn = np.isin(rows, held)
     points: list[dict[str, list[int]]] = []
     xy: np.ndarray | None = None
     for iteration in range(run.iterations, 0, -1):
-        pooled, refined = run.table(iteration, "pooled"), run.table(iteration, "refined")
-        xy = _project(pooled["feature"][locate(video_ids, pooled["video_id"])], onto=xy)
+        pooled, refined = run.clustered(iteration, "pooled"), run.clustered(iteration, "refined")
+        xy = _project(pooled["feature"][locate(row_ids, pooled["video_id"])], onto=xy)
         extent = np.ptp(xy, 0)
         grid = np.round((xy - xy.min(0)) / np.where(extent > 0, extent, 1) * GRID).astype(int)
-        labels = refined["cluster"][locate(video_ids, refined["video_id"])]
-        chosen = run.table(iteration, "selected")["video_id"]
+        labels = refined["cluster"][locate(row_ids, refined["video_id"])]
+        chosen = run.clustered(iteration, "selected")["video_id"]
         points.append(
             {
                 "x": grid[drawn, 0].tolist(),
                 "y": grid[drawn, 1].tolist(),
                 "cluster": _match(labels, final)[drawn].tolist(),
-                "selected": np.isin(video_ids[drawn], chosen).astype(int).tolist(),
+                "selected": np.isin(row_ids[drawn], chosen).astype(int).tolist(),
             }
         )
-    return {"grid": GRID, "video": np.searchsorted(held, rows[drawn]).tolist(), "iterations": points[::-1]}
+    place = np.searchsorted(held, rows[drawn])
+    return {"grid": GRID, "video": place.tolist(), "start": start[drawn].tolist(), "iterations": points[::-1]}
 
 
 def _project(features: np.ndarray, onto: np.ndarray | None) -> np.ndarray:

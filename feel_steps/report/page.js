@@ -100,6 +100,7 @@
         built.at(-1).firstChild.prepend(swatch(c), " ");
       }
     }
+    if (video.parts.length) built.push(bars("parts", "", video.parts.map(([c, start, end, selected]) => ({ start, end, style: `part c${c % COLOURS}`, opacity: selected ? 1 : 0.45, title: `${clusterName(c)} ${clock(start)} to ${clock(end)}${selected ? ", selected for training" : ""}` })), video));
     for (const label of new Set(video.truth.map((segment) => segment[0]))) {
       const own = video.truth.filter((segment) => segment[0] === label);
       built.push(bars("annotated", label, own.map(([, start, end]) => ({ start, end, style: "truth", opacity: 1, title: `${label} ${clock(start)} to ${clock(end)}` })), video));
@@ -151,11 +152,14 @@
     show(card.time ?? 0);
   }
 
+  /** Clusters that a video shows: its own, or those of its parts, the first to come first. */
+  const clustersOf = (video) => (video.parts.length ? [...new Set(video.parts.map(([c]) => c))] : [video.cluster]);
+
   /** What is said about a video in one line. */
   function chips(video) {
     const sure = ["clarity", "confidence"].filter((word) => video[word] !== null).map((word) => `${word} ${video[word].toFixed(2)}`);
     const words = [video.split, clock(video.duration), ...sure, video.selected && "selected for training", video.note].filter(Boolean);
-    return [element("span", {}, swatch(video.cluster), ` ${clusterName(video.cluster)}`), ...words.map((text) => element("span", {}, text))];
+    return [...clustersOf(video).map((c) => element("span", {}, swatch(c), ` ${clusterName(c)}`)), ...words.map((text) => element("span", {}, text))];
   }
 
   function makeCard(index) {
@@ -190,7 +194,7 @@
   // ------------------------------------------------------------------ the list
 
   const filters = { search: by("search"), cluster: by("cluster"), split: by("split"), sort: by("sort") };
-  const haystack = videos.map((v) => [v.id, v.split, `cluster ${v.cluster}`, names[v.cluster], ...v.truth.map((s) => s[0])].join(" ").toLowerCase());
+  const haystack = videos.map((v) => [v.id, v.split, ...clustersOf(v).flatMap((c) => [`cluster ${c}`, names[c]]), ...v.truth.map((s) => s[0])].join(" ").toLowerCase());
   const strength = videos.map((v) => Math.max(-Infinity, ...v.moments.map((moment) => moment[3])));
   const collator = new Intl.Collator(undefined, { numeric: true });
   const byName = videos.map((_, i) => i).sort((a, b) => collator.compare(videos[a].id, videos[b].id));
@@ -228,7 +232,7 @@
   function update() {
     const words = filters.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const cluster = filters.cluster.value, split = filters.split?.value ?? "";
-    shown = byName.filter((i) => (cluster === "" || videos[i].cluster === +cluster) && (!split || videos[i].split === split) && words.every((word) => haystack[i].includes(word)));
+    shown = byName.filter((i) => (cluster === "" || clustersOf(videos[i]).includes(+cluster)) && (!split || videos[i].split === split) && words.every((word) => haystack[i].includes(word)));
     const key = keys[filters.sort.value];
     if (key) shown.sort((a, b) => key(a) - key(b) || 0); // two without a value: Infinity - Infinity
     page = 0;
@@ -340,13 +344,14 @@
       if (k < 0) return;
       const video = videos[map.video[k]], [x, y] = place(places[k]);
       const truth = [...new Set(video.truth.map((segment) => segment[0]))];
-      tip.textContent = [video.id, clusterName(state.cluster[k]), ...(truth.length ? [`annotated ${truth.join(", ")}`] : [])].join(" · ");
+      const from = video.parts.length ? [`from ${clock(map.start[k])}`] : [];
+      tip.textContent = [video.id, ...from, clusterName(state.cluster[k]), ...(truth.length ? [`annotated ${truth.join(", ")}`] : [])].join(" · ");
       tip.style.left = `${Math.max(0, Math.min(x + 12, canvas.clientWidth - tip.offsetWidth))}px`;
       tip.style.top = `${y > 60 ? y - tip.offsetHeight - 8 : y + 14}px`;
     });
     canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
     canvas.addEventListener("click", (event) => {
-      const k = nearest(event), address = `#video-${map.video[k]}`;
+      const k = nearest(event), address = `#video-${map.video[k]}${map.start[k] ? `@${map.start[k]}` : ""}`;
       if (k < 0) return;
       if (location.hash === address) visit();
       else location.hash = address;

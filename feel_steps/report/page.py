@@ -41,6 +41,7 @@ def report(
     corrections: Mapping[str, Any] | None = None,
     labelled: int = 0,
     groups: Path | None = None,
+    mixed: float = 0.0,
 ) -> None:
     """Write the page of a run.
 
@@ -61,6 +62,8 @@ def report(
         Videos whose labels a person gave for training.
     groups : path, optional
         Folder with the tables of a comparison of groups.
+    mixed : float
+        Share of the training videos that seem to show several actions.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def report(
         "names": labels,
         "videos": videos.records(finished, Path(out), held),
         "map": clusters.embedding_map(finished, held),
-        "edit": _editable(finished, corrections or {}),
+        "edit": None if finished.cuts else _editable(finished, corrections or {}),  # corrections are of whole videos
     }
     write_page(
         out,
@@ -92,7 +95,7 @@ def report(
         name=config.get("name") or Path(run).resolve().name,
         verdict=numbers.verdict(finished, labelled),
         coverage=numbers.coverage(finished),
-        warnings=clusters.warnings(finished, labels),
+        warnings=clusters.warnings(finished, labels, mixed),
         facts=_facts(finished, config),
         charts=numbers.charts(finished),
         iterations=numbers.iterations(finished),
@@ -111,6 +114,7 @@ def report(
         versions=_versions(),
         digests=_digests(finished),
         labels=labels,
+        clustered="part" if finished.cuts else "video",
         rated=True,
     )
 
@@ -196,9 +200,12 @@ def _facts(run: Run, config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     window, stride, fps = (table[key][0] for key in ("snippet_window", "snippet_stride", "fps"))
     seen = len(set(run.moments["video_id"]))
     localizer = str((config.get("train") or {}).get("localizer", ""))
+    parts = run.cuts
+    cut = [] if parts is None else [("Parts", f"{len(parts['part']):,}", "cut where features change")]
     return [
         ("Videos", f"{len(table['video_id']):,}", " + ".join(f"{(table['split'] == s).sum():,} {s}" for s in splits)),
         ("Length", clock(float(table["duration"].sum())), "in all"),
+        *cut,
         ("Snippets", f"{table['n_snippets'].sum():,}", f"{window} frames at {fps:g} per second, every {stride}"),
         ("Clusters", str(run.clusters), "found without labels"),
         ("Iterations", str(run.iterations), f"variant {run.variant}, seed {run.seed}"),

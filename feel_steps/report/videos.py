@@ -37,6 +37,8 @@ class Shown(Protocol):
     @property
     def annotations(self) -> Columns: ...
     @property
+    def parts(self) -> Columns | None: ...
+    @property
     def snippets(self) -> dict[str, slice]: ...
     @property
     def assigned(self) -> np.ndarray: ...
@@ -59,7 +61,7 @@ def records(run: Shown, page: Path, rows: np.ndarray) -> list[dict[str, Any]]:
     chosen = np.isin(videos["video_id"], run.selected["video_id"])
     order, bounds = _by_video(detections, "score", videos)
     best, ends = _by_video(run.moments, "confidence", videos)
-    truth = _truth(run)
+    truth, parts = _truth(run), _parts(run)
     packed = []
     for i in rows.tolist():
         video_id = videos["video_id"][i]
@@ -74,6 +76,7 @@ def records(run: Shown, page: Path, rows: np.ndarray) -> list[dict[str, Any]]:
                 "url": relative_url(path, page) if path else None,
                 "duration": round(float(videos["duration"][i]), 2),
                 "cluster": int(run.assigned[i]),
+                "parts": parts.get(video_id, []),
                 **{
                     name: round(float(values[i]), 3) if np.isfinite(values[i]) else None
                     for name, values in sure.items()
@@ -112,6 +115,16 @@ def _truth(run: Shown) -> dict[str, list[tuple[str, float, float]]]:
         segment = a["label"][i], round(float(a["t_start"][i]), 2), round(float(a["t_end"][i]), 2)
         segments.setdefault(a["video_id"][i], []).append(segment)
     return segments
+
+
+def _parts(run: Shown) -> dict[str, list[tuple[int, float, float, int]]]:
+    """Parts of each video as (cluster, start, end, whether it was selected)."""
+    found: dict[str, list[tuple[int, float, float, int]]] = {}
+    if (p := run.parts) is not None:
+        columns = p["cluster"], p["t_start"].round(2), p["t_end"].round(2), p["selected"].astype(int)
+        for video_id, *part in zip(p["video_id"], *(column.tolist() for column in columns), strict=True):
+            found.setdefault(video_id, []).append(tuple(part))
+    return found
 
 
 def _curves(run: Shown, video_id: str, classes: list[int]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pandas as pd
 from feel_steps.errors import InputError
 from feel_steps.tables import folders, tables
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.parts import name_parts
 from feel_steps.tables.tables import runs
 
 
@@ -73,6 +74,17 @@ class Run:
     def table(self, iteration: int, kind: str) -> Columns:
         """A table of one iteration."""
         return tables.read(self.iteration_folder(iteration) / f"{kind}.parquet", kind)
+
+    @cached_property
+    def cuts(self) -> Columns | None:
+        """The parts table of the variant that is shown; None where videos are clustered whole."""
+        path = self.folder / self.variant / "parts.parquet"
+        return tables.read(path, "parts") if path.is_file() else None
+
+    def clustered(self, iteration: int, kind: str) -> Columns:
+        """A table of what an iteration clusters: of the videos, or of their parts."""
+        folder = self.iteration_folder(iteration) / ("parts" if self.cuts else "")
+        return tables.read(folder / f"{kind}.parquet", kind)
 
     @cached_property
     def videos(self) -> Columns:
@@ -179,6 +191,28 @@ class Run:
             role, cluster = self.given[video_ids[row]]
             assigned[row] = cluster if role == "is" else assigned[row]
         return np.array([self._number(cluster) for cluster in assigned.tolist()])
+
+    @cached_property
+    def parts(self) -> Columns | None:
+        """Parts of the videos, with the cluster of each and whether it was selected for training."""
+        if self.cuts is None:
+            return None
+        names, refined, scores = (
+            name_parts(self.cuts),
+            *(self.clustered(self.iterations, kind) for kind in ("refined", "embeddings")),
+        )
+        chosen = self.clustered(self.iterations, "selected")["video_id"]
+        return self.cuts | {"cluster": assign(names, refined, scores), "selected": np.isin(names, chosen)}
+
+    @cached_property
+    def shows(self) -> np.ndarray:
+        """Which clusters each video shows, bool [N, K]: its own, or those of its parts."""
+        shows = np.zeros((len(self.assigned), self.clusters), bool)
+        if self.parts is None:
+            shows[np.arange(len(shows)), self.assigned] = True
+        else:
+            shows[locate(self.parts["video_id"], self.videos["video_id"]), self.parts["cluster"]] = True
+        return shows
 
     def mapped_names(self) -> dict[int, str]:
         """Majority class of each cluster that the annotations map to a class."""

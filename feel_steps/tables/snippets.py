@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
+from typing import TypeAlias
 
 import numpy as np
 
@@ -66,6 +67,25 @@ class Stored:
         return hashlib.sha256("".join(known).encode()).hexdigest()
 
 
+class Chained:
+    """Rows of two matrices [S, D], those of the second after those of the first; neither is loaded or copied."""
+
+    def __init__(self, first: Matrix, second: Matrix) -> None:
+        self.first, self.second = first, second
+        self.shape: tuple[int, int] = (len(first) + len(second), first.shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(len(self))
+        n = len(self.first)
+        return np.concatenate([self.first[start : min(stop, n)], self.second[max(0, start - n) : max(0, stop - n)]])
+
+
+Matrix: TypeAlias = "np.ndarray | Stored | Chained"
+
+
 @dataclass(frozen=True)
 class Snippets:
     """Snippet features of N videos, S snippets in all.
@@ -73,13 +93,13 @@ class Snippets:
     Attributes
     ----------
     video_ids : list of str, [N]
-    features : float32 [S, D], or Stored
+    features : float32 [S, D], or Stored or Chained
         Video i's are the rows ``offsets[i]:offsets[i + 1]``, in time order.
     offsets : int64 [N + 1]
     """
 
     video_ids: list[str]
-    features: np.ndarray | Stored
+    features: Matrix
     offsets: np.ndarray
 
     @property
@@ -95,6 +115,12 @@ class Snippets:
     def matrix(self) -> np.ndarray:
         """All features in memory, [S, D]."""
         return self.features[:]
+
+    @property
+    def centred(self) -> np.ndarray:
+        """All features in memory, less the mean of their video, [S, D]."""
+        means = np.add.reduceat(self.matrix, self.offsets[:-1], axis=0) / self.lengths[:, None]
+        return self.matrix - np.repeat(means, self.lengths, axis=0).astype(np.float32)
 
     def blocks(self) -> Iterator[tuple[slice, Snippets]]:
         """Give the videos in memory, in their order: all at once if they are there, else as many as fit into BLOCK.
@@ -176,6 +202,11 @@ def _split(start: int, stop: int, first: np.ndarray) -> Iterator[tuple[int, int,
     for group in range(int(np.searchsorted(first, start, side="right")) - 1, int(np.searchsorted(first, stop))):
         a, b = max(start, int(first[group])), min(stop, int(first[group + 1]))
         yield group, a - int(first[group]), b - a
+
+
+def recorded_family(videos: Columns, folder: str | Path) -> str:
+    """Kind of features that their extractor recorded, "motion" or "network"; empty where it did not know."""
+    return tables.read_metadata(part_path(folder, videos["part"][0])).get("view_family", "")
 
 
 def part_path(folder: str | Path, part: str) -> Path:

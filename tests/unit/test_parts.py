@@ -7,6 +7,7 @@ import pytest
 
 from feel_steps.errors import InputError
 from feel_steps.evaluation.evaluate import NO_CLASS, label_parts
+from feel_steps.explore.mixed import count_mixed
 from feel_steps.parts import _chain, _cut, cut, smooth, split, to_table
 from feel_steps.tables import tables
 from feel_steps.tables.parts import gather_embeddings, join, name_parts, relabel
@@ -218,3 +219,53 @@ def test_the_commands_find_two_actions_in_a_video(tmp_path):
     sure = tmp_path / "confidence.parquet"
     call("rate", "--pooled", again, "--refined", file["refined"], "--clusters", 3, *rows, "--out", sure)
     assert len(tables.read(sure, "confidence")["video_id"]) == sum(map(len, ORDER))
+
+
+def make_moving(order, length=48, seed=0):
+    """Videos of repeated movements, of the same posture: movement k turns in the plane of features 2 k and 2 k + 1."""
+    rng = np.random.default_rng(seed)
+    pieces = []
+    for actions in order:
+        for action in actions:
+            turn = 2 * np.pi * np.arange(length) / 8 + rng.uniform(0, 6)
+            piece = rng.normal(scale=0.1, size=(length, 6))
+            piece[:, 2 * action], piece[:, 2 * action + 1] = np.cos(turn), np.sin(turn)
+            pieces.append(piece)
+    offsets = np.concatenate([[0], np.cumsum([length * len(actions) for actions in order])])
+    return Snippets([f"v{i}" for i in range(len(order))], np.concatenate(pieces).astype(np.float32), offsets)
+
+
+def test_a_repeated_movement_stays_in_one_part():
+    """Its postures change all the time; what changes with the action is the movement."""
+    snippets = make_moving([(0, 1), (1, 2), (2, 0), (1,), (2,), (0,)])
+    seconds = np.full(6, 0.25)  # a turn takes 2 s
+    borders = cut(snippets, seconds, shortest=2, longest=60, family="motion")
+    ends = np.sort(np.concatenate([snippets.offsets, snippets.offsets[:3] + 48]))
+    assert len(borders) == len(ends)
+    assert np.abs(borders - ends).max() <= 4
+    assert len(cut(snippets, seconds, shortest=2, longest=60, penalty=0.05)) > len(ends)
+
+
+def test_new_videos_are_cut_with_what_was_learnt():
+    """The borders of a video do not depend on the other new videos that come with it."""
+    known, new = make_moving([(0, 1), (2,), (1, 2)]), make_moving([(2, 1), (0, 2), (1,)], seed=1)
+    found = []
+    for videos in (2, 3):
+        own = new.features[: new.offsets[videos]]
+        together = Snippets(
+            known.video_ids + new.video_ids[:videos],
+            np.concatenate([known.features, own]),
+            np.concatenate([known.offsets, known.offsets[-1] + new.offsets[1 : videos + 1]]),
+        )
+        seconds = np.full(len(together.video_ids), 0.25)
+        borders = cut(together, seconds, shortest=2, longest=60, family="motion", fitted=known)
+        found.append(borders[borders <= known.offsets[-1] + new.offsets[2]].tolist())
+    assert found[0] == found[1]
+
+
+def test_videos_of_several_actions_are_counted():
+    """Half of the videos show two movements; the clusters know one each."""
+    order = [(0, 1), (1, 2), (2, 0), (1, 0), (0, 0), (1, 1), (2, 2), (2, 2)]
+    snippets, seconds = make_moving(order), np.full(8, 0.25)
+    borders = cut(snippets, seconds, shortest=2, longest=60, family="motion")
+    assert count_mixed(snippets, borders, np.array([0, 1, 2, 1, 0, 1, 2, 2])) == 0.5

@@ -128,6 +128,26 @@ def test_videos_of_the_run_get_its_own_detections(kind: str, request: pytest.Fix
     assert not found.unlike[1]  # b was trained on
 
 
+def test_a_run_on_parts_predicts_part_by_part(run: Path, tmp_path: Path) -> None:
+    """Otherwise a new video is seen whole by a localizer that never saw more than a part."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    place, parts = copy / "feel/seed-0/iter-1", copy / "feel/parts.parquet"
+    where = {"videos": copy / "videos.parquet", "features": copy / "features"}
+    call("cut", **where, shortest=0.6, longest=2, penalty=0.3, out=parts)
+    assert len(tables.read(parts, "parts")["part"]) > len(tables.read(where["videos"], "videos")["video_id"])
+    seen = {"out": place / "attention.parquet", "out_embeddings": place / "embeddings.parquet"}
+    call("attend", **where, parts=parts, model=place / "model.safetensors", length=6, device="cpu", threads=1, **seen)
+    found = predict(copy, [run.parent / "videos/e.mp4"], place, device="cpu", threads=1)
+    for kind in ("attention", "embeddings"):
+        table, new = tables.read(place / f"{kind}.parquet", kind), getattr(found, kind)
+        own = table["video_id"] == "e"
+        for name in table.keys() - {"video_id"}:
+            np.testing.assert_allclose(new[name], table[name][own], rtol=1e-5, atol=1e-6)
+    assert found.parts is not None
+    borders = tables.read(parts, "parts")
+    assert found.parts["t_end"].tolist() == borders["t_end"][borders["video_id"] == "e"].tolist()
+
+
 def test_the_command_writes_every_form(run: Path, tmp_path: Path) -> None:
     """Names reach every form; a clip of noise is said to be unlike; subtitles do not lie over each other."""
     noise = np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), np.uint8)

@@ -90,6 +90,27 @@ def test_annotations_that_do_not_fit_are_counted(tmp_path: Path) -> None:
     assert '<a href="#misfits">' in html
 
 
+def test_parts_stand_in_the_place_of_videos(tmp_path: Path) -> None:
+    """Where parts are clustered, a video has a set of clusters, its parts have borders, and the map shows parts."""
+    run = build(tmp_path, Shape(train=12, test=3, media=0, parts=True))
+    data = data_of(page_of(run))
+    parts = tables.read(run / "feel/parts.parquet", "parts")
+    refined = tables.read(run / "feel/seed-0/iter-3/parts/refined.parquet", "refined")
+    first = data["videos"][0]
+    clusters = refined["cluster"][:2].tolist()
+    assert clusters[0] != clusters[1]
+    times = [parts[name][:2].round(2).tolist() for name in ("t_start", "t_end")]
+    assert first["parts"] == [[clusters[0], times[0][0], times[1][0], 1], [clusters[1], times[0][1], times[1][1], 0]]
+    assert len(data["videos"][-1]["parts"]) == 2  # of a test video, by the localizer
+    assert data["map"]["video"] == np.repeat(np.arange(12), 2).tolist()
+    assert data["map"]["start"][1] == times[0][1]
+    assert data["map"]["iterations"][-1]["cluster"] == refined["cluster"].tolist()
+    assert data["edit"] is None  # corrections are of whole videos
+    shows = {(i // 2, c) for i, c in enumerate(refined["cluster"].tolist())}
+    sizes = [int(n) for n in re.findall(r"<p class=\"counts\">(\d+) video", (run / "report.html").read_text())]
+    assert sum(sizes) == len(shows)
+
+
 def test_nothing_is_fetched(run: Path) -> None:
     """The page works offline and keeps people's videos to themselves."""
     html = page_of(run)
@@ -212,6 +233,8 @@ def test_the_page_says_what_not_to_trust(tmp_path: Path) -> None:
     rewrite(place / "refined.parquet", "refined", cluster=labels)
     rewrite(place / "pooled.parquet", "pooled", feature=features)
     html = page_of(run, names={0: "run", 1: "jog", 2: "dive"})
+    assert "48% of the training videos seem to show several actions" in page_of(run, mixed=0.48)
+    assert "several actions" not in html
     assert "dive has fewer than 10 videos" in html and "run and jog look alike" in html
     assert html.count("<li>run") + html.count("<li>jog") == 1
     features[20:40] += 60

@@ -8,6 +8,7 @@ import pytest
 from feel_steps.evaluation.segmentation import measure_segments
 from feel_steps.explore.segment import segment, viterbi
 from feel_steps.tables import tables
+from feel_steps.tables.snippets import Snippets
 from tests.small_run import call
 from tests.tiny import make_videos
 from tests.unit.test_parts import make_mixed
@@ -143,3 +144,15 @@ def test_planted_actions_are_found_and_tile_the_videos(tmp_path):
     given = ["--detections", tmp_path / "segments.parquet", "--videos", tmp_path / "videos.parquet"]
     call("export", *given, "--form", "csv", "--out", tmp_path / "segments.csv")
     assert len((tmp_path / "segments.csv").read_text().splitlines()) == 19
+
+
+def test_who_is_seen_does_not_matter():
+    """A person's own posture is in all snippets of a video, and no action."""
+    snippets, _ = make_mixed()
+    videos = make_videos(snippets)
+    own = np.random.default_rng(1).normal(scale=9, size=(len(snippets.video_ids), 6))
+    moved = snippets.features + np.repeat(own, snippets.lengths, axis=0).astype(np.float32)
+    other = Snippets(snippets.video_ids, moved, snippets.offsets)
+    found, again = (segment(some, videos, 3, 0, window=1.0) for some in (snippets, other))
+    assert again["t_start"].tolist() == found["t_start"].tolist()
+    assert again["cluster"].tolist() == found["cluster"].tolist()

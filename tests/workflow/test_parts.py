@@ -23,11 +23,16 @@ def test_parts_are_clustered_where_the_config_says_so(workspace):
     planned = workspace.planned()
     loop = {f"{job} {iteration}" for job in JOBS for iteration in (1, 2)}
     assert planned == loop | {"cut_videos", "segment_videos", "evaluate_segments", "gather_metrics", "write_report"}
-    labels = "results/tiny/cut/seed-0/iter-1/selected.parquet"
-    workspace.snakemake("--quiet", "host", "--", labels)
-    parts = tables.read(workspace.results / "cut/parts.parquet", "parts")
+
+
+def test_a_run_on_parts_ends_with_a_page_that_shows_them(workspace):
+    workspace.configure(parts=PARTS, iterations=1)
+    workspace.snakemake("--quiet", "host")
+    assert "Map of the parts" in (workspace.results / "report.html").read_text("utf-8")
+    labels = "results/tiny/feel/seed-0/iter-1/selected.parquet"
+    parts = tables.read(workspace.results / "feel/parts.parquet", "parts")
     assert len(parts["part"]) > len(set(parts["video_id"]))
-    rows = tables.read(workspace.results / "cut/seed-0/iter-1/parts/refined.parquet", "refined")
+    rows = tables.read(workspace.results / "feel/seed-0/iter-1/parts/refined.parquet", "refined")
     assert all("#" in name for name in rows["video_id"])
     train = {video_id for video_id in parts["video_id"] if video_id.startswith("train")}
     assert set(tables.read(workspace.folder / labels, "selected")["video_id"]) <= train

@@ -223,6 +223,26 @@ def test_the_slider_changes_the_map_and_a_click_opens_the_video(driver: Any, pag
     assert driver.execute_script("return window.tip").startswith(focused)
 
 
+def test_parts_have_borders_and_a_video_has_a_set_of_clusters(driver: Any, tmp_path: Path) -> None:
+    """In a run on parts, a person sees where a video was cut, what each part was taken for, and finds it by either."""
+    run = build(tmp_path, Shape(train=12, test=3, media=0, parts=True))
+    report(run, run / "report.html")
+    show(driver, run / "report.html")
+    driver.execute_script("location.hash = '#video-0'")
+    card = wait(lambda: driver.find_elements("css selector", "#card-0 .part") and driver.find_element("id", "card-0"))
+    parts = card.find_elements("css selector", ".part")
+    told = [part.find_element("css selector", "title").get_attribute("textContent") for part in parts]
+    assert len(told) == 2
+    assert told[0].endswith(", selected for training")
+    names = [text.partition(" 0:")[0] for text in told]
+    chips = [chip.text for chip in card.find_elements("css selector", ".chips span")]
+    assert chips[:2] == names
+    for name in names:
+        type_into(driver, "search", f"{name} alert(1)")
+        assert driver.execute_script("return document.querySelectorAll('.card').length") == 1
+    assert driver.find_element("id", "map-title").text == "Map of the parts"
+
+
 def test_a_missing_file_is_said(driver: Any, tmp_path: Path) -> None:
     """Videos that were moved leave a line in place of a dead player."""
     run = build(tmp_path, Shape(train=4, test=0, media=1, clusters=2, iterations=1))
