@@ -200,7 +200,14 @@ def list_tables(variant):
     labels = ["pooled", "clusters", "refined", "selected"]
     own = ["training", "attention", "embeddings", "confidence", "detections", "moments", "metrics", "mapping"]
     if SETTINGS[variant]["parts"]["cut"]:
-        return [*(f"parts/{name}" for name in [*labels, "embeddings"]), "centres", "pooled", "refined", "selected", *own]
+        return [
+            *(f"parts/{name}" for name in [*labels, "embeddings"]),
+            "centres",
+            "pooled",
+            "refined",
+            "selected",
+            *own,
+        ]
     return [*labels, "centres", *own]
 
 
