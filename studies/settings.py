@@ -31,8 +31,6 @@ PROGRAMS = {
 }
 WITHOUT_TRUTH = ("overhead",)  # programs that compare with no annotations
 
-# what a variant may change
-_VARIED = ("iterations", "clusters", "pool", "cluster", "refine", "select", "train", "localize")
 _MULTIPLE = re.compile(r"x(\d*\.?\d+)")
 
 
@@ -295,4 +293,4 @@ def _word(value: Any) -> str:
 
 
 def _same(a: Config, b: Config) -> bool:
-    return all(a[key] == b[key] for key in _VARIED)
+    return all(a[key] == b[key] for key in a.keys() - {"method", "variants"})  # a method is what it sets elsewhere

@@ -57,6 +57,12 @@ def test_a_setting_that_the_config_runs_anyway_is_that_variant(tmp_path):
     assert [one.variant for one in study.settings] == ["feel", "plain"]
 
 
+def test_any_other_section_makes_a_variant_of_its_own(tmp_path):
+    """Else a study of parts runs the config as it is, and calls the result parts."""
+    study, _ = read(tmp_path, {"settings": {"whole": {}, "parts": {"parts": {"cut": True}}}})
+    assert [one.variant for one in study.settings] == ["feel", "parts.cut-true"]
+
+
 def test_settings_lie_over_the_first_variant(tmp_path):
     study, own = read(tmp_path, {"settings": {"a": {"clusters": 3}}}, variants={"feel": {"refine": {"k1": 7}}})
     (setting,) = study.settings
