@@ -105,7 +105,9 @@ def make(form, path):
     elif form == "weights":
         weights.write_tensors(path, {"w": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(2)}, {"x": 1})
     else:
-        write_page(path, "predicted.html.j2", {}, name="n", run="r", unlike=0, clusters=[], splits=[], rated=False)
+        write_page(
+            path, "predicted.html.j2", {}, name="n", run="r", unlike=0, clusters=[], splits=[], rated=False, unheld=0
+        )
 
 
 FORMS = {

@@ -74,6 +74,22 @@ def choose(driver: Any, select: Any, value: int) -> None:
     )
 
 
+def settle(driver: Any, node: Any) -> None:
+    """Scroll to an element, and wait until cards that are drawn on the way no longer move it."""
+    driver.execute_async_script(
+        """const [node, done] = arguments; let last = null, same = 0;
+        const look = () => {
+          node.scrollIntoView({block: 'center'});
+          const top = node.getBoundingClientRect().top;
+          same = top === last ? same + 1 : 0;
+          last = top;
+          if (same < 20) requestAnimationFrame(look); else done();
+        };
+        look();""",
+        node,
+    )
+
+
 def test_every_correction_is_saved_kept_and_applied(driver: Any, page: Path, saved: Callable[[], Path]) -> None:
     """A person who corrected for an hour finds all of it in the file, in the browser, and in the next result."""
     from selenium.webdriver import ActionChains, Keys
@@ -93,7 +109,7 @@ def test_every_correction_is_saved_kept_and_applied(driver: Any, page: Path, sav
     driver.execute_script("arguments[0].click()", right.find_elements("tag name", "button")[1])
     handle = card.find_element("css selector", ".borders .end")
     before = float(handle.get_attribute("aria-valuenow"))
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", handle)
+    settle(driver, handle)
     ActionChains(driver).drag_and_drop_by_offset(handle, 30, 0).perform()
     dragged = float(handle.get_attribute("aria-valuenow"))
     assert dragged > before
