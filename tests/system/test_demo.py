@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from statistics import mean
 
 import pytest
 import yaml
@@ -11,14 +12,17 @@ import yaml
 from feel_steps.tables import tables
 from tests.paths import ROOT
 
-SETTINGS = {"name": "learns", "demo": {"train": 24, "test": 12, "seed": 7}, "iterations": 2, "train": {"steps": 200}}
-# The last iteration must reach the first number, and either the second number or more than the first iteration has.
-NEEDED = {("refine", "nmi"): (0.5, 0.65), ("localize", "mAP"): (0.3, 0.6)}
+SETTINGS = {
+    "name": "learns", "demo": {"train": 24, "test": 12, "seed": 7}, "iterations": 2, "train": {"steps": 200},
+    "seeds": [0, 1, 2],
+}  # fmt: skip
+# What the last iteration must reach, mean over the seeds: four videos a class are few, and one seed's mAP moves by .25.
+NEEDED = {("refine", "nmi"): 0.65, ("localize", "mAP"): 0.4}
 
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory) -> dict[tuple[str, str], list[float]]:
-    """Each score by iteration."""
+    """Each score by iteration, mean over the seeds."""
     folder = tmp_path_factory.mktemp("demo")
     (folder / "config.yaml").write_text(yaml.safe_dump(SETTINGS))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(ROOT / "Snakefile")]
@@ -26,14 +30,16 @@ def scores(tmp_path_factory) -> dict[tuple[str, str], list[float]]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     table = tables.read(folder / "results/learns/metrics.parquet", "metrics")
-    rows = sorted(zip(*(table[key].tolist() for key in ("iteration", "stage", "metric", "value")), strict=True))
-    return {
-        (stage, metric): [value for _, s, m, value in rows if (s, m) == (stage, metric)] for stage, metric in NEEDED
-    }
+    keys = zip(*(table[key].tolist() for key in ("stage", "metric", "iteration", "value")), strict=True)
+    found: dict[tuple[str, str], dict[int, list[float]]] = {score: {} for score in NEEDED}
+    for stage, metric, iteration, value in keys:
+        if (stage, metric) in NEEDED:
+            found[stage, metric].setdefault(iteration, []).append(value)
+    return {score: [mean(values) for _, values in sorted(own.items())] for score, own in found.items()}
 
 
 @pytest.mark.parametrize("score", NEEDED, ids="-".join)
 def test_the_loop_learns(scores, score):
-    """A loop that ignored its own results would pass every comparison of bytes."""
-    (first, *_, last), (least, good) = scores[score], NEEDED[score]
-    assert last >= least and (last >= good or last > first), scores[score]
+    """A loop that clusters badly, or ignores its own results, would pass every comparison of bytes."""
+    first, last = scores[score]
+    assert last >= NEEDED[score] and last != first, scores[score]
