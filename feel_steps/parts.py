@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from feel_steps.errors import InputError
-from feel_steps.pool import coordinates, scale, standardize
+from feel_steps.pool import coordinates, roots, scale, standardize
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.parts import name_parts
 from feel_steps.tables.snippets import Snippets
@@ -127,25 +127,23 @@ def describe_moments(
     """
     first = fitted or snippets
     z = coordinates(snippets, 2 * MOVING, first, within)
-    means, roots = np.empty_like(z), []
+    means, spreads = np.empty_like(z), []
     for start, stop, size in zip(snippets.offsets[:-1], snippets.offsets[1:], sizes, strict=True):
         own = z[start:stop]
         means[start:stop] = uniform_filter1d(own, size, axis=0, mode="nearest")
-        roots.append(_roots(own[:, :MOVING], means[start:stop, :MOVING], size))
+        spreads.append(roots(_covariances(own[:, :MOVING], means[start:stop, :MOVING], size)))
     S = len(first.features)
-    x = np.concatenate([scale(standardize(view, S)) for view in (means, np.concatenate(roots))], 1)
+    x = np.concatenate([scale(standardize(view, S)) for view in (means, np.concatenate(spreads))], 1)
     described = Snippets(snippets.video_ids, x, snippets.offsets)
     return coordinates(described, COMPONENTS, Snippets(first.video_ids, x[:S], first.offsets))
 
 
-def _roots(z: np.ndarray, mean: np.ndarray, size: int) -> np.ndarray:
-    """Upper triangle of the square root of the covariance around each snippet, [T, d (d + 1) / 2]."""
+def _covariances(z: np.ndarray, mean: np.ndarray, size: int) -> np.ndarray:
+    """Covariance around each snippet, [T, d, d]."""
     T, d = z.shape
     products = (z[:, :, None] * z[:, None, :]).reshape(T, -1)
     covariances = uniform_filter1d(products, size, axis=0, mode="nearest").reshape(T, d, d)
-    values, vectors = np.linalg.eigh(covariances - mean[:, :, None] * mean[:, None, :])
-    roots = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
-    return roots[:, *np.triu_indices(d)]
+    return covariances - mean[:, :, None] * mean[:, None, :]
 
 
 def to_table(snippets: Snippets, borders: np.ndarray, videos: Columns) -> Columns:

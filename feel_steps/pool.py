@@ -237,7 +237,7 @@ def _describe(z: np.ndarray, shares: np.ndarray, snippets: Snippets, view: str) 
     covariances = _covariances(centred, shares, snippets, int(view == "lag"))
     if view == "whitened":
         return mean, covariances
-    return (_directions if view == "lag" else _roots)(covariances), covariances
+    return (_directions if view == "lag" else roots)(covariances), covariances
 
 
 def likeness(first: np.ndarray, second: np.ndarray) -> float:
@@ -336,11 +336,11 @@ def _covariances(centred: np.ndarray, shares: np.ndarray, snippets: Snippets, la
     return total
 
 
-def _roots(covariances: np.ndarray) -> np.ndarray:
+def roots(covariances: np.ndarray) -> np.ndarray:
     """Upper triangles of the symmetric square roots of [N, d, d]."""
     values, vectors = np.linalg.eigh(covariances)
-    roots = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
-    return roots[:, *np.triu_indices(roots.shape[1])]
+    found = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
+    return found[:, *np.triu_indices(found.shape[1])]
 
 
 def _directions(covariances: np.ndarray) -> np.ndarray:
