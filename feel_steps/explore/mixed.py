@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from feel_steps.parts import cut
 from feel_steps.pool import describe, tell_family
-from feel_steps.tables.run import Run, locate
+from feel_steps.tables.run import Run
 from feel_steps.tables.snippets import Snippets, load_snippets, recorded_family
+from feel_steps.tables.tables import align
 
 MOST = 100  # videos that are looked at, evenly spaced
 SHARE = 0.2  # of its time that a video shows another cluster
@@ -21,17 +20,18 @@ def mixed_videos(run: Run, shortest: float, longest: float) -> float:
     0 where parts are clustered already, where the features are not there any more, or where they do not describe
     movement: in features of a network, background tells parts apart as actions do.
     """
-    ids = run.refined["video_id"][:: max(1, -(-len(run.refined["video_id"]) // MOST))]
-    videos = {name: column[locate(ids, run.videos["video_id"])] for name, column in run.videos.items()}
     folder = run.folder / "features"
     if run.cuts is not None or not folder.is_dir():
         return 0.0
-    snippets = load_snippets(videos, Path(folder))
+    step = max(1, -(-len(run.refined["video_id"]) // MOST))
+    ids, labels = run.refined["video_id"][::step], run.refined["cluster"][::step]
+    videos = align(run.videos, ids, "videos table", "the clusters")
+    snippets = load_snippets(videos, folder)
     if (recorded_family(videos, folder) or tell_family(snippets)) != "motion":
         return 0.0
     seconds = videos["snippet_stride"] / videos["fps"]
     borders = cut(snippets, seconds, shortest=shortest, longest=longest, family="motion")
-    return count_mixed(snippets, borders, run.refined["cluster"][locate(ids, run.refined["video_id"])])
+    return count_mixed(snippets, borders, labels)
 
 
 def count_mixed(snippets: Snippets, borders: np.ndarray, labels: np.ndarray) -> float:

@@ -37,7 +37,7 @@ def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
 def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     """Describe each cluster of the last iteration, without opening video files."""
     selected, shows = run.selected, run.shows
-    rows = run.clustered(run.iterations, "refined") if run.cuts else run.refined
+    rows = run.grouped
     annotations = label_parts(run.annotations, run.cuts) if run.cuts else run.annotations
     truth = pd.DataFrame({key: annotations[key] for key in ("video_id", "label")}).drop_duplicates()
     train = np.isin(run.videos["video_id"], run.refined["video_id"])
@@ -76,7 +76,7 @@ def warnings(run: Run, labels: Sequence[str], mixed: float = 0.0) -> list[dict[s
         names = [labels[c] or f"cluster {c}" for c in numbers]
         return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
 
-    rows, what = (run.clustered(run.iterations, "refined"), "parts") if run.cuts else (run.refined, "videos")
+    rows, what = run.grouped, "parts" if run.cuts else "videos"
     size = np.bincount(rows["cluster"], minlength=run.clusters)
     said, pairs = list[str](), list[tuple[int, int] | None]()
     if len(small := np.flatnonzero((size > 0) & (size < FEW)).tolist()):
@@ -123,8 +123,7 @@ def embedding_map(run: Run, held: np.ndarray) -> dict[str, Any]:
     iteration are rotated onto those of the next iteration, and its clusters get the numbers of the final clusters with
     which they share most videos. ``start`` is where a part begins in its video.
     """
-    clustered = run.clustered(run.iterations, "refined") if run.cuts else run.refined
-    row_ids, final = clustered["video_id"], clustered["cluster"]
+    row_ids, final = run.grouped["video_id"], run.grouped["cluster"]
     video_ids, start = row_ids, np.zeros(len(row_ids))
     if run.cuts:
         part = locate(row_ids, name_parts(run.cuts))

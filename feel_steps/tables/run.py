@@ -152,6 +152,11 @@ class Run:
             table["cluster"][row] = self._number(moved[table["video_id"][row]])
         return table
 
+    @cached_property
+    def grouped(self) -> Columns:
+        """Refined table of what the last iteration clustered: the videos, or their parts."""
+        return self.clustered(self.iterations, "refined") if self.cuts else self.refined
+
     def _number(self, cluster: int) -> int:
         return cluster if self.names is None else int(self.names["shown_as"][cluster])
 
@@ -197,12 +202,10 @@ class Run:
         """Parts of the videos, with the cluster of each and whether it was selected for training."""
         if self.cuts is None:
             return None
-        names, refined, scores = (
-            name_parts(self.cuts),
-            *(self.clustered(self.iterations, kind) for kind in ("refined", "embeddings")),
-        )
+        names = name_parts(self.cuts)
+        cluster = assign(names, self.grouped, self.clustered(self.iterations, "embeddings"))
         chosen = self.clustered(self.iterations, "selected")["video_id"]
-        return self.cuts | {"cluster": assign(names, refined, scores), "selected": np.isin(names, chosen)}
+        return self.cuts | {"cluster": cluster, "selected": np.isin(names, chosen)}
 
     @cached_property
     def shows(self) -> np.ndarray:
