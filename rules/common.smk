@@ -198,17 +198,11 @@ def get_segments(name):
 def list_tables(variant):
     """The tables of one iteration: with parts, those of the parts as well."""
     labels = ["pooled", "clusters", "refined", "selected"]
-    own = ["training", "attention", "embeddings", "confidence", "detections", "moments", "metrics", "mapping"]
+    own = ["centres", "training", "attention", "embeddings", "confidence"]
+    own += ["detections", "moments", "metrics", "mapping"]
     if SETTINGS[variant]["parts"]["cut"]:
-        return [
-            *(f"parts/{name}" for name in [*labels, "embeddings"]),
-            "centres",
-            "pooled",
-            "refined",
-            "selected",
-            *own,
-        ]
-    return [*labels, "centres", *own]
+        return [*(f"parts/{name}" for name in [*labels, "embeddings"]), "pooled", "refined", "selected", *own]
+    return [*labels, *own]
 
 
 def get_tables(variants=tuple(config["variants"])):
