@@ -1,7 +1,8 @@
 """A segmentation: every moment of every video has a cluster (docs/explanation/parts.md).
 
 Each snippet is described by what happens around it, k-means groups the snippets, and a Viterbi pass makes the clusters
-coherent in time; the centres and how long each cluster lasts are learnt from its result, and again, until both agree.
+coherent in time; the centres, how long each cluster lasts and when it comes are learnt from its result, and again,
+until all agree.
 
 Dimensions: V videos, S snippets in all, T snippets of a video, E numbers of a description, K clusters.
 """
@@ -9,6 +10,7 @@ Dimensions: V videos, S snippets in all, T snippets of a video, E numbers of a d
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from feel_steps.cluster import cluster
 from feel_steps.errors import InputError
@@ -18,6 +20,7 @@ from feel_steps.tables.snippets import Snippets
 from feel_steps.tables.tables import timing
 
 ROUNDS = 20  # of Viterbi training, at most
+BINS = 20  # of the time of a video, for when clusters come
 
 
 def segment(
@@ -63,10 +66,7 @@ def segment(
     x = describe_moments(snippets, sizes, within=True)
     learnt = np.ones(len(fps), bool) if train is None else train
     labels, clarity = _learn(x, snippets.offsets, learnt, clusters, seed, float(np.median(sizes)))
-    begins = np.zeros(len(labels), bool)
-    begins[snippets.offsets[:-1]] = True
-    begins[1:] |= labels[1:] != labels[:-1]
-    first = np.flatnonzero(begins)
+    first = np.flatnonzero(_begins(labels, snippets.offsets))
     stop = np.append(first[1:], len(labels))
     video = np.searchsorted(snippets.offsets, first, side="right") - 1
     # a snippet stands for its stride about the centre of its window; the first one and the last reach to the ends
@@ -86,10 +86,11 @@ def _learn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Viterbi training: cluster of each snippet [S] and how clear it is.
 
-    A snippet at distance r from a centre costs D r² / (2 R size), with R the mean of r² and D the number of directions
-    that x really has, (Σ λ)² / Σ λ² of its covariance's eigenvalues: a Gaussian of equal spread, of which ``size``
-    snippets, which share a window, make one observation. To leave a cluster that lasts n snippets on average costs
-    log(n (K - 1)).
+    A snippet at distance r from a centre costs D r² / (2 R τ), with R the mean of r², D the number of directions that x
+    really has, (Σ λ)² / Σ λ² of its covariance's eigenvalues, and τ the snippets that make one independent observation
+    (:func:`_dependence`; at first ``size``, since so many share a window): a Gaussian of equal spread. To be in a
+    cluster when other videos seldom are costs more (:func:`_when`). To leave a cluster that lasts n snippets on average
+    costs log(n (K - 1)).
     """
     inside = np.repeat(train, np.diff(offsets))
     labels, _, centres = cluster(x[inside].astype(np.float32), clusters, seed, n_init=5)
@@ -97,24 +98,71 @@ def _learn(
     values = np.linalg.eigvalsh(np.cov(x[inside].T))
     directions = values.sum() ** 2 / (values**2).sum()
     leave = np.full(clusters, np.log(size * max(1, clusters - 1)))
+    unusual, tau = np.zeros((len(x), clusters)), size
     before = np.full(len(x), -1)
     for _ in range(ROUNDS):
         squares = _squares(x, centres)
-        cost = squares * (directions / (2 * squares.min(1).mean() * size))
+        cost = (squares * (directions / (2 * squares.min(1).mean())) + unusual) / tau
         labels = np.concatenate([viterbi(cost[a:b], leave) for a, b in zip(offsets[:-1], offsets[1:], strict=True)])
         if np.array_equal(labels, before):
             break
         before = labels
         own = labels[inside]
-        used = np.bincount(own, minlength=clusters) > 0
+        lasting = np.bincount(own, minlength=clusters)  # snippets
+        used = lasting > 0
         sums = np.stack([np.bincount(own, column, minlength=clusters) for column in x[inside].T], 1)
-        centres[used] = sums[used] / np.bincount(own, minlength=clusters)[used, None]
-        starts = np.concatenate([[True], labels[1:] != labels[:-1]])
-        starts[offsets[:-1]] = True
-        runs = np.bincount(labels[starts & inside], minlength=clusters)
-        last = (np.bincount(own, minlength=clusters) + size) / (runs + 1)  # one bout of a window, before any is seen
+        centres[used] = sums[used] / lasting[used, None]
+        first = _begins(labels, offsets)
+        runs = np.bincount(labels[first & inside], minlength=clusters)
+        last = (lasting + size) / (runs + 1)  # one bout of a window, before any is seen
         leave = np.log(np.maximum(last, 1) * max(1, clusters - 1))
+        tau = _dependence((x - centres[labels])[inside], first[inside])
+        unusual = _when(labels, offsets, train, clusters)
     return labels, _clarity(np.sqrt(_squares(x, centres)), labels)
+
+
+def _begins(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Which snippets [S] begin a segment: the cluster changes, or the video."""
+    begins = np.concatenate([[True], labels[1:] != labels[:-1]])
+    begins[offsets[:-1]] = True
+    return begins
+
+
+def _dependence(rest: np.ndarray, begins: np.ndarray) -> float:
+    """Snippets that make one independent observation, 1 or more.
+
+    Were snippets independent, the mean of n of them would vary by 1/n of what one varies. It varies by τ/n (the method
+    of batch means). Windows share snippets, and one person repeats a movement in one way, which makes τ larger.
+
+    Parameters
+    ----------
+    rest : float [S, E]
+        Snippets minus the centres of their clusters.
+    begins : bool [S]
+        Where segments begin.
+    """
+    first = np.flatnonzero(begins)
+    sums = np.add.reduceat(rest, first, axis=0)
+    lengths = np.diff(np.append(first, len(rest)))
+    one = (rest**2).sum(1).mean()
+    return max(1.0, float(((sums**2).sum(1) / lengths).mean() / one)) if one > 0 else 1.0
+
+
+def _when(labels: np.ndarray, offsets: np.ndarray, train: np.ndarray, clusters: int) -> np.ndarray:
+    """-log of how much more often than on average a cluster comes at this time in other videos, [S, K].
+
+    Time is relative, in twentieths of a video, smoothed by one of them. A uniform density of half the weight is added.
+    Where videos follow no script this is about 0, and for the only video it is 0.
+    """
+    lengths, V = np.diff(offsets), len(offsets) - 1
+    video = np.repeat(np.arange(V), lengths)
+    bins = (np.arange(len(labels)) - offsets[video]) * BINS // lengths[video]
+    share = np.bincount((video * clusters + labels) * BINS + bins, 1 / lengths[video], V * clusters * BINS)
+    share = gaussian_filter1d(share.reshape(V, clusters, BINS), 1, axis=2, mode="nearest") * train[:, None, None]
+    density = share.sum(0) - share  # [V, K, BINS], of the other videos
+    density += density.mean(2, keepdims=True) / 2 + 1e-9
+    density /= density.mean(2, keepdims=True)
+    return -np.log(density[video, :, bins])
 
 
 def _clarity(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:

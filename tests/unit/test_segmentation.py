@@ -4,9 +4,10 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from scipy.ndimage import uniform_filter1d
 
 from feel_steps.evaluation.segmentation import measure_segments
-from feel_steps.explore.segment import segment, viterbi
+from feel_steps.explore.segment import _dependence, _when, segment, viterbi
 from feel_steps.tables import tables
 from feel_steps.tables.snippets import Snippets
 from tests.small_run import call
@@ -156,3 +157,23 @@ def test_who_is_seen_does_not_matter():
     found, again = (segment(some, videos, 3, 0, window=1.0) for some in (snippets, other))
     assert again["t_start"].tolist() == found["t_start"].tolist()
     assert again["cluster"].tolist() == found["cluster"].tolist()
+
+
+@pytest.mark.parametrize("window", [1, 8])
+def test_snippets_that_share_a_window_count_as_one_observation(window):
+    """Counted as independent, they would cut a video wherever it wavers."""
+    noise = np.random.default_rng(0).normal(size=(20_000, 4))
+    rest = uniform_filter1d(noise, window, axis=0)
+    begins = np.arange(len(rest)) % 200 == 0
+    assert _dependence(rest, begins) == pytest.approx(window, rel=0.15)
+
+
+def test_other_videos_say_when_a_cluster_comes():
+    """Three videos sit, then run; the fourth has it the other way round, and is told so by the others alone."""
+    labels = np.repeat([0, 1, 0, 1, 0, 1, 1, 0], 40)
+    offsets = np.arange(0, 321, 80)
+    unusual = _when(labels, offsets, np.ones(4, bool), 2)
+    assert (unusual[240:260, 1] > unusual[240:260, 0] + 0.5).all()
+    without = _when(np.concatenate([labels[:240], 1 - labels[240:]]), offsets, np.ones(4, bool), 2)
+    assert unusual[240:] == pytest.approx(without[240:])
+    assert _when(labels[:80], offsets[:2], np.ones(1, bool), 2) == pytest.approx(0)
