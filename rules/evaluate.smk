@@ -126,6 +126,7 @@ rule write_report:
         names=[file for file in [f"{RUN}/clusters.yaml"] if Path(file).is_file()],  # a person may have written it
         corrections=config["corrections"] or [],
         labels=f"{RUN}/labels.parquet" if config["dataset"]["labels"] else [],
+        segments=get_segments("segments.parquet"),
         compared=f"{RUN}/groups/tests.parquet" if config["groups"] else [],
     output:
         report(f"{RUN}/report.html", caption="../docs/captions/report.rst", category="What was found"),

@@ -67,6 +67,28 @@ def measure_segments(segments: Columns, annotations: Columns) -> Rows:
     return rows + [("segment_class", str(labels[c]), float(right[c] / all_[c])) for c in np.flatnonzero(all_)]
 
 
+def time_in_common(segments: Columns, annotations: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Seconds that clusters and classes have in common, over all videos.
+
+    Parameters
+    ----------
+    segments, annotations : columns
+        As in :func:`measure_segments`.
+
+    Returns
+    -------
+    clusters : int [K]
+    labels : str [C]
+    seconds : float [K, C]
+    """
+    labels, truth = np.unique(annotations["label"].astype(str), return_inverse=True)
+    clusters, found = np.unique(segments["cluster"], return_inverse=True)
+    seconds = np.zeros((len(clusters), len(labels)))
+    for video in _moments(segments, found, annotations, truth):
+        seconds += _together(video, len(clusters), len(labels))
+    return clusters, labels, seconds
+
+
 def _moments(segments: Columns, found: np.ndarray, annotations: Columns, truth: np.ndarray) -> Iterator[Moments]:
     """The annotated moments of each video that has both."""
     tiles, marked = _rows_of(segments["video_id"]), _rows_of(annotations["video_id"])

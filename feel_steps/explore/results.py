@@ -79,6 +79,13 @@ class Run:
         """Scored segments for evaluation, which overlap: video, cluster, score, start, end."""
         return self._named("detections", variant, seed, iteration)
 
+    def segments(self, variant: str | None = None, seed: int | None = None) -> pd.DataFrame:
+        """The segmentation of ``segments.find``, which tiles each video: video, cluster, score, start, end.
+
+        Its clusters are not those of the other tables.
+        """
+        return _frame(tables.read(self._folder(variant, seed, None).parent / "segments.parquet", "segments"))
+
     def clusters(
         self, variant: str | None = None, seed: int | None = None, iteration: int | None = None
     ) -> pd.DataFrame:

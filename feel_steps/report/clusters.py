@@ -28,10 +28,15 @@ GRID = 1000  # coordinates of the map are whole numbers from 0 to this
 def cards(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     """Describe each cluster of the last iteration, with pictures of its moments."""
     described = describe(run, names)
+    add_pictures(run, described)
+    return described
+
+
+def add_pictures(run: Run, described: Sequence[Mapping[str, Any]]) -> None:
+    """Put a picture into each of the ``moments`` of some clusters, where there is a video file."""
     moments = [moment for card in described for moment in card["moments"] if moment["path"]]
     for moment in track(moments, "decoding typical moments", "picture") if moments else ():
         moment["picture"] = thumbnail(moment["path"], moment["time"], run.videos["duration"][moment["row"]])
-    return described
 
 
 def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -109,9 +114,13 @@ def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:
     video_id = run.videos["video_id"][row]
     part, attention = run.snippets[video_id], run.attention
     best = np.lexsort((-attention["actionness"][part], -attention["activation"][part, cluster]))[0]
-    middle = float(attention["t_start"][part][best] + attention["t_end"][part][best]) / 2
-    path = run.videos["path"][row]
-    return {"row": row, "video": video_id, "path": path, "time": round(middle, 2), "picture": None}
+    return example(run, row, float(attention["t_start"][part][best] + attention["t_end"][part][best]) / 2)
+
+
+def example(run: Run, row: int, seconds: float) -> dict[str, Any]:
+    """A moment to look at: a row of the videos table and a time. :func:`add_pictures` adds the picture."""
+    video_id, path = run.videos["video_id"][row], run.videos["path"][row]
+    return {"row": row, "video": video_id, "path": path, "time": round(seconds, 2), "picture": None}
 
 
 def embedding_map(run: Run, held: np.ndarray) -> dict[str, Any]:

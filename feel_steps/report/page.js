@@ -101,6 +101,7 @@
       }
     }
     if (video.parts.length) built.push(bars("parts", "", video.parts.map(([c, start, end, selected]) => ({ start, end, style: `part c${c % COLOURS}`, opacity: selected ? 1 : 0.45, title: `${clusterName(c)} ${clock(start)} to ${clock(end)}${selected ? ", selected for training" : ""}` })), video));
+    if (video.segments.length) built.push(bars("segments", "", video.segments.map(([c, start, end, score]) => ({ start, end, style: `part c${c % COLOURS}`, opacity: c < COLOURS ? 1 : 0.5, title: `${data.letters[c]} ${clock(start)} to ${clock(end)}, score ${score}` })), video));
     for (const label of new Set(video.truth.map((segment) => segment[0]))) {
       const own = video.truth.filter((segment) => segment[0] === label);
       built.push(bars("annotated", label, own.map(([, start, end]) => ({ start, end, style: "truth", opacity: 1, title: `${label} ${clock(start)} to ${clock(end)}` })), video));

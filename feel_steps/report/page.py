@@ -20,6 +20,7 @@ from markupsafe import Markup
 from feel_steps import __version__
 from feel_steps.report import clusters, counts, numbers, videos
 from feel_steps.report.groups import compare_groups
+from feel_steps.report.segmentation import show_segmentation
 from feel_steps.runtime.progress import clock
 from feel_steps.tables import provenance, tables
 from feel_steps.tables.run import Run, find_run, identify
@@ -81,9 +82,14 @@ def report(
     held = videos.sample(
         len(finished.videos["video_id"]), (moment["row"] for card in described for moment in card["moments"])
     )
+    segments = finished.segments if (config.get("segments") or {}).get("find", True) else None  # not an older run's
+    segmentation = None if segments is None else show_segmentation(finished, segments, held)
+    if segmentation:
+        clusters.add_pictures(finished, segmentation["clusters"])
     data = {
         "names": labels,
-        "videos": videos.records(finished, Path(out), held),
+        "letters": segmentation["letters"] if segmentation else [],
+        "videos": videos.records(finished, Path(out), held, segments),
         "map": clusters.embedding_map(finished, held),
         "edit": None if finished.cuts else _editable(finished, corrections or {}),  # corrections are of whole videos
     }
@@ -101,6 +107,7 @@ def report(
         iterations=numbers.iterations(finished),
         everything=numbers.everything(finished),
         comparison=numbers.comparison(finished),
+        segmentation=segmentation,
         groups=compare_groups(groups, labels) if groups else None,
         counts=counts.compare_counts(finished),
         clusters=described,
@@ -130,7 +137,7 @@ def predicted_page(prediction: Prediction, out: Path, *, run: str, names: Mappin
     write_page(
         out,
         "predicted.html.j2",
-        {"names": labels, "videos": records, "map": None, "edit": None},
+        {"names": labels, "letters": [], "videos": records, "map": None, "edit": None},
         name=f"{number:,} new video{'s' * (number != 1)}",
         unheld=number - len(held),
         run=run,

@@ -12,6 +12,7 @@ import numpy as np
 from feel_steps.report.media import relative_url
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import locate
+from feel_steps.tables.tables import runs
 
 CLASSES = 3  # activation curves per video
 DETECTIONS = 30  # drawn detections per video, the strongest ones
@@ -51,8 +52,11 @@ def sample(videos: int, always: Iterable[int] = ()) -> np.ndarray:
     return np.union1d(np.random.default_rng(0).permutation(videos)[:MOST], np.fromiter(always, np.int64))
 
 
-def records(run: Shown, page: Path, rows: np.ndarray) -> list[dict[str, Any]]:
-    """One record for each of these rows of the videos table; URLs are relative to ``page``."""
+def records(run: Shown, page: Path, rows: np.ndarray, segments: Columns | None = None) -> list[dict[str, Any]]:
+    """One record for each of these rows of the videos table; URLs are relative to ``page``.
+
+    ``segments`` is a segmentation of the videos, if there is one.
+    """
     videos, detections = run.videos, run.detections
     N = len(videos["video_id"])
     sure = {name: np.full(N, np.nan) for name in ("clarity", "confidence")}
@@ -62,6 +66,7 @@ def records(run: Shown, page: Path, rows: np.ndarray) -> list[dict[str, Any]]:
     order, bounds = _by_video(detections, "score", videos)
     best, ends = _by_video(run.moments, "confidence", videos)
     truth, parts = _truth(run), _parts(run)
+    tiles = _tiles(segments)
     packed = []
     for i in rows.tolist():
         video_id = videos["video_id"][i]
@@ -77,6 +82,7 @@ def records(run: Shown, page: Path, rows: np.ndarray) -> list[dict[str, Any]]:
                 "duration": round(float(videos["duration"][i]), 2),
                 "cluster": int(run.assigned[i]),
                 "parts": parts.get(video_id, []),
+                "segments": tiles.get(video_id, []),
                 **{
                     name: round(float(values[i]), 3) if np.isfinite(values[i]) else None
                     for name, values in sure.items()
@@ -125,6 +131,13 @@ def _parts(run: Shown) -> dict[str, list[tuple[int, float, float, int]]]:
         for video_id, *part in zip(p["video_id"], *(column.tolist() for column in columns), strict=True):
             found.setdefault(video_id, []).append(tuple(part))
     return found
+
+
+def _tiles(segments: Columns | None) -> dict[str, list[tuple[int, float, float, float]]]:
+    """Segments of each video as (cluster, start, end, score), where there is a segmentation."""
+    if segments is None:
+        return {}
+    return {video_id: _segments(segments, np.arange(*rows), "score") for video_id, *rows in runs(segments["video_id"])}
 
 
 def _curves(run: Shown, video_id: str, classes: list[int]) -> dict[str, Any]:

@@ -208,6 +208,12 @@ class Run:
         return self.cuts | {"cluster": cluster, "selected": np.isin(names, chosen)}
 
     @cached_property
+    def segments(self) -> Columns | None:
+        """The segmentation of the variant and seed that are shown; None where there is none."""
+        path = self.folder / self.variant / f"seed-{self.seed}" / "segments.parquet"
+        return tables.read(path, "segments") if path.is_file() else None
+
+    @cached_property
     def shows(self) -> np.ndarray:
         """Which clusters each video shows, bool [N, K]: its own, or those of its parts."""
         shows = np.zeros((len(self.assigned), self.clusters), bool)

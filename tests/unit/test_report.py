@@ -24,6 +24,7 @@ from feel_steps.report.clusters import _match, _project
 from feel_steps.report.counts import compare_counts
 from feel_steps.report.media import relative_url, thumbnail
 from feel_steps.report.page import report
+from feel_steps.report.segmentation import letter
 from feel_steps.report.summary import summary
 from feel_steps.report.videos import POINTS, _pack, records
 from feel_steps.tables import tables
@@ -109,6 +110,25 @@ def test_parts_stand_in_the_place_of_videos(tmp_path: Path) -> None:
     shows = {(i // 2, c) for i, c in enumerate(refined["cluster"].tolist())}
     sizes = [int(n) for n in re.findall(r"<p class=\"counts\">(\d+) video", (run / "report.html").read_text())]
     assert sum(sizes) == len(shows)
+
+
+def test_a_segmentation_is_drawn_and_each_of_its_clusters_can_be_looked_at(tmp_path: Path) -> None:
+    run = build(tmp_path, Shape(train=14, test=4, media=0, segments=True))
+    html = page_of(run)
+    section = html[html.index('<section id="segmentation"') :].partition("</section>")[0]
+    assert section.count('class="name"') == 18  # a line per video
+    assert section.count('class="bout ') == 54
+    assert data_of(html)["letters"] == list("ABCDEFGHI")
+    first = data_of(html)["videos"][0]
+    assert [c for c, *_ in first["segments"]] == [0, 1, 2]
+    assert first["segments"][2][2] == first["duration"]
+    looked = re.findall(r'href="#video-(\d+)@([\d.]+)"', section)
+    assert len(looked) == len(set(looked)) == 9 * 4
+    for place, seconds in looked:  # it leads into a segment
+        assert any(a < float(seconds) < b for _, a, b, _ in data_of(html)["videos"][int(place)]["segments"])
+    assert "annotated as" in section
+    assert 'id="segmentation"' not in page_of(run, config={"segments": {"find": False}})  # left of an earlier run
+    assert [letter(c) for c in (0, 25, 26, 51, 52)] == ["A", "Z", "AA", "AZ", "BA"]
 
 
 def test_nothing_is_fetched(run: Path) -> None:

@@ -1,5 +1,6 @@
 """Parts of videos through the real Snakefile: other rows, other tables, the same steps."""
 
+from feel_steps import Run
 from feel_steps.tables import tables
 
 JOBS = [
@@ -26,9 +27,12 @@ def test_parts_are_clustered_where_the_config_says_so(workspace):
 
 
 def test_a_run_on_parts_ends_with_a_page_that_shows_them(workspace):
-    workspace.configure(parts=PARTS, iterations=1)
+    workspace.configure(parts=PARTS, iterations=1, segments={"find": True})
     workspace.snakemake("--quiet", "host")
-    assert "Map of the parts" in (workspace.results / "report.html").read_text("utf-8")
+    html = (workspace.results / "report.html").read_text("utf-8")
+    assert "Map of the parts" in html
+    assert 'id="segmentation"' in html
+    assert set(Run(workspace.results).segments()["video_id"]) == set(Run(workspace.results).videos()["video_id"])
     labels = "results/tiny/feel/seed-0/iter-1/selected.parquet"
     parts = tables.read(workspace.results / "feel/parts.parquet", "parts")
     assert len(parts["part"]) > len(set(parts["video_id"]))

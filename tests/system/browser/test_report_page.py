@@ -31,7 +31,7 @@ TYPE = (
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with videos and annotations."""
-    run = build(tmp_path_factory.mktemp("page"), Shape(train=24, test=6, media=3))
+    run = build(tmp_path_factory.mktemp("page"), Shape(train=24, test=6, media=3, segments=True))
     videos, moments = tables.read(run / "videos.parquet", "videos"), run / "feel/seed-0/iter-3/moments.parquet"
     durations = dict(zip(videos["video_id"], videos["duration"].tolist(), strict=True))
     of = {video: f"<b>group {i % 3}</b> & so on" for i, video in enumerate(durations)}
@@ -241,6 +241,18 @@ def test_parts_have_borders_and_a_video_has_a_set_of_clusters(driver: Any, tmp_p
         type_into(driver, "search", f"{name} alert(1)")
         assert driver.execute_script("return document.querySelectorAll('.card').length") == 1
     assert driver.find_element("id", "map-title").text == "Map of the parts"
+
+
+def test_a_line_of_the_segmentation_leads_to_its_video(driver: Any, page: Path) -> None:
+    """A person sees all videos at once, and goes to one of them, which shows the same segments."""
+    show(driver, page)
+    line = driver.find_elements("css selector", "#segmentation .timeline a")[2]
+    driver.execute_script(
+        "arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}))", line
+    )
+    card = wait(lambda: driver.find_elements("css selector", "#card-2 .part") and driver.find_element("id", "card-2"))
+    told = [part.get_attribute("textContent") for part in card.find_elements("css selector", ".part title")]
+    assert [text.split()[0] for text in told] == ["C", "D", "E"]
 
 
 def test_a_missing_file_is_said(driver: Any, tmp_path: Path) -> None:
