@@ -104,7 +104,8 @@ def _draw(run: Run, segments: Columns, drawn: np.ndarray) -> dict[str, Any]:
     """A line per video, one path for each cluster in it, in pixels of the SVG."""
     ids, durations = run.videos["video_id"], run.videos["duration"]
     table = pd.DataFrame(segments)
-    longest = float(max(durations[drawn].max(), table.loc[table["video_id"].isin(ids[drawn]), "t_end"].max()))
+    table = table[table["video_id"].isin(ids[drawn])]
+    longest = float(max(durations[drawn].max(), table["t_end"].max()))
 
     def at(seconds: float) -> str:
         return f"{LEFT + seconds / longest * (WIDTH - LEFT - RIGHT):.1f}".removesuffix(".0")
