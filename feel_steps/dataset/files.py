@@ -146,6 +146,8 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, 
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
     found = reader.fieldnames or []
     if missing := [name for name in columns if name not in found]:
+        if len(found) == 1 and found[0].count(";") >= len(columns) - 1:  # Excel's, where a comma is in numbers
+            raise InputError(f"{path}: its columns are separated by semicolons; save it with commas")
         raise InputError(
             f"{path}: column '{missing[0]}' is missing (there are: {', '.join(found)}); expected {','.join(columns)}"
         )

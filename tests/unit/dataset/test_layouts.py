@@ -197,6 +197,9 @@ def test_split_file_without_its_columns(tmp_path, clip):
     (tmp_path / "split.csv").write_text("name,split\na,train\n")
     with pytest.raises(InputError, match=r"column 'video_id' is missing \(there are: name, split\)"):
         import_videos(tmp_path, split=tmp_path / "split.csv")
+    (tmp_path / "split.csv").write_text("video_id;split\na;train\n")  # as Excel saves it in half of Europe
+    with pytest.raises(InputError, match=r"split\.csv: its columns are separated by semicolons; save it with commas"):
+        import_videos(tmp_path, split=tmp_path / "split.csv")
     with pytest.raises(InputError, match="no such file"):
         import_videos(tmp_path, split=tmp_path / "gone.csv")
 
