@@ -163,7 +163,7 @@ def import_arrays(
         ),
     }
     manifest["part"] = balance(manifest["duration"], parts)
-    require_two_videos(manifest["split"], str(root), f", {len(bad)} skipped" if bad else "")
+    require_two_videos(manifest["split"], str(root), bad)
     first = next(iter(arrays.values()))
     skipped = {
         "video_id": strings(bad),

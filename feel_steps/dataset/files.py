@@ -141,12 +141,19 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: not valid JSON ({error}); correct it") from None
 
 
+def explain_yaml(error: Exception) -> str:
+    """Say in one line where a text stops being YAML, and why."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return where + (problem or " ".join(str(error).split()))
+
+
 def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Read the rows of a CSV that has these columns, each with the number of its line."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
     found = reader.fieldnames or []
     if missing := [name for name in columns if name not in found]:
-        if len(found) == 1 and found[0].count(";") >= len(columns) - 1:  # Excel's, where a comma is in numbers
+        if len(found) == 1 and ";" in found[0]:  # as Excel saves it where numbers have a decimal comma
             raise InputError(f"{path}: its columns are separated by semicolons; save it with commas")
         raise InputError(
             f"{path}: column '{missing[0]}' is missing (there are: {', '.join(found)}); expected {','.join(columns)}"
