@@ -55,7 +55,8 @@ def explain(error: Any, sections: Collection[str] = (), keys: Sequence[str] = ()
         place = f"{key}.{extra}" if key else extra
         return f"unknown key {place!r}; {suggest(extra, known, keys)}"
     if error.validator == "required":
-        return f"key '{key}.' misses {error.message.split(' ')[0]}" if key else f"missing key {error.message}"
+        missing = error.message.split(" ")[0]  # in quotes
+        return f"key '{key}': its key {missing} is missing" if key else f"missing key {missing}"
     if error.validator == "type" and error.schema["type"] == "object" and "explain" not in error.schema:
         known = [name for name in sections if name != key]
         return f"key '{key}' is {error.instance!r}; expected settings, {key}={{setting: value}}; {hint(key, known)}"

@@ -105,6 +105,14 @@ def test_a_failed_run_shows_its_own_errors_first():
     assert _essence(tail[2:3]) == tail[2:3]
 
 
+def test_a_dry_run_does_not_show_the_result_of_an_earlier_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path, "results/demo/report.html")
+    monkeypatch.setattr("feel_steps.explore.launch.launch", lambda *_: 0)
+    result = CliRunner().invoke(cli.app, ["run", "--demo", "--", "-n"])
+    assert not result.exit_code and "report.html" not in result.output
+
+
 def test_progress_names_stage_and_iteration(capsys, monkeypatch):
     """Who waits for an hour wants to know for what."""
     monkeypatch.setattr("feel_steps.runtime.progress.LOG_EVERY", 0.0)
