@@ -155,7 +155,7 @@ def compare(
 ) -> None:
     """Say by how much one variant is better than another: paired bootstrap over videos.
 
-    Example: feel-steps compare results/ablation feel no-cci
+    Example: feel-steps compare results/ablation feel paper
     """
     from feel_steps.evaluation.compare import compare as step
     from feel_steps.evaluation.compare import last_iterations, sentences
