@@ -184,7 +184,7 @@ def list_constraints(corrections: Corrections) -> list[Constraint]:
 
 
 def digest_constraints(corrections: Corrections) -> str:
-    """Digest of what trains again where it changes: names and merges do not count."""
+    """Digest of the corrections that are trained on; names and merges are not."""
     of = corrections.variant, corrections.seed, corrections.iteration, corrections.centres
     return hashlib.sha256(json.dumps([of, list_constraints(corrections)]).encode()).hexdigest()[:16]
 

@@ -75,7 +75,7 @@ def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int
                     status = entry.stat(follow_symlinks=entry.is_file())
                     files[os.path.join(place, entry.name)] = status.st_size, status.st_mtime_ns
     except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it out") from None
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); fix it or take it out") from None
     return dict(sorted(files.items()))
 
 
@@ -165,7 +165,7 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, 
 
 
 def list_names(names: list[str]) -> str:
-    """Names for a message, the first ones where there are many."""
+    """Names for a message; only the first ones if there are many."""
     tail = f" and {len(names) - AT_MOST} more" if len(names) > AT_MOST else ""
     return ", ".join(f"'{name}'" for name in names[:AT_MOST]) + tail
 
