@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+MOST_NAMES = 30  # in a hint: a data set may have thousands of videos
+
 
 class InputError(ValueError):
     """Something the user gave is wrong.
@@ -20,10 +22,12 @@ class InputError(ValueError):
 
 
 def hint(name: object, known: Iterable[str]) -> str:
-    """What may have been meant by a name that nothing has: ``did you mean 'x'?``, or all that there are."""
+    """What may have been meant by a name that nothing has: ``did you mean 'x'?``, or the names that there are."""
     names = list(known)
-    close = get_close_matches(str(name), names, 1)
-    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"
+    if close := get_close_matches(str(name), names, 1):
+        return f"did you mean '{close[0]}'?"
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"there are {', '.join(names[:MOST_NAMES]) or 'none'}{more}"
 
 
 def suggest(key: str, siblings: Sequence[str], keys: Sequence[str]) -> str:
@@ -51,7 +55,8 @@ def explain(error: Any, sections: Collection[str] = (), keys: Sequence[str] = ()
         place = f"{key}.{extra}" if key else extra
         return f"unknown key {place!r}; {suggest(extra, known, keys)}"
     if error.validator == "required":
-        return f"key '{key}.' misses {error.message.split(' ')[0]}" if key else f"missing key {error.message}"
+        missing = error.message.split(" ")[0]  # in quotes
+        return f"key '{key}': its key {missing} is missing" if key else f"missing key {missing}"
     if error.validator == "type" and error.schema["type"] == "object" and "explain" not in error.schema:
         known = [name for name in sections if name != key]
         return f"key '{key}' is {error.instance!r}; expected settings, {key}={{setting: value}}; {hint(key, known)}"

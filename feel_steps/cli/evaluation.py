@@ -110,7 +110,9 @@ def summary(run: Annotated[Path, typer.Argument(help="results folder of the run"
     """
     from feel_steps.report.summary import summary as table
     from feel_steps.tables import tables
+    from feel_steps.tables.run import find_run
 
+    find_run(run)  # refuses a folder without a finished run
     typer.echo(table(tables.read(run / "metrics.parquet", "metrics")))
     typer.echo(f"report: {run / 'report.html'}")
 
@@ -153,11 +155,13 @@ def compare(
 ) -> None:
     """Say by how much one variant is better than another: paired bootstrap over videos.
 
-    Example: feel-steps compare results/ablation feel no-cci
+    Example: feel-steps compare results/ablation feel paper
     """
     from feel_steps.evaluation.compare import compare as step
     from feel_steps.evaluation.compare import last_iterations, sentences
+    from feel_steps.tables.folders import check_folder
 
+    check_folder(run)
     thresholds = parse_numbers(tiou, "--tiou") if tiou else None
     table = step(run, a, b, tiou=thresholds, samples=samples, seed=seed)
     for variant, last in last_iterations(run, (a, b)).items():

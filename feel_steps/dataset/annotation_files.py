@@ -87,7 +87,9 @@ def _read_activitynet(path: str, content: Any) -> Segments:
             f"{path}: the key 'database' is missing; expected ActivityNet's form, a BORIS project or Label Studio's"
         ) from None
     if not isinstance(database, dict):
-        raise InputError(f"{path}: 'database' is a {type(database).__name__}; expected an object with a key a video")
+        raise InputError(
+            f"{path}: 'database' is a {type(database).__name__}; expected an object with one key per video"
+        )
     for video_id, video in database.items():
         where = f"{path}, database['{video_id}']"
         annotations = video.get("annotations") if isinstance(video, dict) else None

@@ -154,7 +154,7 @@ def _judge(
 
 
 def _warn(path: object, dropped: list[tuple[str, str, float, float, str, str]], renamed: list[str]) -> None:
-    """Count on stderr what does not fit, one line in all, and what was matched by another name."""
+    """Print one line that counts the segments that do not fit, and one for ids that were matched by another name."""
     parts = []
     for fate in (CLIPPED, DROPPED):
         if count := sum(row[4] == fate for row in dropped):

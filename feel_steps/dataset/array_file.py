@@ -136,7 +136,7 @@ def _check_shape(array: Array) -> None:
 
 
 def _pick(names: Sequence[str], key: str | None) -> str:
-    """The name to read of those in a file: the only one, or the one that the config names."""
+    """Name of the array to read: the only one in the file, or the one that the config names."""
     if key is not None:
         if key not in names:
             raise ArrayError(f"no array '{key}' in it; {hint(key, names)}")

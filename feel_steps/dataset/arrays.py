@@ -163,7 +163,7 @@ def import_arrays(
         ),
     }
     manifest["part"] = balance(manifest["duration"], parts)
-    require_two_videos(manifest["split"], str(root), f", {len(bad)} skipped" if bad else "")
+    require_two_videos(manifest["split"], str(root), bad)
     first = next(iter(arrays.values()))
     skipped = {
         "video_id": strings(bad),
@@ -196,7 +196,7 @@ def _match(root: str | Path, ids: Sequence[str], folder: Path, links: str) -> di
 
 
 def lies_across(shapes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether arrays plainly lie the other way round: as many rows in all, and columns that differ in most."""
+    """Whether arrays are clearly [D, T]: all have the same number of rows, and most differ in that of columns."""
     rows, columns = ({shape[axis] for shape in shapes} for axis in (0, 1))
     return len(shapes) > 1 and len(rows) == 1 and len(columns) > len(shapes) / 2
 

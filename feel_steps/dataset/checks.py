@@ -94,7 +94,7 @@ def find_replaced(run: Path, clusters: Mapping[str, int]) -> list[str]:
 
 
 def _count_rows(table: Path) -> int | None:
-    """Rows of a table from its metadata; None where it cannot be read, which its step will say."""
+    """Rows of a table from its metadata; None if it cannot be read, which the step that reads it reports."""
     if find_spec("pyarrow") is None:
         return None  # with --use-conda, the environment of Snakemake may lack it
     from pyarrow import ArrowException
@@ -132,7 +132,7 @@ def check_dataset(config: Mapping[str, Any], clusters: Mapping[str, int]) -> Non
 
 
 def check_annotations(config: Mapping[str, Any]) -> None:
-    """Refuse annotations of another form before the first job; how long the videos are, import will see.
+    """Refuse annotations of another form before the first job; import compares them with the videos' durations.
 
     Raises
     ------
@@ -205,13 +205,16 @@ def settle_corrections(config: Mapping[str, Any], settings: Mapping[str, Mapping
         return None
     found = read_corrections(path)
     if found.variant not in settings:
-        raise InputError(f"{path}: of variant '{found.variant}'; {hint(found.variant, settings)}")
+        raise InputError(
+            f"{path}: made for variant '{found.variant}', which is not in the config; {hint(found.variant, settings)}"
+        )
     if found.seed not in config["seeds"]:
-        raise InputError(f"{path}: of seed {found.seed}, but config key 'seeds' is {config['seeds']}")
+        raise InputError(f"{path}: made for seed {found.seed}, but config key 'seeds' is {config['seeds']}")
     own = settings[found.variant]
     if found.iteration > own["iterations"]:
         raise InputError(
-            f"{path}: of iteration {found.iteration}, but config key 'iterations' is {own['iterations']}; raise it"
+            f"{path}: made for iteration {found.iteration}, but config key 'iterations' is {own['iterations']}; "
+            "raise it"
         )
     check_clusters(found, own["clusters"], path)
     if config["dataset"]["layout"] != "demo" and find_spec("numpy") is not None:
@@ -225,7 +228,7 @@ def settle_corrections(config: Mapping[str, Any], settings: Mapping[str, Mapping
 
 
 def _check_centres(corrections: Corrections, run: Path, path: str) -> None:
-    """Refuse corrections of other clusters than those that a run has now; of a run still to be made, its jobs will."""
+    """Refuse corrections for other clusters than a run has now; if it has none yet, its jobs check them."""
     from feel_steps.tables import tables
     from feel_steps.tables.folders import iteration_folder
     from feel_steps.tables.run import identify

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from feel_steps.dataset.files import read_text
+from feel_steps.dataset.files import explain_yaml, read_text
 from feel_steps.errors import InputError, explain, hint
 
 IS, NOT, IGNORED = "is", "not", "ignored"  # roles of a constraint
@@ -144,7 +144,7 @@ def read_corrections(path: str | Path) -> Corrections:
     except _Twice as error:
         raise InputError(f"{path}: {error}; keep one of the two") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); save it from the page again") from None
+        raise InputError(f"{path}: not YAML ({explain_yaml(error)}); save it from the page again") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: a {type(content).__name__}; expected what the page saves, with the key 'of'")
     content = {key: value for key, value in content.items() if value is not None}
@@ -184,7 +184,7 @@ def list_constraints(corrections: Corrections) -> list[Constraint]:
 
 
 def digest_constraints(corrections: Corrections) -> str:
-    """Digest of what trains again where it changes: names and merges do not count."""
+    """Digest of the corrections that are trained on; names and merges are not."""
     of = corrections.variant, corrections.seed, corrections.iteration, corrections.centres
     return hashlib.sha256(json.dumps([of, list_constraints(corrections)]).encode()).hexdigest()[:16]
 

@@ -75,7 +75,7 @@ def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int
                     status = entry.stat(follow_symlinks=entry.is_file())
                     files[os.path.join(place, entry.name)] = status.st_size, status.st_mtime_ns
     except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it out") from None
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); fix it or take it out") from None
     return dict(sorted(files.items()))
 
 
@@ -141,11 +141,20 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: not valid JSON ({error}); correct it") from None
 
 
+def explain_yaml(error: Exception) -> str:
+    """Say in one line where a text stops being YAML, and why."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return where + (problem or " ".join(str(error).split()))
+
+
 def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Read the rows of a CSV that has these columns, each with the number of its line."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
     found = reader.fieldnames or []
     if missing := [name for name in columns if name not in found]:
+        if len(found) == 1 and ";" in found[0]:  # as Excel saves it where numbers have a decimal comma
+            raise InputError(f"{path}: its columns are separated by semicolons; save it with commas")
         raise InputError(
             f"{path}: column '{missing[0]}' is missing (there are: {', '.join(found)}); expected {','.join(columns)}"
         )
@@ -156,7 +165,7 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, 
 
 
 def list_names(names: list[str]) -> str:
-    """Names for a message, the first ones where there are many."""
+    """Names for a message; only the first ones if there are many."""
     tail = f" and {len(names) - AT_MOST} more" if len(names) > AT_MOST else ""
     return ", ".join(f"'{name}'" for name in names[:AT_MOST]) + tail
 

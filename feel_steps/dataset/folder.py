@@ -94,7 +94,7 @@ def import_videos(
         "duration": np.array([info.duration for _, _, info in good], np.float64),
     }
     manifest["part"] = balance(manifest["duration"], parts)
-    require_two_videos(manifest["split"], str(folder), f", {len(bad)} skipped" if bad else "")
+    require_two_videos(manifest["split"], str(folder), {video_id: reason for video_id, _, reason in bad})
     skipped = {name: strings(row[i] for row in bad) for i, name in enumerate(("video_id", "path", "reason"))}
     return manifest, skipped
 

@@ -27,5 +27,5 @@ def may_be_video(name: str | PurePath) -> bool:
 
 
 def is_called_video(name: str | PurePath) -> bool:
-    """Whether a file that is no video counts as a damaged one; others are ignored."""
+    """Whether a file has a video's suffix. If it cannot be read, it counts as damaged; other files are ignored."""
     return PurePath(name).suffix.lower() in VIDEO

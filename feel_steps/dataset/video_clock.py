@@ -22,11 +22,11 @@ SLACK = Fraction(1, 1000)  # s; by how much an irregular time stamp may be too e
 STANDARD = [Fraction(n, 1001) for n in (24_000, 30_000, 60_000, 120_000)] + [
     Fraction(n) for n in (24, 25, 30, 50, 60, 10, 12, 15, 20, 100, 120)
 ]
-FASTEST = 250  # frames/s; a grid of milliseconds tells nothing of faster ones
+FASTEST = 250  # frames/s; times in milliseconds cannot tell faster rates apart
 MOST_SHIFT = 0.45  # of a frame; time stamps on a grid are spread no further than this
 JITTER = 0.02  # s; spread of a camera's time stamps around its mean rate that is still regular
-FITTED = 16  # frames from which on they tell a rate that the header does not
-# time stamps that go back by more seconds and more frames than these have begun anew; H.264 reorders up to 16 frames
+FITTED = 16  # frames that are enough to find a rate that the header does not give
+# a clock started again if time stamps go back by more seconds and frames than these; H.264 reorders up to 16 frames
 BACK, REORDERED = 1.0, 17
 FORWARD = 10.0  # s; in streams that are often joined (TS, PS), a longer jump may be another recording's clock
 
@@ -76,7 +76,7 @@ class Playhead:
             self._waiting.append(packet)
 
     def time(self, packet: int | None, key: bool) -> int:
-        """Time of a frame that comes out, of the packet that holds it; a key frame overtakes none before it."""
+        """Time of a frame that comes out: that of its packet. A key frame is not shown before earlier frames."""
         if self.clock.in_decoding_order:
             time = self._running(packet, key)
         else:
@@ -159,7 +159,7 @@ def _header_step(base: Fraction, rates: Sequence[Fraction]) -> int:
 
 
 def _filled(stamps: Stamps, rates: Sequence[Fraction]) -> tuple[np.ndarray, bool]:
-    """Take one stamp of each packet; and whether all are presentation times."""
+    """Choose one time stamp for each packet, and say whether all are presentation times."""
     if not (stamps.pts == UNKNOWN).any():
         return stamps.pts, True
     if not (stamps.dts == UNKNOWN).any():
@@ -177,7 +177,7 @@ def _filled(stamps: Stamps, rates: Sequence[Fraction]) -> tuple[np.ndarray, bool
 
 
 def _restarts(stamps: Stamps, times: np.ndarray, joined: bool) -> np.ndarray:
-    """Ticks to add to each time stamp, so that clocks that begin anew go on, as in joined files."""
+    """Ticks to add to each time stamp, so that time goes on where a clock starts again, as in joined files."""
     running = np.where(stamps.dts == UNKNOWN, times, stamps.dts)
     gaps = np.diff(running)
     if not len(gaps):

@@ -37,7 +37,7 @@ LONGEST_GAP = 86_400.0  # s without a frame; longer, and the time stamps are dam
 # formats whose header may say how many seconds there are
 TIMED = {"matroska", "webm", "flv", "mxf", "rm"}
 AFTER_SEEK = 1000  # packets in which a key frame must come
-BEFORE = (0, 2, 10, 60)  # s; how much earlier a seek is tried again that landed behind its frame
+BEFORE = (0, 2, 10, 60)  # s; a seek that landed behind its frame is tried again this much earlier
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def _require_whole(path: str | Path, container: av.container.InputContainer, stream: VideoStream, scan: Scan) -> None:
-    """Hold the packets against what the header promises: the frames of an MP4 or AVI, the seconds of others."""
+    """Compare the packets with what the header promises: the frames of an MP4 or AVI, the seconds of others."""
     names, stamps, clock = set(container.format.name.split(",")), scan.stamps, scan.clock
     length = clock.end - int(scan.times()[0]) * clock.unit
     if stream.frames > len(stamps.pts) and stream.duration:
@@ -302,7 +302,7 @@ def shown_frames(path: str | Path, *, fps: float, n_frames: int = -1) -> Iterato
 
 
 class Resize:
-    """Frames to pictures of one size, by area.
+    """Turns frames into pictures of one size, by FFmpeg's area scaler.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,10 +71,11 @@ def balance(duration: np.ndarray, parts: int) -> np.ndarray:
     return part
 
 
-def require_two_videos(split: np.ndarray, where: str, note: str = "") -> None:
-    """Refuse a data set that has nothing to cluster."""
+def require_two_videos(split: np.ndarray, where: str, skipped: Mapping[str, str] | None = None) -> None:
+    """Refuse a data set that has nothing to cluster; ``skipped`` maps the videos that were left out to the reasons."""
     n = int((split == "train").sum())
     if n < 2:
+        note = ", {} skipped ('{}': {})".format(len(skipped), *next(iter(skipped.items()))) if skipped else ""
         raise InputError(f"{where}: {n} usable training video{'s' * (n != 1)}{note}; at least two are needed")
 
 

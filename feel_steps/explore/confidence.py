@@ -1,4 +1,4 @@
-"""How sure a cluster is, and how clear a video is in it: what can be said without labels."""
+"""Rates clusters and videos without labels: how stable a cluster is, and how clearly a video belongs to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from feel_steps.cluster import agreement
 from feel_steps.tables.kinds import Columns
 
-DOUBT = 2.0  # videos' worth of evidence for chance: the rule of succession
+DOUBT = 2.0  # videos; weight of the prior, which is chance (the rule of succession)
 
 
 def rate(views: Sequence[np.ndarray], refined: Columns, clusters: int, seed: int = 0, *, runs: int = 20) -> Columns:
@@ -62,7 +62,7 @@ def rate(views: Sequence[np.ndarray], refined: Columns, clusters: int, seed: int
 
 
 def share_of_videos(together: np.ndarray, clusters: int) -> np.ndarray:
-    """Share p of runs in which a video is in the cluster it belongs to, from the share m that has two together.
+    """Share p of runs in which a video is in its own cluster, from the share m in which two videos are together.
 
     Two videos are together if both are where they belong, or both in one of the other K - 1 clusters, which are alike:
     m = p² + (1 - p)² / (K - 1). Solved for p; chance, 1/K, stays 1/K, and what is below counts as chance.

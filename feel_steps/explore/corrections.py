@@ -133,7 +133,7 @@ def _overlap(a: tuple[float, float], b: tuple[float, float]) -> float:
 
 
 def _trim(found: list[Segment], kept: Segment, rule: Rule) -> list[Segment]:
-    """What a kept moment leaves of the others: the longer side of each that it overlaps and may not."""
+    """Trim moments that a kept moment may not overlap to their longer free side; drop those of which little is left."""
     own, start, end, _ = kept
     left = []
     for cluster, a, b, confidence in found:

@@ -200,7 +200,7 @@ def transitions(moments: Columns, groups: Mapping[str, str], clusters: int) -> F
 
 
 def correct(p: np.ndarray, correction: str) -> np.ndarray:
-    """Correct p-values for being many, by Holm's or Benjamini and Hochberg's step procedure."""
+    """Correct p-values for multiple tests, by Holm's or Benjamini and Hochberg's step procedure."""
     if correction == "bh":
         return stats.false_discovery_control(p) if len(p) else p
     order = np.argsort(p, kind="stable")

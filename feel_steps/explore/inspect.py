@@ -57,6 +57,8 @@ def inspect(
         The path contains no features.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; name a folder of features or of arrays")
     if path.is_file() and path.suffix != ".parquet":
         raise InputError(f"{path}: one file; name the folder that holds it, with its other stream and the other videos")
     parts = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from feel_steps.config import merge
-from feel_steps.dataset.files import guess_layout, read_text
+from feel_steps.dataset.files import explain_yaml, guess_layout, read_text
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import Progress
 
@@ -31,7 +31,7 @@ ITERATION = re.compile(r"iteration=(\d+)")
 NOTHING = "Nothing to be done"
 CONFIG = {"--config", "-C"}
 DRY = {"-n", "--dry-run", "--dryrun"}
-AT_MOST = 15  # lines of Snakemake's output shown where a run fails
+AT_MOST = 15  # lines of Snakemake's output shown if a run fails without an error of ours
 
 
 def run(
@@ -167,7 +167,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(read_text(path)) or {}
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); correct it") from None
+        raise InputError(f"{path}: not YAML ({explain_yaml(error)}); correct it") from None
     if not isinstance(settings, dict):
         raise InputError(f"{path}: a {type(settings).__name__}; expected settings, as in config.yaml")
     return settings
@@ -242,9 +242,14 @@ def launch(words: Sequence[str], log: Path, iterations: int) -> int:
                 pass
         status = process.wait()
     if status:
-        print("".join(tail[-AT_MOST:]), end="", file=sys.stderr)
+        print("".join(_essence(tail)), end="", file=sys.stderr)
         print(f"snakemake ended with status {status}; its output: {log}", file=sys.stderr)
     return status
+
+
+def _essence(tail: Sequence[str]) -> list[str]:
+    """What a person needs of a failed run's last lines: our errors; where there are none, the end."""
+    return list(dict.fromkeys(line for line in tail if line.startswith("error: "))) or list(tail[-AT_MOST:])
 
 
 def _lines(process: subprocess.Popen[str], file: Any, tail: list[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Moments: when something happens in a video, each told once, chosen from detections that overlap by design.
+"""Chooses moments, segments that do not overlap, from detections, which overlap by design.
 
 Detections serve a measure that ranks them: many lie over each other. A person wants segments that do not.
 """
@@ -21,7 +21,7 @@ TRIMMED = 0.5  # share of a detection that must be left beside stronger moments 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which moments stand beside each other.
+    """Which segments are moments.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def as_detections(moments: Columns) -> Columns:
 
 
 def _trust(detections: Columns, confidence: Columns | None) -> np.ndarray:
-    """How sure the cluster of each detection is in its video, float64 [P] in [0, 1]."""
+    """Confidence in the cluster of each detection in its video, float64 [P] in [0, 1]."""
     clusters = detections["cluster"]
     if confidence is None or not len(clusters):
         return np.ones(len(clusters))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from feel_steps.dataset.files import explain_yaml
 from feel_steps.errors import InputError
 from feel_steps.report.clusters import cards
 from feel_steps.report.media import contact_sheet
@@ -70,8 +71,7 @@ def read_names(path: str | Path, iteration: str | Path) -> dict[int, str]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; write it, or run feel-steps name") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not YAML ({reason}); expected lines such as 0: waving") from None
+        raise InputError(f"{path}: not YAML ({explain_yaml(error)}); expected lines such as 0: waving") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: a {type(content).__name__}; expected lines such as 0: waving")
     of = content.pop("of", None)

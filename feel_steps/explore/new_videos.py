@@ -283,6 +283,10 @@ def _probe_all(files: Sequence[Path]) -> tuple[dict[Path, VideoInfo], list[str]]
 
 
 def _probe(file: Path) -> VideoInfo:
+    if not file.exists():
+        raise InputError(f"{file}: no such file; check the path")
+    if file.is_dir():
+        raise InputError(f"{file}: a folder; name the video files in it, such as {file}/*.mp4")
     try:
         return probe(file)
     except VideoError as error:

@@ -145,7 +145,7 @@ class Run:
             raise InputError(f"{self.folder}: no variant '{variant}'; {hint(variant, self.seeds)}")
         seed = seed if seed is not None else self.seeds[variant][0]
         if seed not in self.seeds[variant]:
-            raise InputError(f"{self.folder}: no seed {seed}; {hint(seed, map(str, self.seeds[variant]))}")
+            raise InputError(f"{self.folder}: no seed {seed}; it has {', '.join(map(str, self.seeds[variant]))}")
         own = self._shown.metrics.query("variant == @variant and seed == @seed")["iteration"]
         number = iteration if iteration is not None else int(own.max())
         if number not in set(own):

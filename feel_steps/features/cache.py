@@ -1,4 +1,4 @@
-"""Features that were extracted before, found by what was looked at and how: a video's bytes, and the settings.
+"""A cache of extracted features, whose key is a video's bytes and the settings.
 
 Names and places of files do not matter, so that a renamed video, or another run over the same ones, finds its features.
 An entry is a features table of one video, under the name of its key; it can be deleted at any time.
@@ -48,7 +48,7 @@ class FeatureCache:
         return self.folder / key[:2] / f"{key}.parquet"
 
     def get(self, place: Path) -> np.ndarray | None:
-        """Features [T, D]; None if there are none there, or not what was once written."""
+        """Features [T, D]; None if there are none, or if the file is damaged."""
         try:
             return tables.read(place, "features")["feature"]
         except (InputError, OSError):  # OSError: deleted at this very moment

@@ -24,7 +24,7 @@ def check_extractor(config: Mapping[str, Any]) -> None:
     if features["window"] < 2:
         raise InputError(
             f"config: key 'features.window' is {features['window']}; an extractor looks at windows of 2 frames or more "
-            "(1 is for layout 'features': a row a frame)"
+            "(1 is for layout 'features': one row per frame)"
         )
     extractor = get_extractor(config)
     if extractor == "streams" and not features["streams"]:

@@ -1,4 +1,4 @@
-"""What a feature part says of itself: how its features were made, and of how much video."""
+"""What a feature part records about itself: how its features were made, and of how much video."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from feel_steps.tables import tables
 # what features of any extractor may have
 COMMON = ("extractor", "source", "fps", "window", "stride", "dimension", "view_family", "streams", "scaled")
 EXISTING = ("cola", "arrays")  # extractors that read features of others
-AMOUNTS = ("skipped", "snippets", "seconds")  # what is a part's own
+AMOUNTS = ("skipped", "snippets", "seconds")  # differ from part to part
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Contract:
 
     @property
     def scaled(self) -> bool:
-        """Whether the scale step made them of what was extracted."""
+        """Whether these features went through the scale step."""
         return "scaled" in self.made
 
     @property
@@ -88,7 +88,7 @@ def read_contract(part: str | Path) -> Contract:
         The file is missing, truncated or rewritten by another program.
     """
     about = tables.read_metadata(part)
-    # where a part comes from, feel.*, is its own too
+    # its provenance, feel.*, differs from part to part as well
     made = {key: value for key, value in about.items() if key not in AMOUNTS and not key.startswith("feel.")}
     skipped, seconds = json.loads(about.get("skipped", "{}")), float(about.get("seconds", 0))
     return Contract(made, skipped, seconds, about.get("feel.version"))

@@ -254,7 +254,7 @@ def _extract(
     stride: int,
     padded: bool,
 ) -> np.ndarray:
-    """Features of a video, from the cache if they are there; only such as fit are kept: a disk may fail but once."""
+    """Features of a video, from the cache if they are there. Only checked ones are cached: a read error may pass."""
     try:
         place = kept.place(video.path) if kept and video.path else None
     except OSError as error:
@@ -272,7 +272,7 @@ def _extract(
 
 
 def _check(features: np.ndarray, video: Video, fps: float, window: int, stride: int, padded: bool) -> None:
-    """Hold features [T, D] against the contract: as many snippets as fit in the video, every number finite."""
+    """Check that features [T, D] are finite, and as many as fit in the video."""
     if features.ndim != 2:
         raise InputError(f"video '{video.video_id}': features {list(features.shape)}; an extractor gives [T, D]")
     expected = expected_snippets(video.duration, fps, window, stride)

@@ -97,7 +97,7 @@ class EfficientNetLite0(nn.Module):
         return torch.cat([head, mid], 1)
 
     def fold(self) -> None:
-        """Put the normalizations into the convolutions' weights: the same numbers, sooner."""
+        """Put the normalizations into the convolutions' weights: the same numbers in less time."""
         for module in (self, *self._blocks):
             for conv, norm in (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"), *BLOCK_NORMS):
                 if hasattr(module, conv):

@@ -81,7 +81,7 @@ def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Ten
 
 
 class SamePool(nn.MaxPool3d):
-    """Maximum over a neighbourhood; zeros around are neutral, since what comes in is not negative."""
+    """Maximum over a neighbourhood; padding with zeros changes nothing, because inputs are not negative."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(pad_same(x, self.kernel_size, self.stride))  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ class Unit3D(nn.Module):
         return F.relu(x if self.bn is None else self.bn(x))
 
     def fold(self) -> None:
-        """Put the normalization into the convolution's weights: the same numbers, sooner."""
+        """Put the normalization into the convolution's weights: the same numbers in less time."""
         if self.bn is not None:
             self.conv3d, self.bn = fuse_conv_bn_eval(self.conv3d, self.bn), None
 
@@ -201,7 +201,7 @@ def load_stream(path: str | Path | None, stream: str, sha256: str | None = None)
     """
     key = f"features.i3d.weights_{stream}"
     if path is None:
-        raise InputError(f"{key} is not set: extractor i3d needs two weight files, one a stream. {WHERE_FROM}")
+        raise InputError(f"{key} is not set: extractor i3d needs two weight files, one per stream. {WHERE_FROM}")
     if not Path(path).is_file():
         raise InputError(f"{key}: there is no file '{path}'; extractor i3d needs two. {WHERE_FROM}")
     state, digest = read_state(path, WHERE_FROM, sha256, f"features.i3d.sha256_{stream}")

@@ -140,7 +140,7 @@ class Landmarks:
         self.points, self.score = _outputs(model, [(POINTS * 5,), (1,)], "landmarks")
 
     def find(self, picture: np.ndarray, square: np.ndarray) -> Person | None:
-        """Joints of the person in a square as :meth:`Detector.find` gives it; None where it is none."""
+        """Joints of the person in a square as :meth:`Detector.find` gives it; None if there is no person in it."""
         half = LANDMARKS / 2
         corners = np.array([[half, half], [half, 0], [LANDMARKS, half]], np.float32)
         cut = cv2.warpAffine(picture, cv2.getAffineTransform(square, corners), (LANDMARKS, LANDMARKS))
@@ -280,7 +280,7 @@ def describe(persons: list[Person | None], rows: np.ndarray) -> np.ndarray:
         joints[i], visible[i] = persons[i]  # type: ignore[misc]
     hip = joints[:, HIPS].mean(1, keepdims=True)  # [B, 1, 2]
     trunk = np.linalg.norm(joints[:, SHOULDERS].mean(1, keepdims=True) - hip, axis=-1, keepdims=True)
-    there &= trunk[:, 0, 0] > 1  # a pixel: a person in a heap tells nothing
+    there &= trunk[:, 0, 0] > 1  # a pixel; positions relative to a shorter trunk mean nothing
     joints = np.where(there[:, None, None], (joints - hip) / np.maximum(trunk, 1), 0)
     x, seen = joints[rows], there[rows][:, :, None, None].astype(np.float32)  # [T, frames, J, 2], [T, frames, 1, 1]
     n = np.maximum(seen.sum(1), 1)  # [T, 1, 1]

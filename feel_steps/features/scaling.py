@@ -2,9 +2,10 @@
 
 An extractor may give several streams side by side, such as two depths of a network: their numbers differ in range and
 count. Each stream is projected on its principal components. Component i, of standard deviation s_i, is divided by √s_i:
-strong components stay stronger, but by less. Then each stream is scaled to the variance that its weight, squared, says.
+strong components stay stronger, but by less. Then each stream is scaled so that its total variance is proportional to
+its squared weight.
 
-The features as extracted stay in the cache and in the raw parts, so that other weights extract nothing again.
+The features as extracted stay in the cache and in the raw parts, so a new weight needs no new extraction.
 Dimensions: S snippets, D numbers before, d after.
 """
 
@@ -111,7 +112,7 @@ def _snippets(parts: Sequence[str | Path], training: set[str]) -> Iterator[np.nd
 
 
 def _components(covariance: np.ndarray, name: str) -> np.ndarray:
-    """Basis [D, d] that gives principal components over the root of their deviation, of variance 1 in all."""
+    """Basis [D, d] of principal components, each over the root of its deviation; their total variance is 1."""
     variance, vectors = np.linalg.eigh(covariance)
     deviation = np.sqrt(np.maximum(variance, 0))[::-1][:COMPONENTS]
     if not deviation[0] > 0:
@@ -119,7 +120,7 @@ def _components(covariance: np.ndarray, name: str) -> np.ndarray:
     kept = deviation > SMALLEST * deviation[0]
     deviation, vectors = deviation[kept], vectors[:, ::-1][:, :COMPONENTS][:, kept]
     largest = np.abs(vectors).argmax(0)
-    vectors = vectors * np.sign(vectors[largest, np.arange(len(largest))])  # a basis is as good turned round
+    vectors = vectors * np.sign(vectors[largest, np.arange(len(largest))])  # the sign of a component is arbitrary
     return vectors / np.sqrt(deviation * deviation.sum())  # component i has the variance s_i / Σ s
 
 

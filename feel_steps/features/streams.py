@@ -47,7 +47,7 @@ class Streams:
             )
         given = {"fps": fps, "window": window, "stride": stride, "device": device, "threads": threads, "root": None}
         self.engines = {name: build(name, given, settings) for name, settings in extractors.items()}
-        # what a network sees decides, as soon as one of them is a network
+        # "network" as soon as one of them is a network
         families = {engine.view_family for engine in self.engines.values()}
         self.view_family = "network" if "network" in families else "motion"
         self.streams: dict[str, tuple[int, float]] = {}

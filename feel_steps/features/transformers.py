@@ -104,7 +104,7 @@ class Transformers:
         length = clip_length(self.model.config)
         self.sees_clips = length is not None
         self.picks = spread(window, frames or length or FRAMES)
-        # V-JEPA 2 would also predict what it does not see
+        # without it, V-JEPA 2 also predicts masked patches
         known = inspect.signature(self.model.forward).parameters
         self.options = {"skip_predictor": True} if "skip_predictor" in known else {}
         self.dimension = self._try(folder)
@@ -213,7 +213,7 @@ class Transformers:
 
 
 def find_model(model: str | None, revision: str | None, download: bool) -> Path:
-    """Find the folder of a model: as named, or in the hub's cache, where it is put first if it may be fetched.
+    """Find the folder of a model: as named, or in the hub's cache, into which it is downloaded first if allowed.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def _commit(folder: Path) -> str:
 
 
 def load_model(folder: Path) -> tuple[Any, bool]:
-    """Load a model, or the half of it that sees pictures.
+    """Load a model, or its image encoder.
 
     Returns
     -------

@@ -49,7 +49,7 @@ def read_state(
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and sha256.lower() != digest:
         raise InputError(
-            f"{path}: its SHA-256 is {digest}, but {key} says {sha256}; fetch the file again, or mend the config"
+            f"{path}: its SHA-256 is {digest}, but {key} says {sha256}; fetch the file again, or correct the config"
         )
     try:
         if Path(path).suffix == ".safetensors":
@@ -61,7 +61,7 @@ def read_state(
         named = False
     if not named:
         raise InputError(
-            f"{path}: not a state dict of tensors alone, which is all that is read; fetch the file again. {where_from}"
+            f"{path}: not a state dict of tensors alone, and nothing else is read; fetch the file again. {where_from}"
         )
     return state, digest
 

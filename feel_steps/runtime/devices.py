@@ -45,7 +45,7 @@ def pick(device: str = "auto") -> torch.device:
         return torch.device("cpu")
     if kind == "mps":
         if not torch.backends.mps.is_available():
-            raise InputError("device 'mps': PyTorch sees no GPU of Apple's here; use auto or cpu")
+            raise InputError("device 'mps': PyTorch sees no Apple GPU here; use auto or cpu")
         return torch.device("mps")
     index = number or 0
     if index >= gpus:

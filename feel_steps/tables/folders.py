@@ -5,10 +5,23 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from feel_steps.errors import InputError
+
 NAMES = "clusters.yaml"  # in a run's folder: the names that a person gave to clusters
 SHEET = "contact-sheet.png"  # beside it: pictures of each cluster's typical moments
 EVERY = "*/seed-*/iter-*"  # glob pattern of all iterations' folders
 _ITERATION = re.compile(r"(?:.*/)?([^/]+)/seed-(\d+)/iter-(\d+)")
+
+
+def check_folder(run: Path) -> None:
+    """Refuse a results folder that does not exist.
+
+    Raises
+    ------
+    InputError
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: no such folder; name the results folder of a run, such as results/demo")
 
 
 def iteration_folder(run: str | Path, variant: str, seed: int, iteration: int) -> Path:

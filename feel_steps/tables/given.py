@@ -48,7 +48,7 @@ class Given:
         return np.where(self.ignored, -1, np.where(self.fixed >= 0, self.fixed, known))
 
     def hold(self, refined: Columns) -> Columns:
-        """Columns of a refined table in which a person's word stands.
+        """Columns of a refined table, changed to what a person said.
 
         A fixed video is in its cluster, at distance 0; the cluster where it was is the runner-up. A video that is
         banned from its cluster is in that of the runner-up, with no margin.

@@ -236,8 +236,14 @@ def find_run(folder: Path) -> Run:
     Raises
     ------
     InputError
-        The metrics table is missing, damaged or empty.
+        There is no such folder, or its metrics table is missing, damaged or empty.
     """
+    folders.check_folder(folder)
+    if not (folder / "metrics.parquet").is_file():
+        raise InputError(
+            f"{folder}: no finished run (there is no metrics.parquet); name the results folder of a run, such as "
+            "results/demo, or run the workflow to its end"
+        )
     metrics = tables.read(folder / "metrics.parquet", "metrics")
     table = pd.DataFrame({name: metrics[name] for name in ("variant", "seed", "iteration")})
     if not len(table):

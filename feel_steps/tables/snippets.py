@@ -62,7 +62,7 @@ class Stored:
         return out
 
     def digest(self) -> str:
-        """Digest of the parts, from their metadata: nothing is read for it, where they have one."""
+        """Digest of the parts. If their metadata have digests, no part is read for it."""
         known = [tables.read_metadata(path).get(provenance.DIGEST) or provenance.hash_file(path) for path in self.paths]
         return hashlib.sha256("".join(known).encode()).hexdigest()
 

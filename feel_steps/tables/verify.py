@@ -12,7 +12,7 @@ from pathlib import Path
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import track
 from feel_steps.tables import source
-from feel_steps.tables.folders import NAMES, SHEET
+from feel_steps.tables.folders import NAMES, SHEET, check_folder
 from feel_steps.tables.kinds import KINDS
 from feel_steps.tables.provenance import DIGEST, fits, hash_file, is_intact, read_provenance
 
@@ -77,8 +77,7 @@ def verify(run: Path) -> tuple[int, list[Finding]]:
     InputError
         The folder does not exist, or contains no artifact.
     """
-    if not run.is_dir():
-        raise InputError(f"{run}: no such folder; name the results folder of a run, such as results/demo")
+    check_folder(run)
     files = sorted(_files(run))
     if not any(file.suffix in FORMATS for file in files):
         raise InputError(f"{run}: no artifact in it; name the results folder of a run, such as results/demo")

@@ -26,7 +26,7 @@ def test_auto_takes_the_processor_where_there_is_no_gpu(monkeypatch):
     [
         ("gpu", "device 'gpu': expected auto, cpu, cuda, cuda:N or mps"),
         ("cuda:x", "device 'cuda:x': expected auto, cpu, cuda, cuda:N or mps"),
-        ("mps", "device 'mps': PyTorch sees no GPU of Apple's here; use auto or cpu"),
+        ("mps", "device 'mps': PyTorch sees no Apple GPU here; use auto or cpu"),
         ("cuda:7", "device 'cuda:7': PyTorch sees 0 GPUs here; use auto, cpu or a smaller number"),
     ],
 )

@@ -45,6 +45,12 @@ def test_bad_labels_are_one_line(tmp_path, text, message):
     assert "labels.csv" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_wrong_id_in_a_large_data_set_does_not_list_all_videos(tmp_path):
+    (tmp_path / "labels.csv").write_text("video_id,label\nwaving,wave\n")
+    with pytest.raises(InputError, match=r"there is no video 'waving' .*; there are 0, 1, .*, 29 and 4970 more$"):
+        read_labels(tmp_path / "labels.csv", [str(number) for number in range(5000)], 2)
+
+
 def given(N, fixed=None, banned=(), ignored=()):
     own = np.full(N, -1)
     for row, k in (fixed or {}).items():

@@ -13,7 +13,7 @@ from feel_steps import cli
 from feel_steps.config import read_arguments, spread
 from feel_steps.dataset.files import guess_layout
 from feel_steps.errors import InputError
-from feel_steps.explore.launch import _follow, command, make_config, write_config
+from feel_steps.explore.launch import _essence, _follow, command, make_config, write_config
 from tests.paths import ROOT
 
 
@@ -91,6 +91,26 @@ def test_what_is_missing_is_said_before_anything_starts(tmp_path, monkeypatch, a
     result = CliRunner().invoke(cli.app, ["run", *arguments])
     assert isinstance(result.exception, InputError) and message in str(result.exception)
     assert not (tmp_path / "results").exists()
+
+
+def test_a_failed_run_shows_its_own_errors_first():
+    """A person should not have to find the one line that helps among those of Snakemake."""
+    tail = [
+        "Execute 1 jobs...\n",
+        "error: a.mp4: not a video file\n",
+        "RuleException:\n",
+        "error: a.mp4: not a video file\n",
+    ]
+    assert _essence(tail) == tail[1:2]
+    assert _essence(tail[2:3]) == tail[2:3]
+
+
+def test_a_dry_run_does_not_show_the_result_of_an_earlier_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path, "results/demo/report.html")
+    monkeypatch.setattr("feel_steps.explore.launch.launch", lambda *_: 0)
+    result = CliRunner().invoke(cli.app, ["run", "--demo", "--", "-n"])
+    assert not result.exit_code and "report.html" not in result.output
 
 
 def test_progress_names_stage_and_iteration(capsys, monkeypatch):

@@ -40,7 +40,7 @@ def test_names_written_by_hand(tmp_path, place):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0: [", "not YAML"),
+        ("0: [", r"not YAML \(line 1, column 5: "),
         ("- waving", "a list; expected lines such as 0: waving"),
         ("3: waving", "there is no cluster 3; expected numbers from 0 to 2"),
         ("wave: 0", "there is no cluster 'wave'"),

@@ -294,3 +294,5 @@ def test_arrays_that_are_not_of_the_run_are_named(arrays_run: Path, run: Path, t
         predict(run, [], choose(run)[0], features=own)
     with pytest.raises(InputError, match="no video is given"):
         predict(run, [], choose(run)[0])
+    with pytest.raises(InputError, match=r"gone\.mp4: no such file; .*videos: a folder; name the video files in it"):
+        predict(run, [tmp_path / "gone.mp4", run.parent / "videos"], choose(run)[0])

@@ -166,7 +166,9 @@ def test_too_few_videos(tmp_path, clip):
     with pytest.raises(InputError, match="0 usable training videos; at least two are needed"):
         import_videos(tmp_path)
     (tmp_path / "b.mp4").write_bytes(b"broken")
-    with pytest.raises(InputError, match="1 usable training video, 1 skipped; at least two are needed"):
+    with pytest.raises(
+        InputError, match=r"1 usable training video, 1 skipped \('b': not a video file .*\); at least two"
+    ):
         import_videos(fill(tmp_path, clip, "a.mp4"), on_bad_video="skip")
     with pytest.raises(InputError, match="no such folder"):
         import_videos(tmp_path / "nowhere")
@@ -196,6 +198,9 @@ def test_split_file_without_its_columns(tmp_path, clip):
     fill(tmp_path, clip, "a.mp4", "b.mp4")
     (tmp_path / "split.csv").write_text("name,split\na,train\n")
     with pytest.raises(InputError, match=r"column 'video_id' is missing \(there are: name, split\)"):
+        import_videos(tmp_path, split=tmp_path / "split.csv")
+    (tmp_path / "split.csv").write_text("video_id;split\na;train\n")  # as Excel saves it in half of Europe
+    with pytest.raises(InputError, match=r"split\.csv: its columns are separated by semicolons; save it with commas"):
         import_videos(tmp_path, split=tmp_path / "split.csv")
     with pytest.raises(InputError, match="no such file"):
         import_videos(tmp_path, split=tmp_path / "gone.csv")
