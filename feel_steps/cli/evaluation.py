@@ -94,12 +94,9 @@ def gather(metrics: Annotated[list[Path], typer.Argument(help="metrics tables")]
 
     Example: feel-steps gather results/demo/*/*/*/metrics.parquet --out metrics.parquet
     """
-    import numpy as np
-
     from feel_steps.tables import tables
 
-    read = [tables.read(file, "metrics") for file in metrics]
-    tables.write(out, "metrics", {name: np.concatenate([table[name] for table in read]) for name in read[0]})
+    tables.write(out, "metrics", tables.join([tables.read(file, "metrics") for file in metrics]))
 
 
 @app.command()

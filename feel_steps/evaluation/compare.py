@@ -272,5 +272,4 @@ def _metrics(run: Path) -> Columns:
     """Metrics of the run; if only studies were run, the metrics of their iterations."""
     whole = run / "metrics.parquet"
     files = [whole] if whole.exists() else sorted(run.glob(f"{EVERY}/metrics.parquet")) or [whole]
-    read = [tables.read(file, "metrics") for file in files]
-    return {name: np.concatenate([table[name] for table in read]) for name in read[0]}
+    return tables.join([tables.read(file, "metrics") for file in files])
