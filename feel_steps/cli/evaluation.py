@@ -38,14 +38,15 @@ def evaluate(
     from feel_steps.evaluation.evaluate import evaluate as step
     from feel_steps.tables import tables
 
+    clustered = ["video_id", "cluster"]
     rows, mapping = step(
         tables.read(annotations, "annotations"),
-        tables.read(videos, "videos"),
-        tables.read(clusters, "clusters"),
-        tables.read(refined, "refined"),
-        tables.read(selected, "selected"),
-        tables.read(detections, "detections"),
-        tables.read(previous, "refined") if previous else None,
+        tables.read(videos, "videos", ["video_id", "split"]),
+        tables.read(clusters, "clusters", clustered),
+        tables.read(refined, "refined", clustered),
+        tables.read(selected, "selected", clustered),
+        tables.stream(detections, "detections"),
+        tables.read(previous, "refined", clustered) if previous else None,
         tiou=parse_numbers(tiou, "--tiou"),
         pooled=tables.read(pooled, "pooled"),
         parts=tables.read(parts, "parts") if parts else None,
