@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.memory import measure
+from benchmarks.memory import apart, measure
 from feel_steps.report.page import report
 from tests.synthetic_run import Shape, build
 from tests.system.browser.chromium import browser, missing, show
@@ -61,7 +61,8 @@ OPENED = "return performance.getEntriesByType('navigation')[0].domContentLoadedE
 
 def write(shape):
     with tempfile.TemporaryDirectory() as folder:
-        run = build(Path(folder), shape)
+        apart(build, Path(folder), shape)
+        run = Path(folder) / "results" / "demo"
         page = run / "report.html"
         wall, cpu, peak = measure(["report", "--run", str(run), "--out", str(page)])
         size = page.stat().st_size / 1e6
