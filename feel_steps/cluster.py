@@ -373,13 +373,9 @@ def _agreement(runs: np.ndarray, labels: np.ndarray, clusters: int) -> np.ndarra
     mean = np.zeros((N, clusters))
     for a in range(0, N, BLOCK):
         part = slice(a, a + BLOCK)
-        total = np.zeros_like(mean[part])
-        for run, count in zip(runs, counts, strict=True):
-            total += count[run[part]]
-        total /= R
+        total = sum(count[run[part]] for run, count in zip(runs, counts, strict=True)) / R
         others = np.tile(size, (len(total), 1))
-        rows = np.flatnonzero(known[part])
-        own = labels[part][rows]
+        rows, own = np.flatnonzero(known[part]), labels[part][known[part]]
         total[rows, own] -= 1  # a video is always with itself
         others[rows, own] -= 1
         np.divide(total, others, out=mean[part], where=others > 0)
