@@ -1,10 +1,11 @@
-"""The n nearest of each point, itself first, then by (squared Euclidean distance, index): exact, ties included, or
-nearly all of them in a fraction of the time (:func:`rank_approximately`).
+"""The n nearest of each point, itself first, then by (squared Euclidean distance, index): exact, ties included.
 
 Tiles of a float32 matrix product propose candidates, and float64 differences order them. A bound on the product's
 rounding tells where it might have cost a candidate: those points are ranked again by a float64 product, and where that
 cannot tell either (ties), from all differences. So the lists depend on neither tiles nor threads nor device.
 The matrix product picks the farthest point. Its distance is then recomputed in float64.
+
+Time grows with the square of the points. :func:`rank_approximately` misses a few neighbours and takes a fraction of it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,8 @@ from feel_steps.errors import InputError
 from feel_steps.runtime.progress import Progress
 
 SLACK = 8  # candidates of the float32 product beyond those wanted; fewer and more points are ranked twice
-LINKS, BUILD, SEARCH = (
-    32,
-    64,
-    128,
-)  # of a graph: neighbours of a point, and points in view when it is built and searched
+LINKS = 32  # of a point in a graph, for neighbours that may be missed
+BUILD, SEARCH = 64, 128  # points in view when the graph is built, and when it is searched
 OUTER = 4096  # points of which one is taken for the farthest
 BLOCK = 4096  # points that look for their neighbours at once
 TILE = {"cpu": (512, 8192), "device": (2048, 32768)}  # points by points of one matrix product
