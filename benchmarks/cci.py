@@ -3,6 +3,7 @@
     python benchmarks/cci.py                                     # small: one minute
     python benchmarks/cci.py --sizes 1000,2000,5000,10000,20000,50000,100000,200000
     python benchmarks/cci.py --activitynet                       # N = 4819, K = 100, D = 2048
+    python benchmarks/cci.py --approximate --sizes 100000,1000000 --dimension 64  # exact, too, up to 10^5 videos
     python benchmarks/cci.py --cola-folder FOLDER --clusters 12  # NMI on the training videos of a CoLA folder
 
 Times are given in units of one N x D x N float32 matrix product, measured beside each run on the same machine, by the
@@ -30,6 +31,8 @@ from feel_steps.jaccard import refine
 from feel_steps.selection import select
 from studies.overhead import Times, peak, sample, timed
 
+EXACT = 100_000  # videos up to which an approximate ranking is compared with the exact one
+
 
 def unit(features: np.ndarray) -> Times:
     """Seconds of one N x D x N float32 product, from blocks of rows where N² would not fit."""
@@ -40,19 +43,19 @@ def unit(features: np.ndarray) -> Times:
     return wall * scale, cpu * scale
 
 
-def refine_in_parts(features: np.ndarray, centres: np.ndarray) -> Times:
-    """Refine, and give the times that the ranking took of it."""
+def refine_in_parts(features: np.ndarray, centres: np.ndarray, **how: Any) -> tuple[Times, np.ndarray, np.ndarray]:
+    """Refine, and give the times that the ranking took of it, its lists of neighbours, and the refined clusters."""
     ranked = []
 
     def rank(*arguments: Any) -> Any:
         times, ranking = timed(lambda: original(*arguments))
-        ranked.append(times)
+        ranked.append((times, ranking.neighbours))
         return ranking
 
     original = jaccard.rank
     with patch.object(jaccard, "rank", rank):
-        refine(features, centres)
-    return ranked[0]
+        columns = refine(features, centres, **how)
+    return *ranked[0], columns["cluster"]
 
 
 def speed(problems: list[tuple[str, int, int, int]], starts: int) -> Table:
@@ -66,7 +69,7 @@ def speed(problems: list[tuple[str, int, int, int]], starts: int) -> Table:
         features = sample(kind, N, D, K)
         product = unit(features)
         kmeans, (_, _, centres) = timed(lambda: cluster(features, K, 0, n_init=starts))  # noqa: B023
-        cci, mebibytes, ranking = peak(lambda: refine_in_parts(features, centres))  # noqa: B023
+        cci, mebibytes, (ranking, *_) = peak(lambda: refine_in_parts(features, centres))  # noqa: B023
         again = unit(features)
         wall, cpu = ((a + b) / 2 for a, b in zip(product, again, strict=True))
         table.add_row(
@@ -74,6 +77,36 @@ def speed(problems: list[tuple[str, int, int, int]], starts: int) -> Table:
             f"{cci[0] / wall:.2f}", f"{cci[1]:.1f}", f"{kmeans[1]:.1f}", f"{cci[1] / kmeans[1]:.2f}",
             f"{mebibytes:.0f}",
         )  # fmt: skip
+    return table
+
+
+def approximation(sizes: list[int], dimension: int, clusters: int) -> Table:
+    """What an approximate ranking finds of the exact one, and what it changes; vectors of clusters that overlap."""
+    from sklearn.metrics import normalized_mutual_info_score as nmi
+
+    table = Table(title="CCI (k1 20, k2 6, λ 0.3), ranked exactly and approximately; seconds are of processors")
+    heads = "N,seed,exact ranking s,approximate s,exact CCI s,approximate s,MiB,recall,NMI of both,exact NMI,approx NMI"
+    for head in heads.split(","):
+        table.add_column(head, justify="right")
+    for N in sizes:
+        for seed in range(3 if N <= EXACT else 1):
+            generator = np.random.default_rng(seed)
+            truth = generator.integers(0, clusters, N)
+            features = (0.5 * generator.standard_normal((clusters, dimension), np.float32))[truth]
+            features += generator.standard_normal((N, dimension), np.float32)
+            centres = cluster(features[:EXACT], clusters, seed, n_init=1)[2]
+            runs = {
+                approximate: peak(lambda: refine_in_parts(features, centres, approximate=approximate))  # noqa: B023
+                for approximate in ([False, True] if N <= EXACT else [True])
+            }
+            cci, mebibytes, (ranking, lists, found) = runs[True]
+            row = ["–", f"{ranking[1]:.1f}", "–", f"{cci[1]:.1f}", f"{mebibytes:.0f}", "–", "–", "–"]
+            if False in runs:
+                cci, _, (ranking, true_lists, exact) = runs[False]
+                shared = [len(np.intersect1d(*pair)) - 1 for pair in zip(lists, true_lists, strict=True)]  # not itself
+                row[0], row[2] = f"{ranking[1]:.1f}", f"{cci[1]:.1f}"
+                row[5:] = f"{np.mean(shared) / 20:.4f}", f"{nmi(exact, found):.4f}", f"{nmi(truth, exact):.4f}"
+            table.add_row(str(N), str(seed), *row, f"{nmi(truth, found):.4f}")
     return table
 
 
@@ -111,16 +144,19 @@ def main(
     clusters: Annotated[int, typer.Option(help="Number of centres.")] = 100,
     starts: Annotated[int, typer.Option(help="Starts of k-means (the workflow: 10).")] = 1,
     activitynet: Annotated[bool, typer.Option("--activitynet", help="ActivityNet v1.2's size instead.")] = False,
+    approximate: Annotated[bool, typer.Option("--approximate", help="Exact against approximate ranking.")] = False,
     cola_folder: Annotated[Path | None, typer.Option(help="NMI on CoLA's folders instead.")] = None,
 ) -> None:
     """Measure the cost of CCI, or its effect on labelled videos."""
     if cola_folder is not None:
         table = quality(cola_folder, clusters)
+    elif approximate:
+        table = approximation([int(size) for size in sizes.split(",")], dimension, clusters)
     elif activitynet:
         table = speed([(kind, 4819, 2048, 100) for kind in ("groups", "noise")], starts)
     else:
         table = speed([("groups", int(size), dimension, clusters) for size in sizes.split(",")], starts)
-    Console(width=120).print(table)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

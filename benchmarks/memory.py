@@ -2,9 +2,11 @@
 
     python benchmarks/memory.py [--videos 2000,10000] [--snippets 40] [--dimension 256] [--clusters 20] [--steps 100]
     python benchmarks/memory.py --videos 10000 --snippets 312 --dimension 2048 --folder /disk/with/30/GB
+    python benchmarks/memory.py --vectors 1000000 --dimension 64 --clusters 100 [--n-init 10] [--starts 60]
 
 Each step is a command in a process of its own, and its peak is what the operating system counted (Linux). The features
 are random, with an action of its cluster in the middle third of each video; half of the videos are for training.
+With --vectors, both ways to cluster so many pooled vectors are measured: a mixture of clusters that overlap.
 With --folder, what a step has written there is kept, so that the next call goes on after it; without, it is temporary.
 """
 
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +53,29 @@ def make(folder, videos, snippets, dimension, clusters):
     truth |= {"t_start": np.full(videos, a * 16 / 25), "t_end": np.full(videos, b * 16 / 25)}
     tables.write(folder / "annotations.parquet", "annotations", truth)
     tables.write(folder / "videos.parquet", "videos", columns)
+
+
+def make_vectors(folder, vectors, dimension, clusters):
+    """Pooled vectors of a mixture whose clusters overlap."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((clusters, dimension), np.float32) * np.float32(0.5)
+    features = centres[rng.integers(0, clusters, vectors)]
+    features += rng.standard_normal(features.shape, np.float32)
+    names = np.array([f"video_{i:07d}" for i in range(vectors)], object)
+    tables.write(folder / "pooled.parquet", "pooled", {"video_id": names, "feature": features})
+
+
+def ways_to_cluster(folder, clusters, starts, n_init):
+    """Options of each way to cluster, and the table that it ends with."""
+    ways = {"kmeans": f"--n-init {n_init}", "consensus": f"--starts {starts}"}
+    return {
+        way: (
+            f"cluster --pooled {folder}/pooled.parquet --clusters {clusters} --seed 0 --method {way} {options}"
+            f" --out-clusters {folder}/{way}_clusters.parquet --out-centres {folder}/{way}.parquet",
+            way,
+        )
+        for way, options in ways.items()
+    }
 
 
 def commands(folder, clusters, hidden, steps):
@@ -101,6 +127,15 @@ def commands(folder, clusters, hidden, steps):
     }
 
 
+def apart(function, *arguments):
+    """Call a function in a process of its own: what this one has held would count as a command's memory."""
+    process = get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(process.exitcode)
+
+
 def measure(words):
     """Wall seconds, processor seconds and peak MiB of a command."""
     start = time.perf_counter()
@@ -122,14 +157,23 @@ def main():
     parser.add_argument("--steps", type=int, default=100, help="of training")
     parser.add_argument("--only", default="", help="steps to run, such as pool,train,attend")
     parser.add_argument("--folder", type=Path, help="default: a temporary one")
+    parser.add_argument("--vectors", type=int, help="only cluster so many vectors")
+    parser.add_argument("--n-init", type=int, default=10, help="starts of k-means, with --vectors")
+    parser.add_argument("--starts", type=int, default=60, help="k-means runs of a consensus, with --vectors")
     options = parser.parse_args()
     print("| videos | step | wall s | processor s | peak MiB |\n|---|---|---|---|---|")
-    for videos in map(int, options.videos.split(",")):
+    for videos in [options.vectors] if options.vectors else map(int, options.videos.split(",")):
         with tempfile.TemporaryDirectory() as temporary:
             folder = options.folder or Path(temporary)
-            if not (folder / "videos.parquet").exists():
-                make(folder, videos, options.snippets, options.dimension, options.clusters)
-            for step, (line, table) in commands(folder, options.clusters, options.hidden, options.steps).items():
+            if options.vectors:
+                first, maker, sizes = "pooled", make_vectors, (options.dimension, options.clusters)
+                steps = ways_to_cluster(folder, options.clusters, options.starts, options.n_init)
+            else:
+                first, maker, sizes = "videos", make, (options.snippets, options.dimension, options.clusters)
+                steps = commands(folder, options.clusters, options.hidden, options.steps)
+            if not (folder / f"{first}.parquet").exists():
+                apart(maker, folder, videos, *sizes)
+            for step, (line, table) in steps.items():
                 if (options.only and step not in options.only.split(",")) or (folder / f"{table}.parquet").exists():
                     continue
                 wall, cpu, peak = measure(line.split())

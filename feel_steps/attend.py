@@ -5,7 +5,7 @@ Dimensions: V videos of one length at once, T snippets sampled of a video, S of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.parts import gather_embeddings, time_parts
 from feel_steps.tables.snippets import Snippets, Stored
-from feel_steps.tables.tables import timing
+from feel_steps.tables.tables import join, timing
 
 ROWS = 16 * 750  # snippets that go through the network at once
 EASY = 5  # a video's embedding is the mean over the T / EASY snippets of highest actionness
@@ -105,7 +105,7 @@ def attend(
         model, snippets, videos, length=length, device=device, precision=precision, threads=threads
     )
     attention, embeddings = zip(*blocks, strict=True)
-    return _joined(attention), _joined(embeddings)
+    return join(attention), join(embeddings)
 
 
 def attend_parts(
@@ -201,11 +201,6 @@ def _look(
                     column[some] = mean.cpu().numpy()
             progress.advance(len(some))
     return {"actionness": actionness, "activation": activation}, pooled
-
-
-def _joined(pieces: Sequence[Columns]) -> Columns:
-    """Rows of several pieces of a table."""
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def list_cells(snippets: Snippets, videos: Columns) -> Columns:

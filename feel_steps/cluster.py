@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 COMPONENTS = 64  # principal components of a view that a consensus clusters
+BLOCK = 1 << 15  # videos whose agreement with the clusters is computed at once
 MOST_STEPS = 20  # of one of its k-means runs: a co-association needs no converged ones
 
 
@@ -365,16 +366,20 @@ def _agreement(runs: np.ndarray, labels: np.ndarray, clusters: int) -> np.ndarra
     R, N = runs.shape
     known = labels >= 0
     size = np.bincount(labels[known], minlength=clusters).astype(float)  # [K]
-    total = np.zeros((N, clusters))
-    for run in runs:
-        counts = np.bincount(run[known] * clusters + labels[known], minlength=(run.max() + 1) * clusters)
-        total += counts.reshape(-1, clusters)[run]  # [N, K]: videos of each cluster that this run puts with each video
-    total /= R
-    rows, own = np.flatnonzero(known), labels[known]
-    others = np.tile(size, (N, 1))
-    total[rows, own] -= 1  # a video is always with itself
-    others[rows, own] -= 1
-    return np.divide(total, others, out=np.zeros_like(total), where=others > 0)
+    counts = [  # of each run: videos of each cluster that are in each of its groups
+        np.bincount(run[known] * clusters + labels[known], minlength=(run.max() + 1) * clusters).reshape(-1, clusters)
+        for run in runs
+    ]
+    mean = np.zeros((N, clusters))
+    for a in range(0, N, BLOCK):
+        part = slice(a, a + BLOCK)
+        total = sum(count[run[part]] for run, count in zip(runs, counts, strict=True)) / R
+        others = np.tile(size, (len(total), 1))
+        rows, own = np.flatnonzero(known[part]), labels[part][known[part]]
+        total[rows, own] -= 1  # a video is always with itself
+        others[rows, own] -= 1
+        np.divide(total, others, out=mean[part], where=others > 0)
+    return mean
 
 
 def _kmeans(

@@ -267,3 +267,7 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
             raise InputError(f"config: variant '{name}': {explain(error)}")
         _check_localizer(variant, f"variant '{name}': ")
         _check_ranges(variant, f"variant '{name}': ")
+        if (variant["refine"]["method"], variant["refine"]["ranking"]) == ("cci", "approximate"):
+            from feel_steps.ranking import require_faiss
+
+            require_faiss()

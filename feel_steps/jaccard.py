@@ -70,7 +70,7 @@ def refined_distances(
     InputError
         A setting out of range, or features that are empty, not finite or of another dimension than the centres.
     """
-    refiner = _Refiner(features, centres, k1, k2, lambda_value, device)
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, (device, False))
     distances = np.empty((len(centres), len(features)), np.float32)
     for same, (distance, _, _) in refiner:
         distances[same] = distance
@@ -85,6 +85,7 @@ def refine(
     k2: int = 6,
     lambda_value: float = 0.3,
     device: str | None = None,
+    approximate: bool = False,
 ) -> Columns:
     """Assign every video to the centre that is nearest in the refined distance.
 
@@ -92,8 +93,8 @@ def refine(
 
     Parameters
     ----------
-    features, centres, k1, k2, lambda_value, device
-        See :func:`refined_distances`.
+    features, centres, k1, k2, lambda_value, device, approximate
+        See :func:`refined_distances` and :func:`feel_steps.ranking.rank`.
 
     Returns
     -------
@@ -107,7 +108,7 @@ def refine(
     InputError
         See :func:`refined_distances`.
     """
-    refiner = _Refiner(features, centres, k1, k2, lambda_value, device)
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, (device, approximate))
     cluster, second = (np.full(len(features), -1, np.int32) for _ in range(2))
     best, jaccard, euclidean, next_best = (np.full(len(features), np.inf) for _ in range(4))
     with Progress("refining", len(centres), "centre") as progress:
@@ -293,12 +294,12 @@ class _Refiner:
     """
 
     def __init__(
-        self, features: np.ndarray, centres: np.ndarray, k1: int, k2: int, lambda_value: float, device: str | None
+        self, features: np.ndarray, centres: np.ndarray, k1: int, k2: int, weight: float, how: tuple[str | None, bool]
     ) -> None:
-        self.features, self.centres = _checked(features, centres, k1, k2, lambda_value)
-        self.lambda_value = lambda_value
+        self.features, self.centres = _checked(features, centres, k1, k2, weight)
+        self.lambda_value = weight
         n1, nh = _list_lengths(k1)
-        self.ranking = rank(self.features, max(n1, k2), device)
+        self.ranking = rank(self.features, max(n1, k2), *how)
         self.R, self.H = _Mutual(self.ranking, n1), _Mutual(self.ranking, nh)
         self.known = _Known(self.ranking, self.R, self.H)
         N = len(self.features)

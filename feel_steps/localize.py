@@ -16,7 +16,7 @@ import numpy as np
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.tables import runs
+from feel_steps.tables.tables import join, runs
 
 Range = tuple[float, float, float]
 UPSAMPLE = 24  # positions of a snippet: the boundaries of segments lie between snippets, by linear interpolation
@@ -116,6 +116,9 @@ class Segments(NamedTuple):
     t_end: np.ndarray
 
 
+NOTHING = Segments(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0))
+
+
 class Timing(NamedTuple):
     """When a video's snippets are: frames a second, and frames of a stride and of a window."""
 
@@ -127,16 +130,12 @@ class Timing(NamedTuple):
 def localize(
     attention: Columns | Iterable[Columns], embeddings: Columns, videos: Columns, settings: Settings
 ) -> Columns:
-    """Detect segments in every video that has attention.
+    """Detect segments in every video that has attention; see :func:`localize_in_pieces` for more than memory holds.
 
     Parameters
     ----------
-    attention : columns of an attention table, or of its row groups one after the other
-        The rows of one video stand together, in time order.
-    embeddings : columns of an embeddings table
-        ``score`` [N, K] decides which clusters a video shows.
-    videos : columns of a videos table
-    settings : Settings
+    attention, embeddings, videos, settings
+        As there; ``attention`` may be a whole table.
 
     Returns
     -------
@@ -148,51 +147,82 @@ def localize(
     InputError
         A video with attention has no embedding, is not in the videos table, or its rows do not stand together.
     """
+    groups = [attention] if isinstance(attention, dict) else attention
+    found = join(list(localize_in_pieces(groups, embeddings, videos, settings)))
+    place = {video_id: index for index, video_id in enumerate(videos["video_id"])}
+    order = np.array([place[video_id] for video_id in found["video_id"]], int).argsort(kind="stable")
+    return {name: column[order] for name, column in found.items()}
+
+
+def localize_in_pieces(
+    attention: Iterable[Columns], embeddings: Columns, videos: Columns, settings: Settings
+) -> Iterator[Columns]:
+    """Detect segments in every video that has attention, a piece of the table at a time.
+
+    Parameters
+    ----------
+    attention : row groups of an attention table, one after the other
+        The rows of one video stand together, in time order.
+    embeddings : columns of an embeddings table
+        ``score`` [N, K] decides which clusters a video shows.
+    videos : columns of a videos table
+        Of which ``video_id``, ``fps``, ``snippet_stride`` and ``snippet_window`` are used.
+    settings : Settings
+
+    Yields
+    ------
+    columns of a detections table
+        Of the videos that end in a row group: in the order of the attention table, then by cluster, then by descending
+        score. No video is cut in two.
+
+    Raises
+    ------
+    InputError
+        A video with attention has no embedding, is not in the videos table, or its rows do not stand together.
+    """
     place = {video_id: index for index, video_id in enumerate(videos["video_id"])}
     scored = {video_id: index for index, video_id in enumerate(embeddings["video_id"])}
-    scores = embeddings["score"]
-    found: dict[int, Segments] = {}  # by row of the videos table
+    scores, again = embeddings["score"], "run the attend step again"
+    seen = np.zeros(len(place), bool)
     with Progress("localizing", len(scored), "video") as progress:
-        for video_id, cas, actionness in _by_video([attention] if isinstance(attention, dict) else attention):
-            again = "run the attend step again"
-            if (index := place.get(video_id)) is None:
-                raise InputError(f"attention table: video '{video_id}' is not in the videos table; {again}")
-            if index in found:
-                raise InputError(f"attention table: the rows of video '{video_id}' do not stand together; {again}")
-            if video_id not in scored:
-                raise InputError(f"embeddings table: video '{video_id}' is missing; {again}")
-            if scores.shape[1] != cas.shape[1]:
-                raise InputError(
-                    f"embeddings table: scores of {scores.shape[1]} clusters, but activations of {cas.shape[1]} in the "
-                    f"attention table; {again}"
-                )
-            timing = Timing(*(videos[name][index] for name in ("fps", "snippet_stride", "snippet_window")))
-            found[index] = detect(cas, actionness, scores[scored[video_id]], timing, settings)
-            progress.advance()
-    segments = [found[index] for index in sorted(found)]
-    named = [np.full(len(found[index].score), videos["video_id"][index], object) for index in sorted(found)]
-    return {
-        "video_id": np.concatenate([np.empty(0, object), *named]),
-        "cluster": np.concatenate([np.empty(0, np.int64), *(s.cluster for s in segments)]).astype(np.int32),
-        "score": np.concatenate([np.empty(0), *(s.score for s in segments)]),
-        "t_start": np.concatenate([np.empty(0), *(s.t_start for s in segments)]),
-        "t_end": np.concatenate([np.empty(0), *(s.t_end for s in segments)]),
-    }
+        for whole in _whole_videos(attention):
+            named, found = [np.empty(0, object)], [NOTHING]
+            for video_id, cas, actionness in whole:
+                if (index := place.get(video_id)) is None:
+                    raise InputError(f"attention table: video '{video_id}' is not in the videos table; {again}")
+                if seen[index]:
+                    raise InputError(f"attention table: the rows of video '{video_id}' do not stand together; {again}")
+                if video_id not in scored:
+                    raise InputError(f"embeddings table: video '{video_id}' is missing; {again}")
+                if scores.shape[1] != cas.shape[1]:
+                    raise InputError(
+                        f"embeddings table: scores of {scores.shape[1]} clusters, but activations of {cas.shape[1]} in "
+                        f"the attention table; {again}"
+                    )
+                seen[index] = True
+                timing = Timing(*(videos[name][index] for name in ("fps", "snippet_stride", "snippet_window")))
+                found.append(detect(cas, actionness, scores[scored[video_id]], timing, settings))
+                named.append(np.full(len(found[-1].score), video_id, object))
+                progress.advance()
+            segments = Segments(*(np.concatenate(column) for column in zip(*found, strict=True)))
+            columns = segments._asdict() | {"cluster": segments.cluster.astype(np.int32)}
+            yield {"video_id": np.concatenate(named), **columns}
 
 
-def _by_video(groups: Iterable[Columns]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Id, activation and actionness of each video of an attention table, whose row groups may cut videos in two."""
+def _whole_videos(groups: Iterable[Columns]) -> Iterator[list[tuple[str, np.ndarray, np.ndarray]]]:
+    """Id, activation and actionness of the videos that end in each row group, which may cut videos in two."""
     cut: tuple[str, np.ndarray, np.ndarray] | None = None  # the last video of a row group may go on in the next one
     for group in groups:
+        whole = []
         for video_id, start, stop in runs(group["video_id"]):
             cas, actionness = group["activation"][start:stop], group["actionness"][start:stop]
             if cut and cut[0] == video_id:
                 cas, actionness = np.concatenate([cut[1], cas]), np.concatenate([cut[2], actionness])
             elif cut:
-                yield cut
+                whole.append(cut)
             cut = video_id, cas, actionness
-    if cut:
-        yield cut
+        yield whole
+    yield [cut] if cut else []
 
 
 def detect(cas: np.ndarray, actionness: np.ndarray, scores: np.ndarray, timing: Timing, settings: Settings) -> Segments:

@@ -4,6 +4,8 @@ Tiles of a float32 matrix product propose candidates, and float64 differences or
 rounding tells where it might have cost a candidate: those points are ranked again by a float64 product, and where that
 cannot tell either (ties), from all differences. So the lists depend on neither tiles nor threads nor device.
 The matrix product picks the farthest point. Its distance is then recomputed in float64.
+
+Time grows with the square of the points. :func:`rank_approximately` misses a few neighbours and takes a fraction of it.
 """
 
 from __future__ import annotations
@@ -13,14 +15,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.util import find_spec
 from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from feel_steps.errors import InputError
 from feel_steps.runtime.progress import Progress
 
 SLACK = 8  # candidates of the float32 product beyond those wanted; fewer and more points are ranked twice
+LINKS = 32  # of a point in a graph, for neighbours that may be missed
+BUILD, SEARCH = 64, 128  # points in view when the graph is built, and when it is searched
+OUTER = 4096  # points of which one is taken for the farthest
+BLOCK = 4096  # points that look for their neighbours at once
 TILE = {"cpu": (512, 8192), "device": (2048, 32768)}  # points by points of one matrix product
 
 Proposal = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -49,7 +57,14 @@ class Ranking:
     farthest: np.ndarray
 
 
-def rank(features: np.ndarray, n: int, device: str | None = None) -> Ranking:
+def rank(
+    features: np.ndarray,
+    n: int,
+    device: str | None = None,
+    approximate: bool = False,
+    *,
+    rows: np.ndarray | None = None,
+) -> Ranking:
     """Rank the points around each point, in O(block · N + N n) memory.
 
     Parameters
@@ -59,7 +74,13 @@ def rank(features: np.ndarray, n: int, device: str | None = None) -> Ranking:
         Length of the lists, the point itself included; at most N are given.
     device : str, optional
         Where to multiply, with room for the features; the CPU if absent.
+    approximate : bool
+        Whether some neighbours may be missed, see :func:`rank_approximately`; the CPU computes it.
+    rows : int [B], optional
+        The points whose lists are wanted; the others' are not filled in. All if absent.
     """
+    if approximate:
+        return rank_approximately(features, n)
     N, D = features.shape
     n = min(n, N)
     m = min(N, n + SLACK)  # candidates
@@ -109,8 +130,8 @@ def rank(features: np.ndarray, n: int, device: str | None = None) -> Ranking:
         farthest[rows] = distance.max()
         return len(rows)
 
-    pending = np.arange(N)
-    with Progress("ranking", N, "video") as progress:
+    pending = np.arange(N) if rows is None else rows
+    with Progress("ranking", len(pending), "video") as progress:
         for dtype in (np.float32, np.float64):
             blocks = np.array_split(pending, math.ceil(len(pending) / height)) if len(pending) else []
             left = []
@@ -122,6 +143,72 @@ def rank(features: np.ndarray, n: int, device: str | None = None) -> Ranking:
         for number in in_parallel(settle_ties, [pending[same] for same in equal_rows(features[pending])]):
             progress.advance(number)
     return Ranking(features, neighbours, distances, farthest)
+
+
+def rank_approximately(features: np.ndarray, n: int) -> Ranking:
+    """Rank the points around each point among those that a graph proposes: time grows with N log N, not with N².
+
+    The graph (HNSW: Malkov and Yashunin, TPAMI 2020; the library is faiss) is searched for each point. It misses some
+    neighbours, see docs/explanation/cci.md; the others stand in the exact order, with exact distances. The farthest
+    point is sought among the OUTER points that are farthest from the mean. Points for which the graph finds fewer than
+    n others are ranked exactly. One thread builds the graph: with several, it would be another one each time.
+
+    Parameters
+    ----------
+    features, n
+        As in :func:`rank`.
+
+    Raises
+    ------
+    InputError
+        faiss is not installed.
+    """
+    require_faiss()
+    import faiss
+
+    N, D = features.shape
+    n = min(n, N)
+    mean = features.mean(0)
+    centred = np.ascontiguousarray(features - mean)
+    graph = faiss.IndexHNSWFlat(D, LINKS)
+    graph.hnsw.efConstruction, graph.hnsw.efSearch = BUILD, SEARCH
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    with Progress("linking", N, "video") as progress:
+        for a in range(0, N, BLOCK):
+            graph.add(centred[a : a + BLOCK])
+            progress.advance(len(centred[a : a + BLOCK]))
+    faiss.omp_set_num_threads(threads)
+    squares = squared_lengths(features, mean)
+    outer = np.argsort(-squares, kind="stable")[:OUTER]
+    neighbours, distances, farthest = np.empty((N, n), np.int32), np.empty((N, n)), np.empty(N)
+    unsettled = []
+    with Progress("ranking", N, "video") as progress:
+        for a in range(0, N, BLOCK):
+            rows = np.arange(a, min(a + BLOCK, N))
+            near = np.sort(graph.search(centred[rows], min(N, n + SLACK))[1], axis=1)  # by index; -1: there are no more
+            crowded = (near != rows[:, None]).all(1)  # out of its own list, by equal points
+            near[crowded, -1] = rows[crowded]
+            unsettled.append(rows[near[:, 0] < 0])
+            distance = pairs(features, np.repeat(rows, near.shape[1]), features, near.ravel()).reshape(near.shape)
+            distance[near == rows[:, None]] = -1
+            order = np.argsort(distance, axis=1, kind="stable")[:, :n]
+            neighbours[rows] = np.take_along_axis(near, order, 1)
+            distances[rows] = np.maximum(np.take_along_axis(distance, order, 1), 0)
+            far = outer[(squares[outer].astype(np.float32) - 2 * (centred[rows] @ centred[outer].T)).argmax(1)]
+            farthest[rows] = pairs(features, rows, features, far)
+            progress.advance(len(rows))
+    rest = np.concatenate(unsettled)
+    if len(rest):
+        exact = rank(features, n, rows=rest)
+        neighbours[rest], distances[rest] = exact.neighbours[rest], exact.distances[rest]
+    return Ranking(features, neighbours, distances, farthest)
+
+
+def require_faiss() -> None:
+    """Refuse to rank approximately without faiss."""
+    if find_spec("faiss") is None:
+        raise InputError("refine.ranking: approximate needs the library faiss: pip install 'feel-steps[faiss]'")
 
 
 def pairs(x: np.ndarray, i: np.ndarray, y: np.ndarray, j: np.ndarray) -> np.ndarray:

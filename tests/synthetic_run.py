@@ -16,6 +16,7 @@ ACTIONS = ["jumping jack", "punch", "squat", "throw", "wave", "kick", "bow", "cl
 # ids a page must survive: markup, quotes, an entity, characters with a meaning in URLs, other scripts
 AWKWARD = ["<script>alert(1)</script>", 'it\'s "quoted" & #1? 100%', "été/日本 walk", "</script><!-- x"]
 STRIDE, WINDOW, FPS = 8, 16, 15.0
+PIECE = 10_000  # rows of attention that are written at once
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,9 @@ def _attention(
     activation[np.arange(len(row)), predicted[video]] += level
     attention = {"video_id": [ids[i] for i in video], "snippet": row, "t_start": start, "t_end": end}
     attention |= {"actionness": activation.sum(1), "activation": activation}
-    tables.write(place / "attention.parquet", "attention", attention)
+    with tables.write_in_pieces(place / "attention.parquet", "attention") as writer:
+        for first in range(0, len(row), PIECE):
+            writer.add({name: values[first : first + PIECE] for name, values in attention.items()})
     score = np.full((N, K), 0.1 / K) + 0.9 * np.eye(K)[predicted]
     tables.write(
         place / "embeddings.parquet",

@@ -38,14 +38,15 @@ def evaluate(
     from feel_steps.evaluation.evaluate import evaluate as step
     from feel_steps.tables import tables
 
+    clustered = ["video_id", "cluster"]
     rows, mapping = step(
         tables.read(annotations, "annotations"),
-        tables.read(videos, "videos"),
-        tables.read(clusters, "clusters"),
-        tables.read(refined, "refined"),
-        tables.read(selected, "selected"),
-        tables.read(detections, "detections"),
-        tables.read(previous, "refined") if previous else None,
+        tables.read(videos, "videos", ["video_id", "split"]),
+        tables.read(clusters, "clusters", clustered),
+        tables.read(refined, "refined", clustered),
+        tables.read(selected, "selected", clustered),
+        tables.stream(detections, "detections"),
+        tables.read(previous, "refined", clustered) if previous else None,
         tiou=parse_numbers(tiou, "--tiou"),
         pooled=tables.read(pooled, "pooled"),
         parts=tables.read(parts, "parts") if parts else None,
@@ -94,12 +95,9 @@ def gather(metrics: Annotated[list[Path], typer.Argument(help="metrics tables")]
 
     Example: feel-steps gather results/demo/*/*/*/metrics.parquet --out metrics.parquet
     """
-    import numpy as np
-
     from feel_steps.tables import tables
 
-    read = [tables.read(file, "metrics") for file in metrics]
-    tables.write(out, "metrics", {name: np.concatenate([table[name] for table in read]) for name in read[0]})
+    tables.write(out, "metrics", tables.join([tables.read(file, "metrics") for file in metrics]))
 
 
 @app.command()

@@ -181,15 +181,15 @@ def groups(
     from feel_steps.explore.names import find_names, read_names
     from feel_steps.explore.predict import choose
     from feel_steps.tables import tables
+    from feel_steps.tables.run import count_clusters
 
     place, shown = choose(run, variant, seed, iteration)
     videos = tables.read(run / "videos.parquet", "videos")
-    clusters = tables.read(place / "embeddings.parquet", "embeddings")["score"].shape[1]
     found = compare_groups(
         read_shown(run, place, shown, "moments"),
         dict(zip(videos["video_id"], videos["duration"].tolist(), strict=True)),
         read_groups(table, videos["video_id"]),
-        clusters,
+        count_clusters(place),
         correction=correction,  # type: ignore[arg-type]
         permutations=permutations,
     )

@@ -178,12 +178,12 @@ def localize(
     Example: feel-steps localize --videos videos.parquet --attention attention.parquet --embeddings embeddings.parquet
     --out detections.parquet
     """
+    from contextlib import nullcontext
     from dataclasses import asdict
     from json import dumps
 
-    from feel_steps.explore.moments import find_moments, read_rule
-    from feel_steps.localize import Settings
-    from feel_steps.localize import localize as step
+    from feel_steps.explore.moments import Trust, find_moments, read_rule
+    from feel_steps.localize import Settings, localize_in_pieces
     from feel_steps.tables import tables
 
     settings: dict[str, Any] = {
@@ -198,14 +198,19 @@ def localize(
         "soft_nms": soft_nms,
     }
     rule = read_rule(parse_settings(moments, "--moments"))
-    sure = tables.read(confidence, "confidence") if confidence else None
-    detections = step(
+    trust = Trust(tables.read(confidence, "confidence") if confidence else None)
+    pieces = localize_in_pieces(
         tables.stream(attention, "attention", ["video_id", "actionness", "activation"]),
         tables.read(embeddings, "embeddings", ["video_id", "score"]),
-        tables.read(videos, "videos"),
+        tables.read(videos, "videos", ["video_id", "fps", "snippet_stride", "snippet_window"]),
         Settings(**settings),
     )
-    tables.write(out, "detections", detections, {"settings": dumps(settings)})
-    if out_moments:
-        shown = find_moments(detections, rule, sure)
-        tables.write(out_moments, "moments", shown, {"settings": dumps(asdict(rule))})
+    about, about_moments = {"settings": dumps(settings)}, {"settings": dumps(asdict(rule))}
+    with (
+        tables.write_in_pieces(out, "detections", about) as detections,
+        tables.write_in_pieces(out_moments, "moments", about_moments) if out_moments else nullcontext() as shown,
+    ):
+        for found in pieces:
+            detections.add(found)
+            if shown:
+                shown.add(find_moments(found, rule, trust))

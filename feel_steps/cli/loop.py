@@ -134,6 +134,9 @@ def refine(
     k1: Annotated[int, typer.Option(min=1, help="neighbours that may be reciprocal")] = 20,
     k2: Annotated[int, typer.Option(min=1, help="neighbours averaged in query expansion; 1: off")] = 6,
     lambda_: Annotated[float, typer.Option("--lambda", help="weight of the Euclidean part, 0 to 1")] = 0.3,
+    ranking: Annotated[
+        str, typer.Option(help="exact | approximate: some neighbours are missed, for 10⁵ videos and more (needs faiss)")
+    ] = "exact",
     device: Device = "cpu",
     given: GivenTables = None,
 ) -> None:
@@ -143,10 +146,15 @@ def refine(
     """
     import numpy as np
 
+    from feel_steps.ranking import require_faiss
     from feel_steps.runtime.claim import claim
     from feel_steps.tables import tables
     from feel_steps.tables.given import read_given
 
+    if ranking not in ("exact", "approximate"):
+        raise InputError(f"--ranking {ranking}: expected exact or approximate")
+    if ranking == "approximate":
+        require_faiss()
     table, points = tables.read(pooled, "pooled"), tables.read(centres, "centres")["feature"]
     if table["feature"].shape[1] != points.shape[1]:
         raise InputError(
@@ -159,8 +167,9 @@ def refine(
     if method == "cci":
         from feel_steps.jaccard import refine as step
 
+        how: dict[str, Any] = {"k1": k1, "k2": k2, "lambda_value": lambda_, "approximate": ranking == "approximate"}
         with claim(device) as where:
-            columns = step(table["feature"], points, k1=k1, k2=k2, lambda_value=lambda_, device=where)
+            columns = step(table["feature"], points, device=where, **how)
     elif method == "none":
         from feel_steps.cluster import keep_clusters
 

@@ -47,9 +47,9 @@ def anatomy(
         ``precision@recall0.1`` …, ``recall@1`` … and the shares ``true``, ``double``, ``wrong_label``,
         ``localisation``, ``confusion``, ``background``; see the functions of this module.
     """
+    recall = recall_at(detections, truth, tiou).mean(1)
     result = mean_average_precision(predictions, truth, [THRESHOLD])
     precision = precision_at_recall(result)[:, 0].mean(0)
-    recall = recall_at(detections, truth, tiou).mean(1)
     shares = error_shares(result, predictions, truth)
     return [
         *((f"precision@recall{level:g}", float(value)) for level, value in zip(RECALLS, precision, strict=True)),
@@ -95,11 +95,11 @@ def recall_at(
     float64 [k, H]
     """
     videos = pd.Index(pd.unique(truth["video_id"]))
-    video = videos.get_indexer(detections["video_id"])
+    video = videos.get_indexer(detections["video_id"]).astype(np.int32)
     order = np.lexsort((-detections["score"], video))
-    ranked = {name: detections[name][order] for name in ("t_start", "t_end")}
-    rank = np.arange(len(order)) - np.searchsorted(video[order], video[order])  # within its video
-    p, g, overlap = overlapping_pairs(ranked, video[order], truth, videos.get_indexer(truth["video_id"]), min(tiou))
+    ranked, video = {name: detections[name][order] for name in ("t_start", "t_end")}, video[order]
+    rank = np.arange(len(order)) - np.searchsorted(video, video)  # within its video
+    p, g, overlap = overlapping_pairs(ranked, video, truth, videos.get_indexer(truth["video_id"]), min(tiou))
     best = np.full((len(tiou), len(truth["video_id"])), np.inf)  # rank of the best detection of each segment
     for h, threshold in enumerate(tiou):
         near = overlap >= threshold

@@ -67,10 +67,10 @@ def compare(
         predictions: dict[str, list[Columns]] = {a: [], b: []}
         for variant, iterations in folders.items():
             for folder in iterations:
-                detections = tables.read(folder / "detections.parquet", "detections")
+                detections = tables.stream(folder / "detections.parquet", "detections")
                 mapping = tables.read(folder / "mapping.parquet", "mapping")
-                detections, truth = judged(detections, annotations, videos)
-                predictions[variant].append(relabelled(detections, mapping, protocol))
+                kept, truth = judged(detections, annotations, videos)
+                predictions[variant].append(relabelled(kept, mapping, protocol))
         if not len(truth["video_id"]):
             raise InputError(f"{run / 'annotations.parquet'}: no annotated video; a comparison needs annotations")
         differences.append(
@@ -272,5 +272,4 @@ def _metrics(run: Path) -> Columns:
     """Metrics of the run; if only studies were run, the metrics of their iterations."""
     whole = run / "metrics.parquet"
     files = [whole] if whole.exists() else sorted(run.glob(f"{EVERY}/metrics.parquet")) or [whole]
-    read = [tables.read(file, "metrics") for file in files]
-    return {name: np.concatenate([table[name] for table in read]) for name in read[0]}
+    return tables.join([tables.read(file, "metrics") for file in files])

@@ -34,7 +34,7 @@ class DetectionMap:
         Classes with ground truth, sorted.
     ap : float64 [C, H]
         Interpolated average precision.
-    matched : int64 [H, P]
+    matched : int32 [H, P]
         Row of the ground-truth segment that each prediction is matched to; -1: a false positive.
     order : int64 [R]
         Predictions of classes with ground truth, sorted by class, then by descending score.
@@ -75,7 +75,7 @@ def mean_average_precision(predictions: Columns, truth: Columns, tiou: Sequence[
     ----------
     predictions : columns video_id, label, score, t_start, t_end, [P]
         A prediction in a video without segments of its class is a false positive. Predictions with equal scores keep
-        the order of their rows.
+        the order of their rows. ``video_id`` may be numbers, in both tables.
     truth : columns video_id, label, t_start, t_end, [G]
         Each row is one segment: two equal rows can be matched to two predictions. Of segments with equal tIoU, a
         prediction is matched to the first.
@@ -92,26 +92,29 @@ def mean_average_precision(predictions: Columns, truth: Columns, tiou: Sequence[
     _check_segments("predictions", predictions, ("video_id", "label", "score", "t_start", "t_end"))
     _check_segments("ground truth", truth, ("video_id", "label", "t_start", "t_end"))
     labels, truth_class = np.unique(truth["label"].astype(object), return_inverse=True)
-    videos, truth_video = np.unique(truth["video_id"].astype(object), return_inverse=True)
-    classes = pd.Index(labels).get_indexer(predictions["label"])  # [P], -1: no ground truth
-    # by class, then by descending score; predictions of classes without ground truth come last and are cut off
-    order = np.lexsort((-predictions["score"], np.where(classes < 0, len(labels), classes)))
-    order = order[: np.count_nonzero(classes >= 0)]
-    ranked = {name: column[order] for name, column in predictions.items()}
-    video = pd.Index(videos).get_indexer(ranked["video_id"])
-    group = np.where(video < 0, -1, classes[order] * len(videos) + video)
-    truth_group = truth_class * len(videos) + truth_video
-    p, g, overlap = overlapping_pairs(ranked, group, truth, truth_group, thresholds.min())
-    matched = np.full((len(thresholds), len(classes)), -1)
-    for h, threshold in enumerate(thresholds):
-        near = overlap >= threshold
-        matched[h, order] = _match(p[near], g[near], len(order), len(truth_class))
-    starts = np.searchsorted(classes[order], np.arange(len(labels) + 1))
+    videos, truth_video = np.unique(truth["video_id"], return_inverse=True)
+    # -1: no ground truth; small numbers, since there may be millions of predictions
+    classes = pd.Index(labels).get_indexer(predictions["label"]).astype(np.int32)  # [P]
+    video = pd.Index(videos).get_indexer(predictions["video_id"]).astype(np.int32)  # [P]
     instances = np.bincount(truth_class, minlength=len(labels))
+    matched = np.full((len(thresholds), len(classes)), -1, np.int32)
     ap = np.zeros((len(labels), len(thresholds)))
-    for c, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
-        hit = matched[:, order[a:b]] >= 0
+    by_class = []
+    for c in range(len(labels)):
+        rows, own = np.flatnonzero(classes == c), np.flatnonzero(truth_class == c)
+        ranked = rows[np.argsort(-predictions["score"][rows], kind="stable")]
+        of_class = {name: predictions[name][ranked] for name in ("t_start", "t_end")}
+        segments = {name: truth[name][own] for name in ("t_start", "t_end")}
+        p, g, overlap = overlapping_pairs(of_class, video[ranked], segments, truth_video[own], thresholds.min())
+        for h, threshold in enumerate(thresholds):
+            near = overlap >= threshold
+            holder, taken = _match(p[near], g[near], len(ranked), len(own))
+            matched[h, ranked[holder]] = own[taken]
+        hit = matched[:, ranked] >= 0
         ap[c] = (interpolated_precision(hit) * hit).sum(1) / instances[c]
+        by_class.append(ranked)
+    starts = np.cumsum([0, *map(len, by_class)])
+    order = np.concatenate([np.empty(0, np.int64), *by_class])
     return DetectionMap(thresholds, labels.tolist(), ap, matched, order, starts, instances)
 
 
@@ -160,8 +163,8 @@ def overlapping_pairs(
     return p[order], g[order], overlap[order]
 
 
-def _match(p: np.ndarray, g: np.ndarray, P: int, G: int) -> np.ndarray:
-    """Match predictions (in order of score) to segments; pairs (p, g) are sorted by preference. [P], -1: no match."""
+def _match(p: np.ndarray, g: np.ndarray, P: int, G: int) -> tuple[np.ndarray, np.ndarray]:
+    """Matched predictions (numbered in order of score) and their segments; pairs (p, g) are sorted by preference."""
     choice = np.searchsorted(p, np.arange(P))  # position of each prediction in its list of segments
     end = np.searchsorted(p, np.arange(P), side="right")
     holder = np.full(G, P)  # best prediction so far of each segment
@@ -174,10 +177,8 @@ def _match(p: np.ndarray, g: np.ndarray, P: int, G: int) -> np.ndarray:
         lost = np.unique(lost[lost < P])
         choice[lost] += 1
         proposing = lost[choice[lost] < end[lost]]
-    matched = np.full(P, -1)
     taken = np.flatnonzero(holder < P)
-    matched[holder[taken]] = taken
-    return matched
+    return holder[taken], taken
 
 
 def interpolated_precision(hit: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ N training videos, K clusters, C classes. No step of the loop reads these result
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+import sklearn
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
@@ -17,10 +18,12 @@ from feel_steps.evaluation.anatomy import anatomy
 from feel_steps.evaluation.detection_map import TIOU, mean_average_precision
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.parts import name_parts
+from feel_steps.tables.tables import join
 
 Rows = list[tuple[str, str, float]]
 
 SAMPLE = 10_000  # videos in the silhouette, whose time grows with the square of their number
+DISTANCES = 64  # MiB of their distances that are in memory at once
 NO_CLASS = "\x00no class"  # of parts that are mostly unannotated; no annotation has such a name
 PROTOCOLS = {"published": "mAP", "hungarian": "mAP_hungarian"}  # mapping of clusters to classes -> its metric
 
@@ -31,7 +34,7 @@ def evaluate(
     clusters: Columns,
     refined: Columns,
     selected: Columns,
-    detections: Columns,
+    detections: Columns | Iterable[Columns],
     previous_refined: Columns | None = None,
     *,
     tiou: Sequence[float] = TIOU,
@@ -47,8 +50,9 @@ def evaluate(
     videos : columns of a videos table
     clusters, refined, selected : columns of these tables
         Tables of the training videos; ``selected`` has a share of them.
-    detections : columns of a detections table
-        Detections in test videos are judged, or those in training videos if there is no test video.
+    detections : columns of a detections table, or of its row groups one after the other
+        Detections in test videos are judged, or those in training videos if there is no test video. Of row groups, only
+        those are kept in memory.
     previous_refined : columns of a refined table, optional
         Table of the previous iteration.
     tiou : sequence of float
@@ -91,11 +95,19 @@ def evaluate(
         rows.append(("refine", "stability", float(normalized_mutual_info_score(before, now))))
     rows.append(("select", "share", len(selected["video_id"]) / max(len(refined["video_id"]), 1)))
 
-    rows.append(("localize", "detections", float(len(detections["video_id"]))))
+    number = 0
+
+    def counted() -> Iterator[Columns]:
+        nonlocal number
+        for piece in [detections] if isinstance(detections, dict) else detections:
+            number += len(piece["video_id"])
+            yield piece
+
+    predicted, truth = judged(counted(), annotations, videos)
+    rows.append(("localize", "detections", float(number)))
     mapping = map_clusters(refined, classes)
     mapping = {name: column[mapping["label"] != NO_CLASS] for name, column in mapping.items()}
     if len(mapping["cluster"]):
-        predicted, truth = judged(detections, annotations, videos)
         rows.append(("localize", "videos", float(len(np.unique(truth["video_id"])))))
         rows += _detection_scores(predicted, truth, mapping, tiou) if len(truth["video_id"]) else []
     metrics = {
@@ -132,23 +144,33 @@ def label_parts(annotations: Columns, parts: Columns) -> Columns:
     }
 
 
-def judged(detections: Columns, annotations: Columns, videos: Columns) -> tuple[Columns, Columns]:
+def judged(detections: Columns | Iterable[Columns], annotations: Columns, videos: Columns) -> tuple[Columns, Columns]:
     """Keep the rows of annotated test videos, or of annotated training videos if there is no test video.
+
+    Parameters
+    ----------
+    detections : columns of a detections or a segments table, or of its row groups one after the other
+    annotations : columns of an annotations table
+    videos : columns of a videos table
 
     Returns
     -------
     (detections, annotations)
-        A video without annotations is in neither table, so its detections do not count as false positives.
+        A video without annotations is in neither table, so its detections do not count as false positives. In both,
+        ``video_id`` is a number, int32: that of the id among the sorted ids of the annotated videos.
     """
     split = "test" if (videos["split"] == "test").any() else "train"
-    wanted = videos["video_id"][videos["split"] == split]
-    truth = _of_videos(annotations, wanted)
-    return _of_videos(detections, truth["video_id"]), truth
+    wanted = pd.Index(annotations["video_id"]).isin(videos["video_id"][videos["split"] == split])
+    video_ids = pd.Index(np.unique(annotations["video_id"][wanted]))
+    pieces = [detections] if isinstance(detections, dict) else detections
+    return join([_numbered(piece, video_ids) for piece in pieces]), _numbered(annotations, video_ids)
 
 
-def _of_videos(table: Columns, video_ids: np.ndarray) -> Columns:
-    rows = pd.Index(table["video_id"]).isin(video_ids)
-    return {name: column[rows] for name, column in table.items()}
+def _numbered(table: Columns, video_ids: pd.Index) -> Columns:
+    """Rows of these videos, with numbers in the place of their ids: millions of numbers take less memory, and time."""
+    number = video_ids.get_indexer(pd.Index(table["video_id"]))
+    rows = number >= 0
+    return {name: column[rows] for name, column in table.items()} | {"video_id": number[rows].astype(np.int32)}
 
 
 def _detection_scores(detections: Columns, truth: Columns, mapping: Columns, tiou: Sequence[float]) -> Rows:
@@ -161,6 +183,7 @@ def _detection_scores(detections: Columns, truth: Columns, mapping: Columns, tio
         rows += [("localize", f"{metric}@{t:g}", float(v)) for t, v in zip(result.tiou, result.map, strict=True)]
         if protocol == "published":
             rows += [("class", label, float(ap)) for label, ap in zip(result.labels, result.ap.mean(1), strict=True)]
+            del result  # a number for each detection and threshold
             rows += [("anatomy", *row) for row in anatomy(detections, predictions, truth, tiou)]
     return rows
 
@@ -178,7 +201,10 @@ def agreement(video_ids: np.ndarray, labels: np.ndarray, annotations: Columns) -
     frame = pd.DataFrame({"video_id": annotations["video_id"], "label": annotations["label"]}).drop_duplicates()
     grouped = frame.groupby("video_id", sort=False)["label"]
     first_label = grouped.first().reindex(video_ids)
-    sets = grouped.agg(frozenset).reindex(video_ids)
+    several = frame[frame["video_id"].duplicated(keep=False)].groupby("video_id")["label"].agg(frozenset)
+    sets = grouped.first().astype(object)  # a set of one label is that label: making sets takes longer than the rest
+    sets.update(several)
+    sets = sets.reindex(video_ids)
     single = (grouped.size().reindex(video_ids) == 1).to_numpy()
     known = first_label.notna().to_numpy()
     readings = {"": (known, sets), "_first": (known, first_label), "_single": (single, first_label)}
@@ -243,11 +269,21 @@ def relabelled(detections: Columns, mapping: Columns, protocol: str) -> Columns:
 
     Returns columns video_id, label, score, t_start, t_end. Detections of unmapped clusters are dropped.
     """
-    rows = mapping["protocol"] == protocol
-    classes = pd.DataFrame({name: mapping[name][rows] for name in ("cluster", "label", "weight")})
-    frame = pd.DataFrame(detections).merge(classes, on="cluster", how="inner")
-    frame["score"] *= frame["weight"]
-    return {name: frame[name].to_numpy() for name in ("video_id", "label", "score", "t_start", "t_end")}
+    chosen = np.flatnonzero(mapping["protocol"] == protocol)
+    chosen = chosen[np.argsort(mapping["cluster"][chosen], kind="stable")]
+    clusters = mapping["cluster"][chosen]
+    first, last = (np.searchsorted(clusters, detections["cluster"], side) for side in ("left", "right"))
+    count = (last - first).astype(np.int32)
+    row = np.repeat(np.arange(len(count), dtype=np.int32), count)
+    copy = np.arange(len(row), dtype=np.int32) - np.repeat(np.cumsum(count, dtype=np.int32) - count, count)
+    pair = chosen[first[row] + copy]
+    return {
+        "video_id": detections["video_id"][row],
+        "label": mapping["label"][pair],
+        "score": detections["score"][row] * mapping["weight"][pair],
+        "t_start": detections["t_start"][row],
+        "t_end": detections["t_end"][row],
+    }
 
 
 def _common(now: Columns, before: Columns) -> tuple[np.ndarray, np.ndarray]:
@@ -265,4 +301,5 @@ def _silhouette(table: Columns, pooled: Columns) -> list[tuple[str, float]]:
     labels = table["cluster"][rows]
     if not 2 <= len(np.unique(labels)) < len(rows):
         return []
-    return [("silhouette", float(silhouette_score(pooled["feature"][vectors], labels)))]
+    with sklearn.config_context(working_memory=DISTANCES):
+        return [("silhouette", float(silhouette_score(pooled["feature"][vectors], labels)))]

@@ -58,7 +58,34 @@ def read_rule(settings: Mapping[str, Any]) -> Rule:
     return Rule(**settings)
 
 
-def find_moments(detections: Columns, rule: Rule, confidence: Columns | None = None) -> Columns:
+class Trust:
+    """Confidence in the clusters of videos, to be looked up.
+
+    Parameters
+    ----------
+    confidence : columns of a confidence table, optional
+        Absent: 1 for all.
+    """
+
+    def __init__(self, confidence: Columns | None) -> None:
+        self._given = confidence is not None
+        if confidence is not None:
+            clusters = confidence["cluster"].tolist()
+            pairs = zip(confidence["video_id"], clusters, strict=True)
+            self._videos = dict(zip(pairs, confidence["confidence"].tolist(), strict=True))
+            self._clusters = dict(zip(clusters, confidence["stability"].tolist(), strict=True))
+
+    def of(self, detections: Columns) -> np.ndarray:
+        """Confidence in the cluster of each detection in its video, float64 [P] in [0, 1]."""
+        clusters = detections["cluster"].tolist()
+        if not self._given:
+            return np.ones(len(clusters))
+        pairs = zip(detections["video_id"], clusters, strict=True)
+        of_clusters = [self._clusters.get(c, 0.0) for c in clusters]  # 0 for a cluster without videos
+        return np.array([self._videos.get(*known) for known in zip(pairs, of_clusters, strict=True)], float)
+
+
+def find_moments(detections: Columns, rule: Rule, confidence: Columns | Trust | None = None) -> Columns:
     """Choose the moments of every video: the strongest detection first, then what it leaves room for.
 
     A detection is left out if it overlaps a stronger moment of its own cluster. One that overlaps stronger moments of
@@ -70,7 +97,7 @@ def find_moments(detections: Columns, rule: Rule, confidence: Columns | None = N
     detections : columns of a detections table
         The rows of one video stand together.
     rule : Rule
-    confidence : columns of a confidence table, optional
+    confidence : columns of a confidence table, or a Trust that many pieces of the detections share; optional
         How sure the clusters and the training videos are. Absent: all as sure as can be.
 
     Returns
@@ -80,8 +107,8 @@ def find_moments(detections: Columns, rule: Rule, confidence: Columns | None = N
         confidence of the video in its cluster; in another cluster, and in a video that was not clustered, times the
         stability of the cluster. A joined moment has the mean of its parts, weighted by their length.
     """
-    trust = _trust(detections, confidence)
-    certainty = detections["score"].clip(0, 1) * trust
+    trust = confidence if isinstance(confidence, Trust) else Trust(confidence)
+    certainty = detections["score"].clip(0, 1) * trust.of(detections)
     chosen: list[tuple[str, int, float, float, float]] = []
     for video_id, start, stop in runs(detections["video_id"]):
         pieces = _choose(_part(detections, start, stop), rule)
@@ -120,20 +147,6 @@ def one_at_a_time(segments: Columns) -> Columns:
 def as_detections(moments: Columns) -> Columns:
     """Moments as columns of a detections table, whose score is the confidence: what exports take."""
     return {"score" if name == "confidence" else name: values for name, values in moments.items()}
-
-
-def _trust(detections: Columns, confidence: Columns | None) -> np.ndarray:
-    """Confidence in the cluster of each detection in its video, float64 [P] in [0, 1]."""
-    clusters = detections["cluster"]
-    if confidence is None or not len(clusters):
-        return np.ones(len(clusters))
-    stability = np.zeros(max(int(clusters.max()), int(confidence["cluster"].max(initial=0))) + 1)
-    stability[confidence["cluster"]] = confidence["stability"]  # 0 for a cluster without videos
-    pairs = zip(confidence["video_id"], confidence["cluster"].tolist(), strict=True)
-    known = dict(zip(pairs, confidence["confidence"].tolist(), strict=True))
-    of_clusters = stability[clusters].tolist()
-    keys = zip(detections["video_id"], clusters.tolist(), strict=True)
-    return np.array([known.get(key, other) for key, other in zip(keys, of_clusters, strict=True)])
 
 
 def _part(table: Columns, start: int, stop: int) -> Columns:

@@ -16,7 +16,7 @@ from feel_steps.evaluation.evaluate import label_parts
 from feel_steps.report.media import thumbnail
 from feel_steps.runtime.progress import track
 from feel_steps.tables.parts import name_parts
-from feel_steps.tables.run import Run, locate
+from feel_steps.tables.run import Run, attention_rows, locate, within
 
 MOMENTS = 4  # thumbnails per cluster
 LABELS = 3  # annotated classes per cluster, the most frequent ones
@@ -45,7 +45,7 @@ def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     rows = run.grouped
     annotations = label_parts(run.annotations, run.cuts) if run.cuts else run.annotations
     truth = pd.DataFrame({key: annotations[key] for key in ("video_id", "label")}).drop_duplicates()
-    train = np.isin(run.videos["video_id"], run.refined["video_id"])
+    train = within(run.videos["video_id"], run.refined["video_id"])
     described: list[dict[str, Any]] = []
     for c in np.flatnonzero(shown(run)).tolist():
         members, chosen = rows["cluster"] == c, selected["cluster"] == c
@@ -112,9 +112,9 @@ def shown(run: Run) -> np.ndarray:
 def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:
     """Snippet of a video with the highest activation of a class; of equal ones, the one with the highest actionness."""
     video_id = run.videos["video_id"][row]
-    part, attention = run.snippets[video_id], run.attention
-    best = np.lexsort((-attention["actionness"][part], -attention["activation"][part, cluster]))[0]
-    return example(run, row, float(attention["t_start"][part][best] + attention["t_end"][part][best]) / 2)
+    attention = attention_rows(run.attention, run.snippets[video_id])
+    best = np.lexsort((-attention["actionness"], -attention["activation"][:, cluster]))[0]
+    return example(run, row, float(attention["t_start"][best] + attention["t_end"][best]) / 2)
 
 
 def example(run: Run, row: int, seconds: float) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def embedding_map(run: Run, held: np.ndarray) -> dict[str, Any]:
                 "x": grid[drawn, 0].tolist(),
                 "y": grid[drawn, 1].tolist(),
                 "cluster": _match(labels, final)[drawn].tolist(),
-                "selected": np.isin(row_ids[drawn], chosen).astype(int).tolist(),
+                "selected": within(row_ids[drawn], chosen).astype(int).tolist(),
             }
         )
     place = np.searchsorted(held, rows[drawn])

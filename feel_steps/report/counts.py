@@ -13,7 +13,7 @@ from feel_steps.report.charts import spread_labels
 from feel_steps.report.summary import pick, show
 from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
-from feel_steps.tables.run import Run, locate
+from feel_steps.tables.run import Run, count_clusters, locate
 
 FEW = 10  # with fewer videos a cluster is often wrong (docs/results/clustering.md)
 SPLIT = 0.2  # a cluster splits if at least two clusters of the larger number have this share of it
@@ -110,11 +110,16 @@ def _clusterings(run: Run) -> list[Clustering]:
             variant,
             clusters,
             refined["cluster"][locate(order, refined["video_id"])],
-            len(tables.read(folder / "moments.parquet", "moments")["video_id"]),
-            len(tables.read(folder / "detections.parquet", "detections")["video_id"]),
+            _rows(folder, "moments"),
+            _rows(folder, "detections"),
             _stability(run, variant),
         )
     return [by_count[clusters] for clusters in sorted(by_count)]
+
+
+def _rows(folder: Path, kind: str) -> int:
+    """Number of rows of a table, without reading them."""
+    return int(tables.RowGroups(folder / f"{kind}.parquet", kind).first[-1])
 
 
 def _last(run: Run, variant: str) -> Path:
@@ -126,7 +131,7 @@ def _last(run: Run, variant: str) -> Path:
 
 def _family(run: Run, variant: str) -> tuple[str, int]:
     """Name of a variant without the suffix that says K, and K."""
-    clusters = tables.read(_last(run, variant) / "embeddings.parquet", "embeddings")["score"].shape[1]
+    clusters = count_clusters(_last(run, variant))
     return variant.removesuffix(f"-k{clusters}"), clusters
 
 

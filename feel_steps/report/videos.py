@@ -11,7 +11,7 @@ import numpy as np
 
 from feel_steps.report.media import relative_url
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.run import locate
+from feel_steps.tables.run import StoredAttention, attention_rows, locate, within
 from feel_steps.tables.tables import runs
 
 CLASSES = 3  # activation curves per video
@@ -26,7 +26,7 @@ class Shown(Protocol):
     @property
     def videos(self) -> Columns: ...
     @property
-    def attention(self) -> Columns: ...
+    def attention(self) -> Columns | StoredAttention: ...
     @property
     def detections(self) -> Columns: ...
     @property
@@ -62,7 +62,7 @@ def records(run: Shown, page: Path, rows: np.ndarray, segments: Columns | None =
     sure = {name: np.full(N, np.nan) for name in ("clarity", "confidence")}
     for name, values in sure.items():
         values[locate(run.confidence["video_id"], videos["video_id"])] = run.confidence[name]
-    chosen = np.isin(videos["video_id"], run.selected["video_id"])
+    chosen = within(videos["video_id"], run.selected["video_id"])
     order, bounds = _by_video(detections, "score", videos)
     best, ends = _by_video(run.moments, "confidence", videos)
     truth, parts = _truth(run), _parts(run)
@@ -142,16 +142,16 @@ def _tiles(segments: Columns | None) -> dict[str, list[tuple[int, float, float, 
 
 def _curves(run: Shown, video_id: str, classes: list[int]) -> dict[str, Any]:
     """Actionness and class activations of a video, with the time of the first point and the step in seconds."""
-    part, attention = run.snippets[video_id], run.attention
-    middle = (attention["t_start"][part] + attention["t_end"][part]) / 2  # [T]
+    attention = attention_rows(run.attention, run.snippets[video_id])
+    middle = (attention["t_start"] + attention["t_end"]) / 2  # [T]
     width = -(-len(middle) // POINTS)  # snippets per point; the point is their maximum
     starts = np.arange(0, len(middle), width)
     step = float(middle[-1] - middle[0]) / max(1, len(middle) - 1)
     return {
         "start": round(float(middle[0]) + step * (width - 1) / 2, 3),
         "step": round(step * width, 4),
-        "actionness": _pack(np.maximum.reduceat(attention["actionness"][part][None], starts, axis=1)),
-        "activation": _pack(np.maximum.reduceat(attention["activation"][part, classes].T, starts, axis=1)),
+        "actionness": _pack(np.maximum.reduceat(attention["actionness"][None], starts, axis=1)),
+        "activation": _pack(np.maximum.reduceat(attention["activation"][:, classes].T, starts, axis=1)),
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,11 @@ def locate(video_ids: np.ndarray, among: np.ndarray) -> np.ndarray:
     return pd.Index(among).get_indexer(pd.Index(video_ids))
 
 
+def within(video_ids: np.ndarray, among: Iterable[str]) -> np.ndarray:
+    """Which videos are among others, bool; NumPy's isin would sort the ids, which takes minutes for 10⁵ of them."""
+    return pd.Index(video_ids).isin(pd.Index(among))
+
+
 def identify(centres: np.ndarray) -> str:
     """Digest of the centres [K, D] of clusters: says which clusters the numbers in a file of corrections are for."""
     return hashlib.sha256(np.ascontiguousarray(centres, "<f4").tobytes()).hexdigest()[:12]
@@ -39,6 +45,62 @@ def assign(video_ids: np.ndarray, refined: Columns, scores: Columns) -> np.ndarr
     assigned[locate(scores["video_id"], video_ids)] = scores["score"].argmax(1)
     assigned[locate(refined["video_id"], video_ids)] = refined["cluster"]
     return assigned
+
+
+def count_clusters(iteration: Path) -> int:
+    """Number K of clusters of an iteration's folder, before clusters are merged."""
+    first = next(tables.stream(iteration / "embeddings.parquet", "embeddings", ["score"]))
+    return first["score"].shape[1]
+
+
+class StoredAttention:
+    """An attention table whose rows are read when they are asked for, ``attention[start:stop]``, without ids.
+
+    Memory holds one row group.
+
+    Parameters
+    ----------
+    path : path
+    shown_as : int [K]
+        The cluster under which each one is shown: it is as active as the most active of those that are merged into it.
+    """
+
+    def __init__(self, path: Path, shown_as: np.ndarray) -> None:
+        self._table, self._shown_as = tables.RowGroups(path, "attention"), shown_as
+        self._group = lru_cache(1)(self._read)
+
+    def _read(self, group: int) -> Columns:
+        table = self._table.read(group, ["t_start", "t_end", "actionness", "activation"])
+        activation = table["activation"]
+        for cluster in np.flatnonzero(self._shown_as != np.arange(len(self._shown_as))):
+            own = activation[:, self._shown_as[cluster]]
+            np.maximum(own, activation[:, cluster], out=own)
+        return table
+
+    def __getitem__(self, rows: slice) -> Columns:
+        first = self._table.first
+        start, stop, _ = rows.indices(int(first[-1]))
+        pieces = []
+        for group in np.flatnonzero((first[:-1] < stop) & (first[1:] > start)).tolist():
+            own = slice(max(0, start - int(first[group])), stop - int(first[group]))
+            pieces.append({name: values[own] for name, values in self._group(group).items()})
+        return tables.join(pieces)
+
+    def find_videos(self) -> dict[str, slice]:
+        """Rows of each video."""
+        found: dict[str, slice] = {}
+        for group, at in enumerate(self._table.first[:-1].tolist()):
+            for video_id, start, stop in runs(self._table.read(group, ["video_id"])["video_id"]):
+                begun = found.get(video_id, slice(at + start, 0))  # a row group may cut a video in two
+                found[video_id] = slice(begun.start, at + stop)
+        return found
+
+
+def attention_rows(attention: Columns | StoredAttention, rows: slice) -> Columns:
+    """Rows of an attention table that is in memory, or that is not."""
+    if isinstance(attention, StoredAttention):
+        return attention[rows]
+    return {name: values[rows] for name, values in attention.items()}
 
 
 @dataclass(frozen=True)
@@ -71,9 +133,9 @@ class Run:
         """Folder of an iteration of the variant and seed that are shown."""
         return folders.iteration_folder(self.folder, self.variant, self.seed, iteration)
 
-    def table(self, iteration: int, kind: str) -> Columns:
-        """A table of one iteration."""
-        return tables.read(self.iteration_folder(iteration) / f"{kind}.parquet", kind)
+    def table(self, iteration: int, kind: str, columns: Sequence[str] | None = None) -> Columns:
+        """A table of one iteration, or some of its columns."""
+        return tables.read(self.iteration_folder(iteration) / f"{kind}.parquet", kind, columns)
 
     @cached_property
     def cuts(self) -> Columns | None:
@@ -132,23 +194,16 @@ class Run:
         return table
 
     @cached_property
-    def attention(self) -> Columns:
+    def attention(self) -> StoredAttention:
         """Attention of the last iteration, like the properties below, with a person's corrections."""
-        table = self.table(self.iterations, "attention")
-        shown = np.arange(self.clusters) if self.names is None else self.names["shown_as"]
-        if len(merged := np.flatnonzero(shown != np.arange(len(shown)))):
-            activation = table["activation"].copy()
-            for cluster in merged:  # the merged cluster is as active as the most active of its parts
-                own = activation[:, shown[cluster]]
-                np.maximum(own, activation[:, cluster], out=own)
-            table["activation"] = activation
-        return table
+        shown_as = np.arange(self.clusters) if self.names is None else self.names["shown_as"]
+        return StoredAttention(self.iteration_folder(self.iterations) / "attention.parquet", shown_as)
 
     @cached_property
     def refined(self) -> Columns:
         table = self._shown("refined")
         moved = {video_id: cluster for video_id, (role, cluster) in self.given.items() if role == "is"}
-        for row in np.flatnonzero(np.isin(table["video_id"], list(moved))):
+        for row in np.flatnonzero(within(table["video_id"], moved)):
             table["cluster"][row] = self._number(moved[table["video_id"][row]])
         return table
 
@@ -180,19 +235,19 @@ class Run:
     @cached_property
     def snippets(self) -> dict[str, slice]:
         """Rows of each video's snippets in the attention table."""
-        return {video_id: slice(start, stop) for video_id, start, stop in runs(self.attention["video_id"])}
+        return self.attention.find_videos()
 
     @cached_property
     def clusters(self) -> int:
         """K, before clusters are merged."""
-        return self.table(self.iterations, "embeddings")["score"].shape[1]
+        return count_clusters(self.iteration_folder(self.iterations))
 
     @cached_property
     def assigned(self) -> np.ndarray:
         """Cluster of each video, int [N]; see :func:`assign`."""
         video_ids = self.videos["video_id"]
-        assigned = assign(video_ids, self.refined, self.table(self.iterations, "embeddings"))
-        for row in np.flatnonzero(np.isin(video_ids, list(self.given))):
+        assigned = assign(video_ids, self.refined, self.table(self.iterations, "embeddings", ["video_id", "score"]))
+        for row in np.flatnonzero(within(video_ids, self.given)):
             role, cluster = self.given[video_ids[row]]
             assigned[row] = cluster if role == "is" else assigned[row]
         return np.array([self._number(cluster) for cluster in assigned.tolist()])
@@ -205,7 +260,7 @@ class Run:
         names = name_parts(self.cuts)
         cluster = assign(names, self.grouped, self.clustered(self.iterations, "embeddings"))
         chosen = self.clustered(self.iterations, "selected")["video_id"]
-        return self.cuts | {"cluster": cluster, "selected": np.isin(names, chosen)}
+        return self.cuts | {"cluster": cluster, "selected": within(names, chosen)}
 
     @cached_property
     def segments(self) -> Columns | None:

@@ -359,6 +359,11 @@ def _columns(
     return {name: _column(path, kind, name, table[name], first) for name in wanted}
 
 
+def join(pieces: Sequence[Columns]) -> Columns:
+    """Rows of several pieces of a table."""
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
 def align(table: Columns, video_ids: Sequence[str] | np.ndarray, name: str, other: str) -> Columns:
     """Rows of a table of one row a video, in the order of ``video_ids``.
 

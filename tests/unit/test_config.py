@@ -102,6 +102,14 @@ def test_presets_are_valid(preset, tmp_path, monkeypatch):
     check_all(config(**changes))
 
 
+def test_an_approximate_ranking_without_faiss_is_refused_before_any_work(monkeypatch):
+    """Else a run of 10⁶ videos would stop after days of extraction; without CCI, nothing is ranked."""
+    monkeypatch.setattr("feel_steps.ranking.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"refine.ranking: .* pip install 'feel-steps\[faiss\]'"):
+        check(config(method="feel", refine={"ranking": "approximate"}), SCHEMA)
+    check(config(method="views", refine={"ranking": "approximate"}), SCHEMA)
+
+
 def test_a_variant_changes_only_what_it_names():
     base = config(method="feel", variants={"own": {}, "slow": {"select": {"speed": "variable"}, "iterations": 6}})
     own, slow = resolve(base, "own"), resolve(base, "slow")

@@ -128,6 +128,14 @@ def test_test_videos_are_judged_by_both_protocols():
     assert set(mapping["label"]) == {"run", "jump"}
 
 
+def test_row_groups_are_judged_as_the_whole_table_is():
+    """Detections of many videos are read piece by piece; ties of score keep their order over the pieces."""
+    found = detected(*(("xyp"[i % 3], i % 2, 0.5 + (i % 4) / 8, i % 5, 5 + i % 7) for i in range(40)))
+    pieces = [{name: column[i : i + 6] for name, column in found.items()} for i in range(0, 40, 6)]
+    (whole, _), (read, _) = (evaluate(TRUTH, VIDEOS, LABELS, LABELS, LABELS, one) for one in (found, iter(pieces)))
+    assert values(whole) == values(read) and values(read)["localize", "detections"] == 40
+
+
 def test_each_class_and_the_kinds_of_error_are_told():
     """People ask why a score is low: which class, and what its false positives are."""
     found = detected(("x", 0, 0.9, 0, 10), ("y", 0, 0.8, 5, 9))  # the jump of y is called a run

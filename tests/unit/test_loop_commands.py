@@ -96,14 +96,17 @@ def iterate(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     names = np.array([f"v{i}" for i in n], object)
     selected = {"video_id": names, "cluster": n % 2, "distance": n * 1.0, "rank": n}
     tables.write(folder / "selected.parquet", "selected", selected)
-    files = {kind: folder / f"{kind}.parquet" for kind in ("training", "attention", "embeddings", "detections")}
+    sure = {name: n / 8 for name in ("agreement", "stability", "clarity", "confidence")}
+    tables.write(folder / "confidence.parquet", "confidence", {"video_id": names, "cluster": n % 2} | sure)
+    kinds = ("training", "attention", "embeddings", "detections", "moments")
+    files = {kind: folder / f"{kind}.parquet" for kind in kinds}
     model, data = folder / "model.safetensors", {"videos": videos, "features": features}
     call("train", **data, selected=folder / "selected.parquet", clusters=2, steps=6, batch=5, length=10, threads=1,
          settings='{"hidden": 8}', precision="float32", out=model, out_training=files["training"])  # fmt: skip
     call("attend", **data, model=model, length=25, precision="float32", threads=1, out=files["attention"],
          out_embeddings=files["embeddings"])  # fmt: skip
     call("localize", videos=videos, attention=files["attention"], embeddings=files["embeddings"],
-         out=files["detections"])  # fmt: skip
+         out=files["detections"], out_moments=files["moments"], confidence=folder / "confidence.parquet")  # fmt: skip
     found = {kind: tables.read(file, kind) for kind, file in files.items()}
     for views in ("auto", "mean,actionness,embedding", "second,lag,whitened"):
         out = folder / "pooled.parquet"
@@ -121,9 +124,10 @@ def test_videos_that_are_read_one_by_one_give_the_tables_of_videos_in_memory(fol
     expected = iterate(folder)
     monkeypatch.setattr("feel_steps.tables.snippets.HELD", 50 * 6 * 4)
     monkeypatch.setattr("feel_steps.tables.snippets.BLOCK", 50 * 6 * 4)  # of 50 snippets
-    monkeypatch.setattr("feel_steps.tables.tables.GROUP", 1000)  # so that attention has many row groups
+    monkeypatch.setattr("feel_steps.tables.tables.GROUP", 1000)  # so that tables have many row groups
     found = iterate(folder)
-    assert pq.ParquetFile(folder / "attention.parquet").num_row_groups > 2
+    for kind in ("attention", "detections"):
+        assert pq.ParquetFile(folder / f"{kind}.parquet").num_row_groups > 2
     for kind, table in expected.items():
         for name, values in table.items():
             if values.dtype == object:

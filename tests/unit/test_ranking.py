@@ -41,6 +41,32 @@ def test_torch_ranks_alike(spread, monkeypatch):
         assert np.array_equal(getattr(ours, name), getattr(theirs, name))
 
 
+def test_an_approximate_ranking_finds_nearly_all_neighbours_in_their_order():
+    """What it lists must stand at its true distance; two calls must give the same bytes."""
+    pytest.importorskip("faiss")
+    generator = np.random.default_rng(4)
+    features = (generator.normal(size=(5, 16))[np.arange(600) % 5] + generator.normal(size=(600, 16))).astype("f4")
+    exact, found, again = rank(features, 21), rank(features, 21, approximate=True), rank(features, 21, approximate=True)
+    assert found.neighbours.tobytes() == again.neighbours.tobytes()
+    assert (found.neighbours[:, 0] == np.arange(600)).all()
+    shared = [len(np.intersect1d(a, b)) for a, b in zip(exact.neighbours, found.neighbours, strict=True)]
+    assert np.mean(shared) / 21 > 0.99
+    whole = [len(row) == count for row, count in zip(exact.neighbours, shared, strict=True)]
+    np.testing.assert_array_equal(found.neighbours[whole], exact.neighbours[whole])
+    np.testing.assert_array_equal(found.distances[whole], exact.distances[whole])
+    np.testing.assert_array_equal(found.farthest, exact.farthest)
+
+
+def test_an_approximate_ranking_of_equal_points_lists_each_point_first():
+    """A graph over duplicates may lead nowhere: such points are ranked exactly."""
+    pytest.importorskip("faiss")
+    features = np.repeat(np.eye(3, 4, dtype=np.float32), 40, axis=0)
+    found = rank(features, 12, approximate=True)
+    assert (found.neighbours[:, 0] == np.arange(120)).all() and (found.distances == 0).all()
+    assert all(len(set(row)) == 12 for row in found.neighbours.tolist())
+    assert rank(features[:5], 12, approximate=True).neighbours.shape == (5, 5)
+
+
 def test_rounded_products_are_refused_on_a_device():
     """TF32 would propose wrong neighbours without a word."""
     torch = pytest.importorskip("torch")

@@ -291,10 +291,21 @@ def test_a_typical_moment_is_where_the_class_is_most_active(run: Path) -> None:
     assert links
     for row, time in links:
         video_id = found.videos["video_id"][int(row)]
-        own = found.attention["video_id"] == video_id
-        activation = found.attention["activation"][own, found.assigned[int(row)]]
-        middle = (found.attention["t_start"] + found.attention["t_end"])[own] / 2
+        own = found.attention[found.snippets[video_id]]
+        activation = own["activation"][:, found.assigned[int(row)]]
+        middle = (own["t_start"] + own["t_end"]) / 2
         assert float(time) == pytest.approx(middle[activation.argmax()], abs=0.01)
+
+
+def test_a_page_reads_attention_row_group_by_row_group(run: Path) -> None:
+    """The attention of 100,000 videos takes gigabytes; a video that two row groups share must keep its curves."""
+    whole = data_of(page_of(run))
+    for path in run.glob("*/*/*/attention.parquet"):
+        table = tables.read(path, "attention")
+        with tables.write_in_pieces(path, "attention") as writer:
+            for start in range(0, len(table["snippet"]), 15):
+                writer.add({name: values[start : start + 15] for name, values in table.items()}, 0)
+    assert data_of(page_of(run))["videos"] == whole["videos"]
 
 
 def test_a_page_of_too_many_videos_says_what_it_leaves_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,15 +330,15 @@ def test_curves_survive_packing(run: Path) -> None:
     """What is drawn is the artifact's value to within half a level of 255, snippet by snippet."""
     found = find_run(run)
     for record in records(found, run / "report.html", np.arange(len(found.videos["video_id"]))):
-        own = found.attention["video_id"] == record["id"]
+        own = found.attention[found.snippets[record["id"]]]
         for pack, want in [
-            (record["actionness"], found.attention["actionness"][own][None]),
-            (record["activation"], found.attention["activation"][own][:, record["classes"]].T),
+            (record["actionness"], own["actionness"][None]),
+            (record["activation"], own["activation"][:, record["classes"]].T),
         ]:
             levels = np.array([np.frombuffer(base64.b64decode(c), np.uint8) for c in pack["curves"]])
             got = pack["low"] + levels / 255 * (pack["high"] - pack["low"])
             np.testing.assert_allclose(got, want, atol=(want.max() - min(0, want.min())) * 0.003)
-        middle = (found.attention["t_start"] + found.attention["t_end"])[own] / 2
+        middle = (own["t_start"] + own["t_end"]) / 2
         got = record["start"] + record["step"] * np.arange(len(middle))
         np.testing.assert_allclose(got, middle, atol=0.02)
 
@@ -335,14 +346,16 @@ def test_curves_survive_packing(run: Path) -> None:
 def test_long_videos_keep_their_peaks(tmp_path: Path) -> None:
     """In a video of more snippets than a screen has pixels, a single active snippet still shows, in its place."""
     run = build(tmp_path, Shape(train=2, test=0, clusters=2, iterations=1, snippets=1500, media=0))
+    path = run / "feel/seed-0/iter-1/attention.parquet"
+    attention, peak = tables.read(path, "attention"), 700
+    assert attention["video_id"][peak] == AWKWARD[0]
+    attention["actionness"][peak] = 50
+    tables.write(path, "attention", attention)
     found = find_run(run)
-    part = found.snippets[AWKWARD[0]]
-    peak = part.start + 700
-    found.attention["actionness"][peak] = 50
     record = records(found, run / "report.html", np.arange(len(found.videos["video_id"])))[0]
     curve = np.frombuffer(base64.b64decode(record["actionness"]["curves"][0]), np.uint8)
     assert len(curve) <= POINTS and curve.max() == 255 and (curve > 128).sum() == 1
-    middle = (found.attention["t_start"][peak] + found.attention["t_end"][peak]) / 2
+    middle = (attention["t_start"][peak] + attention["t_end"][peak]) / 2
     assert record["start"] + record["step"] * curve.argmax() == pytest.approx(middle, abs=record["step"])
 
 
@@ -485,4 +498,4 @@ def test_merged_clusters_are_one_on_the_page(tmp_path):
     before = tables.read(run / "feel/seed-0/iter-1/refined.parquet", "refined")["cluster"]
     assert (finished.refined["cluster"] == 0).sum() == np.isin(before, [0, 2]).sum()
     activation = tables.read(run / "feel/seed-0/iter-1/attention.parquet", "attention")["activation"]
-    np.testing.assert_array_equal(finished.attention["activation"][:, 0], activation[:, [0, 2]].max(1))
+    np.testing.assert_array_equal(finished.attention[:]["activation"][:, 0], activation[:, [0, 2]].max(1))
