@@ -52,6 +52,7 @@ def test_the_papers_method_gives_what_it_gave():
     videos |= {"snippet_stride": np.full(N, 8, np.int32), "snippet_window": np.full(N, 16, np.int32)}
 
     assert settings["cluster"]["method"] == "kmeans" and settings["refine"].pop("method") == "cci"
+    assert settings["refine"].pop("ranking") == "exact"
     settings["refine"]["lambda_value"] = settings["refine"].pop("lambda")
     for iteration, (selected, bytes_, order, total) in KEPT.items():
         known = {"embeddings": embeddings, "attention": attention} if iteration > 1 else {}
