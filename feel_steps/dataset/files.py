@@ -46,6 +46,8 @@ def list_files(folder: str | Path, links: str = "inside") -> dict[str, tuple[int
     """
     if links not in LINKS:
         raise InputError(f"links: '{links}' is unknown; expected {' or '.join(LINKS)}")
+    if os.path.isfile(folder):
+        raise InputError(f"{folder}: a file; name the folder that holds it, with all of the data set")
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; name the folder that holds the data set")
     top = os.path.realpath(folder)

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ ITERATION = re.compile(r"iteration=(\d+)")
 NOTHING = "Nothing to be done"
 CONFIG = {"--config", "-C"}
 DRY = {"-n", "--dry-run", "--dryrun"}
+POLL = 0.1  # seconds between looks at Snakemake's output
 AT_MOST = 15  # lines of Snakemake's output shown if a run fails without an error of ours
 
 
@@ -229,19 +231,19 @@ def launch(words: Sequence[str], log: Path, iterations: int) -> int:
     if DRY & set(words):
         return subprocess.call([sys.executable, "-m", *words])  # its output is the result
     log.parent.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
+    log.unlink(missing_ok=True)  # a run that still goes on keeps its own
+    with log.open("wb") as file:  # not a pipe: Snakemake would hang, and hold the run's lock, if this process is killed
+        process = subprocess.Popen([sys.executable, "-m", *words], stdout=file, stderr=subprocess.STDOUT)
     tail: list[str] = []
-    with log.open("w", encoding="utf-8") as file:
-        try:
-            _follow(_lines(process, file, tail), iterations)
-        except KeyboardInterrupt:
-            print("stopping; the same command continues the run", file=sys.stderr)
-            for _ in _lines(process, file, tail):
-                pass
-        status = process.wait()
-    if status:
+    try:
+        _follow(_lines(process, log, tail), iterations)
+    except KeyboardInterrupt:
+        print("stopping; the same command continues the run", file=sys.stderr)
+        return process.wait()
+    except SystemExit:  # terminated, which does not reach Snakemake by itself; it ends after the jobs that run
+        process.terminate()
+        raise
+    if status := process.wait():
         print("".join(_essence(tail)), end="", file=sys.stderr)
         print(f"snakemake ended with status {status}; its output: {log}", file=sys.stderr)
     return status
@@ -252,15 +254,20 @@ def _essence(tail: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(line for line in tail if line.startswith("error: "))) or list(tail[-AT_MOST:])
 
 
-def _lines(process: subprocess.Popen[str], file: Any, tail: list[str]) -> Iterator[str]:
-    """Lines of a process's output, copied into a file as they come."""
-    assert process.stdout
-    for line in process.stdout:
-        file.write(line)
-        file.flush()
-        tail.append(line)
-        del tail[: -10 * AT_MOST]
-        yield line
+def _lines(process: subprocess.Popen[bytes], log: Path, tail: list[str]) -> Iterator[str]:
+    """Lines that a process writes into its log, as they come; the last ones are kept in ``tail``."""
+    with log.open(encoding="utf-8", errors="replace") as file:
+        line, ended = "", False
+        while not ended:
+            ended = process.poll() is not None
+            while piece := file.readline():
+                line += piece
+                if line.endswith("\n"):  # else the rest is still to be written
+                    tail.append(line)
+                    del tail[: -10 * AT_MOST]
+                    yield line
+                    line = ""
+            time.sleep(0 if ended else POLL)
 
 
 def _follow(lines: Iterator[str], iterations: int) -> None:

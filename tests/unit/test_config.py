@@ -68,7 +68,7 @@ def check_all(changed):
         ({"dataset": {"layout": "videos", "path": None}}, ["'dataset.path' is not set", "videos"]),
         (
             {"dataset": {"layout": "videos", "path": "."}, "features": {"extractor": "i3d"}},
-            ["'features.i3d.weights_rgb'", "rgb_imagenet.pt", "pytorch-i3d"],
+            ["'features.i3d.weights_rgb' is not set", "rgb_imagenet.pt", "pytorch-i3d"],
         ),
         ({"train": {"settings": {"hidden": 0}}}, ["'hidden' is 0", "whole number of 1 or more"]),
         ({"train": {"settings": {"r_class": 8}}}, ["no setting 'r_class'", "'aicl' has it", "under 'variants'"]),

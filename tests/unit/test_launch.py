@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,7 @@ from feel_steps import cli
 from feel_steps.config import read_arguments, spread
 from feel_steps.dataset.files import guess_layout
 from feel_steps.errors import InputError
-from feel_steps.explore.launch import _essence, _follow, command, make_config, write_config
+from feel_steps.explore.launch import _essence, _follow, command, launch, make_config, write_config
 from tests.paths import ROOT
 
 
@@ -82,6 +86,7 @@ def test_several_numbers_of_clusters_run_side_by_side():
         (["clips", "--clusters", "4,4"], "different whole numbers from 2"),
         (["clips", "--clusters", "4", "--name", "a/b"], "--name 'a/b'"),
         (["nowhere", "--clusters", "4"], "no such folder"),
+        (["clips/1.mp4", "--clusters", "4"], "clips/1.mp4: a file; name the folder that holds it"),
         (["--cores", "1"], "give a folder of videos or of feature arrays, or --demo"),
     ],
 )
@@ -103,6 +108,39 @@ def test_a_failed_run_shows_its_own_errors_first():
     ]
     assert _essence(tail) == tail[1:2]
     assert _essence(tail[2:3]) == tail[2:3]
+
+
+def test_a_run_goes_on_if_only_the_command_that_started_it_is_killed(tmp_path):
+    """As when a notebook's kernel restarts. With a broken pipe, Snakemake would hang and hold the run's lock."""
+    (tmp_path / "pretended.py").write_text(
+        "import pathlib, time\nprint('begun', flush=True)\n"
+        "while not pathlib.Path('go').exists(): time.sleep(0.05)\nprint('done', flush=True)\n"
+    )
+    code = "import pathlib, feel_steps.explore.launch as it; it.launch(['pretended'], pathlib.Path('run.log'), 1)"
+    where = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}}
+    log, starter = tmp_path / "run.log", subprocess.Popen([sys.executable, "-c", code], **where)
+
+    def wait_for(word):
+        limit = time.monotonic() + 60
+        while not log.is_file() or word not in log.read_text():
+            assert time.monotonic() < limit, f"no '{word}' in the log"
+            time.sleep(0.05)
+
+    wait_for("begun")
+    starter.kill()
+    starter.wait()
+    (tmp_path / "go").touch()
+    wait_for("done")
+
+
+def test_a_failed_run_is_followed_to_its_last_line(tmp_path, monkeypatch, capfd):
+    (tmp_path / "pretended.py").write_text(
+        "print('1 of 2 steps (50%) done\\nerror: a.mp4: no video', end='\\n')\nexit(3)"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert launch(["pretended"], tmp_path / "logs/run.log", 1) == 3
+    assert "\nerror: a.mp4: no video\nsnakemake ended with status 3" in capfd.readouterr().err
 
 
 def test_a_dry_run_does_not_show_the_result_of_an_earlier_run(tmp_path, monkeypatch):
