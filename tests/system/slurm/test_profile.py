@@ -50,6 +50,19 @@ def test_the_sites_values_reach_every_job(workspace, tmp_path):
     assert {jobs[rule]["mem_mb"] for rule in ITERATION} == {"9000"}
 
 
+def test_an_iteration_on_parts_has_one_partition(workspace, tmp_path):
+    profile = tmp_path / "profile"
+    shutil.copytree(PROFILE, profile)
+    settings = (profile / "config.yaml").read_text().replace("gpu_partition: null", "gpu_partition: fast")
+    (profile / "config.yaml").write_text(settings.replace("  partition: null", "  partition: batch"))
+    workspace.configure(parts={"cut": True}, iterations=1)
+    jobs = ask(workspace, profile)
+    shared = {rule for rule, job in jobs.items() if job["slurm_partition"] == "batch"}
+    loop = {rule for rule in jobs if rule.endswith("_parts")} | {"pool_features"}
+    assert len(loop) > 8
+    assert not shared & loop
+
+
 def test_no_job_asks_for_a_gpu_where_the_device_is_the_cpu(workspace):
     """Else nothing runs on a cluster without GPUs."""
     workspace.configure(device="cpu")
@@ -65,5 +78,9 @@ def test_the_table_names_no_rule_that_is_not_there():
     """A renamed rule would lose its row without a word."""
     table = (PROFILE / "config.yaml").read_text().split("set-resources:\n")[1]
     files = [*ROOT.glob("rules/*.smk"), ROOT / "studies/Snakefile"]
-    rules = {name for file in files for name in re.findall(r"^rule (\w+):", file.read_text(), re.M)}
+    rules = {
+        name
+        for file in files
+        for name in re.findall(r"^(?:use )?rule (?:\w+ as )?(\w+)(?: with)?:", file.read_text(), re.M)
+    }
     assert set(re.findall(r"^  (\w+):", table, re.M)) <= rules
