@@ -92,7 +92,7 @@ class Description:
         ----------
         features : float32 [T, D]
         size : int
-            Snippets of a window.
+            Snippets of a window; of no effect for "network".
         """
         z = (_less_mean(features) if self.within else features) @ self.axes - self.origin
         if self.family == "network":

@@ -172,8 +172,8 @@ def predict(
         parts = None
         attention, embeddings = attend(model, snippets, table, **how)
     else:
-        description, lengths_of_parts = cuts
-        borders = cut(snippets, np.full(M, stride / fps), description, **lengths_of_parts)
+        description, limits = cuts
+        borders = cut(snippets, np.full(M, stride / fps), description, **limits)
         parts = to_table(snippets, borders, table)
         attention, embeddings, of_parts = attend_parts(model, snippets, table, parts, **how)
         parts |= {"cluster": of_parts["score"].argmax(1), "selected": np.zeros(len(parts["part"]), bool)}
