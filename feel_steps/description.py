@@ -112,13 +112,15 @@ def _less_mean(features: np.ndarray) -> np.ndarray:
 
 def _windows(z: np.ndarray, size: int) -> np.ndarray:
     """Mean [T, d] and covariance [T, m²] of components [T, d] around each snippet, side by side."""
-    T, moving = len(z), z[:, :MOVING]
-    m = moving.shape[1]
-    products = (moving[:, :, None] * moving[:, None, :]).reshape(T, m * m)
-    both = uniform_filter1d(np.concatenate([z, products], 1), size, axis=0, mode="nearest")
-    mean = both[:, :m]
-    both[:, z.shape[1] :] -= (mean[:, :, None] * mean[:, None, :]).reshape(T, m * m)
-    return both
+    T, d = z.shape
+    m = min(d, MOVING)
+    windows = np.empty((T, d + m * m))
+    windows[:, :d] = z
+    covariances = windows[:, d:].reshape(T, m, m)  # a view
+    np.multiply(z[:, :m, None], z[:, None, :m], out=covariances)
+    uniform_filter1d(windows, size, axis=0, output=windows, mode="nearest")
+    covariances -= windows[:, :m, None] * windows[:, None, :m]
+    return windows
 
 
 def _views(windows: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:

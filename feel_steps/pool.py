@@ -354,9 +354,14 @@ def _covariances(centred: np.ndarray, shares: np.ndarray, snippets: Snippets, la
 
 def roots(covariances: np.ndarray) -> np.ndarray:
     """Upper triangles of the symmetric square roots of [N, d, d]."""
-    values, vectors = np.linalg.eigh(covariances)
-    found = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
-    return found[:, *np.triu_indices(found.shape[1])]
+    N, d, _ = covariances.shape
+    upper = np.triu_indices(d)
+    found = np.empty((N, len(upper[0])))
+    for start in range(0, N, CHUNK):
+        values, vectors = np.linalg.eigh(covariances[start : start + CHUNK])
+        whole = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
+        found[start : start + CHUNK] = whole[:, *upper]
+    return found
 
 
 def _directions(covariances: np.ndarray) -> np.ndarray:
