@@ -41,9 +41,10 @@ class Stored:
         self.paths, self.pieces = list(paths), pieces
         self.starts = np.concatenate([[0], np.cumsum(pieces[:, 3])])
         self.shape = (int(self.starts[-1]), dimension)
-        self._open = lru_cache(OPEN)(lambda part: tables.RowGroups(self.paths[part], "features"))
+        # without self, so that nothing refers back to it and its last row group goes when it goes
+        opened = lru_cache(OPEN)(lambda part: tables.RowGroups(paths[part], "features"))
         # of a part that another program wrote, a row group may hold the next rows too
-        self._read = lru_cache(1)(lambda part, group: self._open(part).read(group, ["feature"])["feature"])
+        self._read = lru_cache(1)(lambda part, group: opened(part).read(group, ["feature"])["feature"])
 
     def __len__(self) -> int:
         return self.shape[0]
