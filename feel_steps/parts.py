@@ -12,6 +12,7 @@ import numpy as np
 
 from feel_steps.description import Description
 from feel_steps.errors import InputError
+from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.parts import name_parts
 from feel_steps.tables.snippets import Snippets
@@ -66,9 +67,11 @@ def cut(
     beta = penalty * shortest * float(description.variance)
     borders = [np.zeros(1, np.int64)]
     videos = zip(snippets.each_video(), snippets.offsets[:-1], seconds, count(shortest, seconds), strict=True)
-    for features, start, step, least in videos:
-        most = max(2 * least, round(longest / step))
-        borders.append(start + _cut(description.apply(features, least), least, most, beta / step))
+    with Progress("cutting", len(seconds), "video") as progress:
+        for features, start, step, least in videos:
+            most = max(2 * least, round(longest / step))
+            borders.append(start + _cut(description.apply(features, least), least, most, beta / step))
+            progress.advance()
     return np.concatenate(borders)
 
 
