@@ -20,7 +20,7 @@ include: "rules/iterate.smk"
 include: "rules/evaluate.smk"
 
 
-if any(settings["parts"]["cut"] for settings in SETTINGS.values()):
+if PARTED:
 
     include: "rules/parts.smk"
 

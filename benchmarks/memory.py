@@ -35,7 +35,8 @@ def make(folder, videos, snippets, dimension, clusters):
     a, b = snippets // 3, max(snippets // 3 + 1, 2 * snippets // 3)
     noise = rng.standard_normal((64 * snippets, dimension), np.float32)  # drawing 25 GB would take minutes
     for first in range(0, videos, IN_A_PART):
-        with tables.write_features(folder / "features" / f"part-{first // IN_A_PART:04d}.parquet") as writer:
+        path = folder / "features" / f"part-{first // IN_A_PART:04d}.parquet"
+        with tables.write_features(path, metadata={"view_family": "motion"}) as writer:
             for i in range(first, min(first + IN_A_PART, videos)):
                 start = int(rng.integers(0, 63 * snippets))
                 features = noise[start : start + snippets] * np.float32(rng.uniform(0.8, 1.2))
@@ -85,6 +86,7 @@ def commands(folder, clusters, hidden, steps):
     maps = f"--attention {folder}/attention.parquet --embeddings {folder}/embeddings.parquet"
     settings = json.dumps({"hidden": hidden})
     return {
+        "cut": (f"cut {data} --out {folder}/parts.parquet", "parts"),
         "pool": (f"pool {data} --out {pooled}", "pooled"),
         "cluster": (
             f"cluster --pooled {pooled} --clusters {clusters} --seed 0 --n-init 1 --out-clusters {c} --out-centres {m}",

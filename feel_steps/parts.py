@@ -9,17 +9,15 @@ Dimensions: V videos, S snippets in all, T snippets of a video, P parts, d compo
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
+from feel_steps.description import Description
 from feel_steps.errors import InputError
-from feel_steps.pool import coordinates, roots, scale, standardize
+from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.parts import name_parts
 from feel_steps.tables.snippets import Snippets
 from feel_steps.tables.tables import timing
 
-COMPONENTS = 64  # d
-MOVING = 16  # components whose covariance describes a movement
 # what one more part costs: so many shortest parts of the mean squared deviation
 PENALTY = {"motion": 2.0, "network": 0.6}
 ROUNDS = 10  # of learning how often neighbouring parts have one cluster
@@ -28,39 +26,62 @@ ROUNDS = 10  # of learning how often neighbouring parts have one cluster
 def cut(
     snippets: Snippets,
     seconds: np.ndarray,
+    description: Description,
     *,
     shortest: float,
     longest: float,
     penalty: float | None = None,
-    family: str = "network",
-    fitted: Snippets | None = None,
 ) -> np.ndarray:
     """Cut videos where their features change.
 
-    The borders of a video minimize Σ_parts (Σ_t |x_t - m|² + β), with x what a snippet shows, m the mean of a part, and
-    β = ``penalty`` · ``shortest`` · mean of |x - mean of x|² / seconds of a snippet. Dynamic programming finds the
-    minimum among parts of the allowed lengths; of equal ones, that with the earlier borders.
+    The borders of a video minimize Σ_parts (Σ_t |x_t - m|² + β), with x the description of a snippet, m the mean of a
+    part, and β = ``penalty`` · ``shortest`` · mean of |x - mean of x|² / seconds of a snippet. Dynamic programming
+    finds the minimum among parts of the allowed lengths; of equal ones, that with the earlier borders.
 
     Parameters
     ----------
     snippets : Snippets
-        Of all videos.
+        Of the videos to cut.
     seconds : float [V]
         From one snippet to the next, in each video.
+    description : Description
+        Learnt from these videos or from others. Of family "motion" it describes windows of ``shortest`` seconds, so
+        that a movement that is repeated stays in one part.
     shortest, longest : float
         Length of a part in seconds. A video shorter than twice the shortest stays whole.
     penalty : float
         Above 0; more gives longer parts. Default: 2 of "motion", 0.6 of "network".
-    family : {"motion", "network"}
-        "motion": x is what happens in the ``shortest`` seconds around a snippet (:func:`describe_moments`), so that a
-        movement that is repeated stays in one part. "network": x is the first principal components of the snippet.
-    fitted : Snippets, optional
-        The first of the videos, from which components and deviations are learnt; default: all.
 
     Returns
     -------
     int64 [P + 1]
         First snippet of each part, counted over all videos, and S. Every video begins a part.
+
+    Raises
+    ------
+    InputError
+        See :func:`check_lengths`.
+    """
+    check_lengths(shortest, longest)
+    penalty = PENALTY[description.family] if penalty is None else penalty
+    beta = penalty * shortest * float(description.variance)
+    borders = [np.zeros(1, np.int64)]
+    videos = zip(snippets.each_video(), snippets.offsets[:-1], seconds, count(shortest, seconds), strict=True)
+    with Progress("cutting", len(seconds), "video") as progress:
+        for features, start, step, least in videos:
+            most = max(2 * least, round(longest / step))
+            borders.append(start + _cut(description.apply(features, least), least, most, beta / step))
+            progress.advance()
+    return np.concatenate(borders)
+
+
+def count(length: float, seconds: np.ndarray) -> np.ndarray:
+    """How many snippets of each video, int [V], last so many seconds; at least one."""
+    return np.maximum(1, np.round(length / seconds)).astype(int)
+
+
+def check_lengths(shortest: float, longest: float) -> None:
+    """Check the lengths of parts before work starts.
 
     Raises
     ------
@@ -72,15 +93,6 @@ def cut(
             f"parts: longest {longest:g} s is less than twice the shortest ({shortest:g} s); raise it, since not every "
             "video could be cut"
         )
-    sizes = np.maximum(1, np.round(shortest / seconds)).astype(int)
-    x = describe_moments(snippets, sizes, fitted) if family == "motion" else coordinates(snippets, COMPONENTS, fitted)
-    learnt = x[: len((fitted or snippets).features)]
-    beta = (PENALTY[family] if penalty is None else penalty) * shortest * learnt.var(0).sum()
-    borders = [np.zeros(1, np.int64)]
-    for start, stop, step, least in zip(snippets.offsets[:-1], snippets.offsets[1:], seconds, sizes, strict=True):
-        most = max(2 * least, round(longest / step))
-        borders.append(start + _cut(x[start:stop], least, most, beta / step))
-    return np.concatenate(borders)
 
 
 def _cut(x: np.ndarray, least: int, most: int, beta: float) -> np.ndarray:
@@ -105,45 +117,6 @@ def _cut(x: np.ndarray, least: int, most: int, beta: float) -> np.ndarray:
     while previous[ends[-1]]:
         ends.append(int(previous[ends[-1]]))
     return np.array(ends[::-1])
-
-
-def describe_moments(
-    snippets: Snippets, sizes: np.ndarray, fitted: Snippets | None = None, within: bool = False
-) -> np.ndarray:
-    """What happens around each snippet, [S, E]: the mean of a window and the square root of its covariance.
-
-    The mean shows postures and places, the covariance movements, whatever their phase. Columns of both are standardized
-    and their rows scaled to length 1, so that they count the same.
-
-    Parameters
-    ----------
-    snippets : Snippets
-    sizes : int [V]
-        Snippets of a window.
-    fitted : Snippets, optional
-        The first of the videos, from which components and deviations are learnt; default: all.
-    within : bool
-        Whether each video's own mean, which shows who is seen, is taken off its features.
-    """
-    first = fitted or snippets
-    z = coordinates(snippets, 2 * MOVING, first, within)
-    means, spreads = np.empty_like(z), []
-    for start, stop, size in zip(snippets.offsets[:-1], snippets.offsets[1:], sizes, strict=True):
-        own = z[start:stop]
-        means[start:stop] = uniform_filter1d(own, size, axis=0, mode="nearest")
-        spreads.append(roots(_covariances(own[:, :MOVING], means[start:stop, :MOVING], size)))
-    S = len(first.features)
-    x = np.concatenate([scale(standardize(view, S)) for view in (means, np.concatenate(spreads))], 1)
-    described = Snippets(snippets.video_ids, x, snippets.offsets)
-    return coordinates(described, COMPONENTS, Snippets(first.video_ids, x[:S], first.offsets))
-
-
-def _covariances(z: np.ndarray, mean: np.ndarray, size: int) -> np.ndarray:
-    """Covariance around each snippet, [T, d, d]."""
-    T, d = z.shape
-    products = (z[:, :, None] * z[:, None, :]).reshape(T, -1)
-    covariances = uniform_filter1d(products, size, axis=0, mode="nearest").reshape(T, d, d)
-    return covariances - mean[:, :, None] * mean[:, None, :]
 
 
 def to_table(snippets: Snippets, borders: np.ndarray, videos: Columns) -> Columns:

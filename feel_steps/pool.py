@@ -16,7 +16,7 @@ Dimensions: N videos, S snippets in all, D features, d components.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -261,45 +261,61 @@ def likeness(first: np.ndarray, second: np.ndarray) -> float:
     return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 0 else 0.0
 
 
-def project(snippets: Snippets, components: int, within: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components of the features, largest first: directions [D, d] and the mean along them [d], float64.
+def project(snippets: Snippets, components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components of the features: directions [D, d] and the mean along them [d], see :func:`principal`."""
+    rows = thin((block.matrix for _, block in snippets.blocks()), snippets.features.shape)
+    return principal(rows, components)[:2]
+
+
+def thin(pieces: Iterable[np.ndarray], shape: tuple[int, int], dtype: type = np.float32) -> np.ndarray:
+    """At most 10,000 of S rows, evenly spaced, that come in pieces [T, D] one after the other; ``shape`` is (S, D)."""
+    S, D = shape
+    step = max(1, -(-S // FITTED))
+    kept: np.ndarray = np.empty((-(-S // step), D), dtype)
+    start = 0
+    for piece in pieces:  # copied, since a slice would keep all of its piece in memory
+        stop = start + len(piece)
+        kept[-(-start // step) : -(-stop // step)] = piece[-start % step :: step]
+        start = stop
+    return kept
+
+
+def principal(rows: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Principal components of float32 rows [n, D], largest first.
 
     d is D where that is less. The largest entry of each direction is positive, so that signs do not depend on the
-    solver. ``within``: of the features less the mean of their video.
+    solver. The rows are centred in place, since a copy may be large.
+
+    Returns
+    -------
+    directions : float64 [D, d]
+    origin : float64 [d]
+        The mean of the rows along them.
+    variance : float
+        Of the rows along them, summed over the directions.
     """
-    S, D = snippets.features.shape
-    step = max(1, -(-S // FITTED))
-    fitted = np.empty((-(-S // step), D), np.float32)
-    for rows, block in snippets.blocks():  # copied, since a slice would keep all of its block in memory
-        fitted[-(-rows.start // step) : -(-rows.stop // step)] = _matrix(block, within)[-rows.start % step :: step]
-    mean = fitted.mean(0, dtype=np.float64)
-    fitted -= mean.astype(np.float32)
+    n, D = rows.shape
+    mean = rows.mean(0, dtype=np.float64)
+    rows -= mean.astype(np.float32)
     d = min(components, D)
-    scatter = (fitted.T @ fitted).astype(np.float64)
-    directions = eigh(scatter, subset_by_index=(D - d, D - 1))[1][:, ::-1]  # [D, d]
+    scatter = (rows.T @ rows).astype(np.float64)
+    values, directions = eigh(scatter, subset_by_index=(D - d, D - 1))
+    directions = directions[:, ::-1]
     directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(d)])
-    return directions, mean @ directions
+    return directions, mean @ directions, float(values.clip(0).sum() / n)
 
 
-def coordinates(
-    snippets: Snippets, components: int, fitted: Snippets | None = None, within: bool = False
-) -> np.ndarray:
-    """Every snippet along the principal components of all, or of others: see :func:`project`; float64 [S, d]."""
-    directions, origin = project(fitted or snippets, components, within)
-    axes = directions.astype(np.float32)
-    return np.concatenate([_matrix(block, within) @ axes - origin for _, block in snippets.blocks()])
+def standardize(vectors: np.ndarray) -> np.ndarray:
+    """Columns [N, E] with mean 0 and standard deviation 1 over the rows; constant ones 0."""
+    mean, deviation = spread(vectors)
+    return (vectors - mean) / deviation
 
 
-def _matrix(snippets: Snippets, within: bool) -> np.ndarray:
-    return snippets.centred if within else snippets.matrix
-
-
-def standardize(vectors: np.ndarray, first: int | None = None) -> np.ndarray:
-    """Columns [N, E] with mean 0 and standard deviation 1 over the rows, or the first ones; constant ones 0."""
-    fitted = vectors[:first]
-    deviation = fitted.std(0)
-    varies = deviation > 1e-9 * np.abs(fitted).max(0, initial=0)
-    return (vectors - fitted.mean(0)) / np.where(varies, deviation, np.inf)
+def spread(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of columns [N, E]; infinite where a column is constant, so that it becomes 0."""
+    deviation = vectors.std(0)
+    varies = deviation > 1e-9 * np.abs(vectors).max(0, initial=0)
+    return vectors.mean(0), np.where(varies, deviation, np.inf)
 
 
 def scale(vectors: np.ndarray) -> np.ndarray:
@@ -338,9 +354,14 @@ def _covariances(centred: np.ndarray, shares: np.ndarray, snippets: Snippets, la
 
 def roots(covariances: np.ndarray) -> np.ndarray:
     """Upper triangles of the symmetric square roots of [N, d, d]."""
-    values, vectors = np.linalg.eigh(covariances)
-    found = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
-    return found[:, *np.triu_indices(found.shape[1])]
+    N, d, _ = covariances.shape
+    upper = np.triu_indices(d)
+    found = np.empty((N, len(upper[0])))
+    for start in range(0, N, CHUNK):
+        values, vectors = np.linalg.eigh(covariances[start : start + CHUNK])
+        whole = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
+        found[start : start + CHUNK] = whole[:, *upper]
+    return found
 
 
 def _directions(covariances: np.ndarray) -> np.ndarray:

@@ -54,6 +54,7 @@ LOGS = f"{RUN}/logs"
 GROUP = "{variant}-seed-{seed}-iter-{iteration}"  # one SLURM job an iteration; jobs that share a name and hang together join
 BENCHMARKS = f"{RUN}/benchmarks"
 PARTS = [f"{part:04d}" for part in range(config["dataset"]["parts"])]
+PARTED = [variant for variant, settings in SETTINGS.items() if settings["parts"]["cut"]]
 GROUP_TABLES = ["videos", "means", "tests", "transitions"]
 THREADS = config["threads"]
 GPU = limit_gpus(config["device"])
@@ -223,7 +224,7 @@ def get_artifacts():
     shared += [f"groups/{table}" for table in GROUP_TABLES] if config["groups"] else []
     shared += ["labels"] if config["dataset"]["labels"] else []
     own = [f"{RUN}/{name}.parquet" for name in shared]
-    cuts = [f"{RUN}/{variant}/parts.parquet" for variant in config["variants"] if SETTINGS[variant]["parts"]["cut"]]
+    cuts = expand(f"{RUN}/{{variant}}/{{file}}", variant=PARTED, file=["parts.parquet", "description.safetensors"])
     return [*own, *features, *cuts, *get_segments("segments.parquet"), *get_tables(), f"{RUN}/report.html"]
 
 

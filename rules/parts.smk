@@ -1,7 +1,6 @@
 # Parts of videos in the place of videos, for variants with parts.cut: the same jobs on other rows. Their tables lie in parts/;
 # join_parts gives each video the clusters of its parts, so that what comes after the loop reads the same tables.
 
-PARTED = [variant for variant, settings in SETTINGS.items() if settings["parts"]["cut"]]
 CUTS = f"{RUN}/{{variant}}/parts.parquet"
 ROWS = f"{ITERATION}/parts"
 ONLY = "|".join(map(re.escape, PARTED))
@@ -12,7 +11,8 @@ rule cut_videos:
         videos=f"{RUN}/videos.parquet",
         parts=expand(f"{FEATURES}/part-{{part}}.parquet", part=PARTS),
     output:
-        CUTS,
+        cuts=CUTS,
+        description=f"{RUN}/{{variant}}/description.safetensors",
     log:
         f"{LOGS}/{{variant}}/cut_videos.log",
     benchmark:
@@ -27,7 +27,7 @@ rule cut_videos:
         source=get_source("cut"),
     shell:
         "python -m feel_steps cut --videos {input.videos:q} --features {params.features:q} {params.options}"
-        " --out {output:q} 2>&1 | tee {log:q}"
+        " --out {output.cuts:q} --out-description {output.description:q} 2>&1 | tee {log:q}"
 
 
 use rule pool_features as pool_parts with:

@@ -16,6 +16,9 @@ def cut(
     videos: Videos,
     features: Features,
     out: Out,
+    out_description: Annotated[
+        Path | None, typer.Option(help="what snippets are described by, .safetensors; predict needs it in a run")
+    ] = None,
     shortest: Annotated[float, typer.Option(min=0, help="seconds of the shortest part")] = 2.0,
     longest: Annotated[float, typer.Option(min=0, help="seconds of the longest part")] = 60.0,
     penalty: Annotated[
@@ -24,22 +27,30 @@ def cut(
 ) -> None:
     """Cut all videos into parts where their features change, for videos that show several actions.
 
-    Example: feel-steps cut --videos videos.parquet --features features --out parts.parquet
+    Example: feel-steps cut --videos videos.parquet --features features --out parts.parquet --out-description
+    description.safetensors
     """
     from json import dumps
 
+    from feel_steps.description import Description
+    from feel_steps.parts import check_lengths, count, to_table
     from feel_steps.parts import cut as step
-    from feel_steps.parts import to_table
     from feel_steps.pool import tell_family
     from feel_steps.tables import tables
     from feel_steps.tables.snippets import load_snippets, recorded_family
+    from feel_steps.tables.tensors import write_arrays
 
+    check_lengths(shortest, longest)
     table = tables.read(videos, "videos")
-    snippets = load_snippets(table, features)
+    snippets, seconds = load_snippets(table, features), table["snippet_stride"] / table["fps"]
     family = recorded_family(table, features) or tell_family(load_snippets(table, features, "train"))
-    settings: dict[str, Any] = {"shortest": shortest, "longest": longest, "penalty": penalty, "family": family}
-    borders = step(snippets, table["snippet_stride"] / table["fps"], **settings)
+    description = Description.fit(snippets, count(shortest, seconds), family)
+    settings: dict[str, Any] = {"shortest": shortest, "longest": longest, "penalty": penalty}
+    borders = step(snippets, seconds, description, **settings)
     tables.write(out, "parts", to_table(snippets, borders, table), {"settings": dumps(settings)})
+    if out_description:
+        about = {"family": description.family, "within": description.within}
+        write_arrays(out_description, description.arrays, about)
 
 
 @app.command()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from feel_steps.parts import cut
+from feel_steps.description import Description
+from feel_steps.parts import count, cut
 from feel_steps.pool import describe, tell_family
 from feel_steps.tables.run import Run
 from feel_steps.tables.snippets import Snippets, load_snippets, recorded_family
@@ -30,7 +31,8 @@ def mixed_videos(run: Run, shortest: float, longest: float) -> float:
     if (recorded_family(videos, folder) or tell_family(snippets)) != "motion":
         return 0.0
     seconds = videos["snippet_stride"] / videos["fps"]
-    borders = cut(snippets, seconds, shortest=shortest, longest=longest, family="motion")
+    description = Description.fit(snippets, count(shortest, seconds), "motion")
+    borders = cut(snippets, seconds, description, shortest=shortest, longest=longest)
     return count_mixed(snippets, borders, labels)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from feel_steps.attend import attend, attend_parts
+from feel_steps.description import Description
 from feel_steps.errors import InputError
 from feel_steps.explore.export import export
 from feel_steps.explore.moments import Rule, as_detections, find_moments
@@ -27,8 +28,9 @@ from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import find_run
-from feel_steps.tables.snippets import Chained, Snippets, load_snippets
+from feel_steps.tables.snippets import Snippets, load_snippets
 from feel_steps.tables.tables import runs
+from feel_steps.tables.tensors import read_arrays
 
 MOMENTS = 10  # moments per video in the terminal
 
@@ -143,6 +145,7 @@ def predict(
         None of the files can be used, two have the same name, or the extractor is not that of the run.
     """
     contract = run_contract(run)
+    cuts = _read_cuts(iteration.parents[1])
     fps, window, stride = contract.timing
     if contract.exists:
         videos, vectors, failed = read_features(run, contract, features, files)
@@ -165,10 +168,13 @@ def predict(
     trained = weights.read_tensors(iteration / "model.safetensors")[1]["training"]
     model = weights.load(iteration / "model.safetensors")
     how = {"length": trained["length"], "precision": trained["precision"], "device": device, "threads": threads}
-    parts = _cut(run, iteration, snippets, table)
-    if parts is None:
+    if cuts is None:
+        parts = None
         attention, embeddings = attend(model, snippets, table, **how)
     else:
+        description, limits = cuts
+        borders = cut(snippets, np.full(M, stride / fps), description, **limits)
+        parts = to_table(snippets, borders, table)
         attention, embeddings, of_parts = attend_parts(model, snippets, table, parts, **how)
         parts |= {"cluster": of_parts["score"].argmax(1), "selected": np.zeros(len(parts["part"]), bool)}
     written = _written(iteration / "detections.parquet")
@@ -184,22 +190,15 @@ def predict(
     return Prediction(table, attention, embeddings, detections, moments, strange, tuple(failed), parts)
 
 
-def _cut(run: Path, iteration: Path, snippets: Snippets, videos: Columns) -> Columns | None:
-    """Parts of new videos, cut as the run's were, with what it learnt from its own; None where it has no parts."""
-    path = iteration.parents[1] / "parts.parquet"
-    if not path.is_file():
+def _read_cuts(variant: Path) -> tuple[Description, dict[str, Any]] | None:
+    """How the run described and cut its own videos; None where it has no parts."""
+    parts, learnt = variant / "parts.parquet", variant / "description.safetensors"
+    if not parts.is_file():
         return None
-    known = tables.read(run / "videos.parquet", "videos")
-    before = load_snippets(known, run / "features")
-    S = len(before.features)
-    together = Snippets(
-        before.video_ids + snippets.video_ids,
-        Chained(before.features, snippets.features),
-        np.concatenate([before.offsets, S + snippets.offsets[1:]]),
-    )
-    seconds = np.concatenate([table["snippet_stride"] / table["fps"] for table in (known, videos)])
-    borders = cut(together, seconds, **_written(path), fitted=before) - S
-    return to_table(snippets, borders[borders >= 0], videos)
+    if not learnt.is_file():
+        raise InputError(f"{learnt}: no such file; an older version cut the run's videos, run snakemake again")
+    arrays, about = read_arrays(learnt)
+    return Description(about["family"], about["within"], **arrays), _written(parts)
 
 
 def write(prediction: Prediction, out: Path, *, run: str, names: Mapping[int, str]) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from feel_steps.cluster import cluster
+from feel_steps.description import Description
 from feel_steps.errors import InputError
-from feel_steps.parts import describe_moments
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.snippets import Snippets
 from feel_steps.tables.tables import timing
@@ -63,7 +63,9 @@ def segment(
     own = timing(videos, snippets.video_ids)
     fps, stride, reach = (own[name] for name in ("fps", "snippet_stride", "snippet_window"))
     sizes = np.maximum(1, np.round(window * fps / stride)).astype(int)  # snippets of a window
-    x = describe_moments(snippets, sizes, within=True)
+    description = Description.fit(snippets, sizes, "motion", within=True)
+    pairs = zip(snippets.each_video(), sizes, strict=True)
+    x = np.concatenate([description.apply(features, size) for features, size in pairs])
     learnt = np.ones(len(fps), bool) if train is None else train
     labels, clarity = _learn(x, snippets.offsets, learnt, clusters, seed, float(np.median(sizes)))
     first = np.flatnonzero(_begins(labels, snippets.offsets))

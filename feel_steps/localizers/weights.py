@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from feel_steps import __version__
 from feel_steps.errors import InputError
 from feel_steps.localizers import LOCALIZERS, check_settings, place_of
 from feel_steps.localizers.adapter import Adapted
 from feel_steps.localizers.base import Localizer
 from feel_steps.localizers.members import Members
-from feel_steps.tables import provenance, tables
+from feel_steps.tables.tensors import read_arrays, write_arrays
 
 
 def build(name: str, features: int, clusters: int, *, adapter: int = 0, members: int = 1, **settings: Any) -> Localizer:
@@ -62,41 +58,14 @@ def name_of(model: Localizer) -> str:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and JSON metadata as safetensors, atomically; the same values give the same bytes."""
-    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    about = {**metadata, "provenance": {"feel.version": __version__, **provenance.stamp(path)}}
-    with tables.atomic(path) as temporary:
-        try:
-            # one key: safetensors writes several in no fixed order
-            save_file(own, temporary, metadata={"feel": json.dumps(about, sort_keys=True)})
-        except SafetensorError as error:  # no space
-            raise OSError(None, str(error), str(path)) from None
-        provenance.seal(temporary)
+    """Write tensors and JSON metadata, see :func:`feel_steps.tables.tensors.write_arrays`."""
+    write_arrays(path, {name: tensor.numpy(force=True) for name, tensor in tensors.items()}, metadata)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`write_tensors` wrote.
-
-    Raises
-    ------
-    InputError
-        The file is missing, damaged, altered or without our metadata.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; run the step that writes it")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {})["feel"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{path}: not a safetensors file of feel-steps ({error}); delete it and run its step again"
-        ) from None
-    about = metadata.get("provenance", {})
-    if not provenance.is_intact(path, about):  # safetensors has no checksums
-        raise InputError(f"{path}: altered since it was written; delete it and run its step again")
-    provenance.note(path, about)
-    return tensors, metadata
+    """Read what :func:`write_tensors` wrote, see :func:`feel_steps.tables.tensors.read_arrays`."""
+    arrays, metadata = read_arrays(path)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}, metadata
 
 
 def save(model: Localizer, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:

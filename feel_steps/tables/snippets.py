@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
-from typing import TypeAlias
 
 import numpy as np
 
@@ -42,9 +41,10 @@ class Stored:
         self.paths, self.pieces = list(paths), pieces
         self.starts = np.concatenate([[0], np.cumsum(pieces[:, 3])])
         self.shape = (int(self.starts[-1]), dimension)
-        self._open = lru_cache(OPEN)(lambda part: tables.RowGroups(self.paths[part], "features"))
+        # without self, so that nothing refers back to it and its last row group goes when it goes
+        opened = lru_cache(OPEN)(lambda part: tables.RowGroups(paths[part], "features"))
         # of a part that another program wrote, a row group may hold the next rows too
-        self._read = lru_cache(1)(lambda part, group: self._open(part).read(group, ["feature"])["feature"])
+        self._read = lru_cache(1)(lambda part, group: opened(part).read(group, ["feature"])["feature"])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -67,25 +67,6 @@ class Stored:
         return hashlib.sha256("".join(known).encode()).hexdigest()
 
 
-class Chained:
-    """Rows of two matrices [S, D], those of the second after those of the first; neither is loaded or copied."""
-
-    def __init__(self, first: Matrix, second: Matrix) -> None:
-        self.first, self.second = first, second
-        self.shape: tuple[int, int] = (len(first) + len(second), first.shape[1])
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(len(self))
-        n = len(self.first)
-        return np.concatenate([self.first[start : min(stop, n)], self.second[max(0, start - n) : max(0, stop - n)]])
-
-
-Matrix: TypeAlias = "np.ndarray | Stored | Chained"
-
-
 @dataclass(frozen=True)
 class Snippets:
     """Snippet features of N videos, S snippets in all.
@@ -93,13 +74,13 @@ class Snippets:
     Attributes
     ----------
     video_ids : list of str, [N]
-    features : float32 [S, D], or Stored or Chained
+    features : float32 [S, D], or Stored
         Video i's are the rows ``offsets[i]:offsets[i + 1]``, in time order.
     offsets : int64 [N + 1]
     """
 
     video_ids: list[str]
-    features: Matrix
+    features: np.ndarray | Stored
     offsets: np.ndarray
 
     @property
@@ -115,12 +96,6 @@ class Snippets:
     def matrix(self) -> np.ndarray:
         """All features in memory, [S, D]."""
         return self.features[:]
-
-    @property
-    def centred(self) -> np.ndarray:
-        """All features in memory, less the mean of their video, [S, D]."""
-        means = np.add.reduceat(self.matrix, self.offsets[:-1], axis=0) / self.lengths[:, None]
-        return self.matrix - np.repeat(means, self.lengths, axis=0).astype(np.float32)
 
     def blocks(self) -> Iterator[tuple[slice, Snippets]]:
         """Give the videos in memory, in their order: all at once if they are there, else as many as fit into BLOCK.
@@ -144,6 +119,11 @@ class Snippets:
             own = self.offsets[start : stop + 1] - rows.start
             yield rows, Snippets(self.video_ids[start:stop], self.features[rows], own)
             start = stop
+
+    def each_video(self) -> Iterator[np.ndarray]:
+        """Give the features [T, D] of each video, in their order; those of a few videos are in memory at a time."""
+        for _, block in self.blocks():
+            yield from np.split(block.matrix, block.offsets[1:-1])
 
 
 def load_snippets(videos: Columns, folder: str | Path, split: str | None = None) -> Snippets:

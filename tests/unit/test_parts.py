@@ -1,17 +1,22 @@
 """Parts against brute force, and videos of two planted actions through the commands: each part finds its cluster."""
 
+import tracemalloc
 from itertools import combinations, product
 
 import numpy as np
 import pytest
 
+from feel_steps import pool
+from feel_steps.description import Description
 from feel_steps.errors import InputError
 from feel_steps.evaluation.evaluate import NO_CLASS, label_parts
 from feel_steps.explore.mixed import count_mixed
-from feel_steps.parts import _chain, _cut, cut, smooth, split, to_table
+from feel_steps.parts import _chain, _cut, count, cut, smooth, split, to_table
+from feel_steps.pool import scale
+from feel_steps.tables import snippets as stored
 from feel_steps.tables import tables
 from feel_steps.tables.parts import gather_embeddings, join, name_parts, relabel
-from feel_steps.tables.snippets import Snippets
+from feel_steps.tables.snippets import Snippets, load_snippets
 from tests.small_run import call
 from tests.tiny import make_videos
 
@@ -26,6 +31,12 @@ def make_mixed(order=ORDER, length=12, seed=0):
     features = rng.normal(scale=0.2, size=(offsets[-1], 6)).astype(np.float32)
     features[np.arange(offsets[-1]), np.concatenate(labels)] += 3
     return Snippets([f"v{i}" for i in range(len(order))], features, offsets), np.concatenate(labels)
+
+
+def learn_and_cut(snippets, seconds, family="network", **lengths):
+    """Cut videos by what is learnt from themselves."""
+    description = Description.fit(snippets, count(lengths["shortest"], seconds), family)
+    return cut(snippets, seconds, description, **lengths)
 
 
 def cost(z, ends, beta):
@@ -49,20 +60,20 @@ def test_no_other_borders_cost_less(seed):
 
 def test_borders_are_where_the_action_changes():
     snippets, labels = make_mixed()
-    borders = cut(snippets, np.full(8, 0.32), shortest=1, longest=8)
+    borders = learn_and_cut(snippets, np.full(8, 0.32), shortest=1, longest=8)
     changes = np.flatnonzero(np.diff(np.repeat(np.arange(8), snippets.lengths) * 10 + labels)) + 1
     assert borders.tolist() == [0, *changes, len(labels)]
 
 
 def test_a_video_too_short_to_cut_stays_whole():
     snippets, _ = make_mixed([(0,), (1, 2)], length=3)
-    assert cut(snippets, np.full(2, 0.32), shortest=1, longest=2).tolist() == [0, 3, 6, 9]
-    assert cut(snippets, np.full(2, 0.32), shortest=60, longest=120).tolist() == [0, 3, 9]
+    assert learn_and_cut(snippets, np.full(2, 0.32), shortest=1, longest=2).tolist() == [0, 3, 6, 9]
+    assert learn_and_cut(snippets, np.full(2, 0.32), shortest=60, longest=120).tolist() == [0, 3, 9]
 
 
 def test_lengths_that_no_parts_add_up_to_are_refused():
     with pytest.raises(InputError, match="raise it"):
-        cut(make_mixed()[0], np.full(8, 0.32), shortest=2, longest=3)
+        learn_and_cut(make_mixed()[0], np.full(8, 0.32), shortest=2, longest=3)
 
 
 def test_neighbours_speak_for_each_other_as_every_path_says():
@@ -239,33 +250,69 @@ def test_a_repeated_movement_stays_in_one_part():
     """Its postures change all the time; what changes with the action is the movement."""
     snippets = make_moving([(0, 1), (1, 2), (2, 0), (1,), (2,), (0,)])
     seconds = np.full(6, 0.25)  # a turn takes 2 s
-    borders = cut(snippets, seconds, shortest=2, longest=60, family="motion")
+    borders = learn_and_cut(snippets, seconds, shortest=2, longest=60, family="motion")
     ends = np.sort(np.concatenate([snippets.offsets, snippets.offsets[:3] + 48]))
     assert len(borders) == len(ends)
     assert np.abs(borders - ends).max() <= 4
-    assert len(cut(snippets, seconds, shortest=2, longest=60, penalty=0.05)) > len(ends)
+    assert len(learn_and_cut(snippets, seconds, shortest=2, longest=60, penalty=0.05)) > len(ends)
 
 
-def test_new_videos_are_cut_with_what_was_learnt():
-    """The borders of a video do not depend on the other new videos that come with it."""
-    known, new = make_moving([(0, 1), (2,), (1, 2)]), make_moving([(2, 1), (0, 2), (1,)], seed=1)
-    found = []
-    for videos in (2, 3):
-        own = new.features[: new.offsets[videos]]
-        together = Snippets(
-            known.video_ids + new.video_ids[:videos],
-            np.concatenate([known.features, own]),
-            np.concatenate([known.offsets, known.offsets[-1] + new.offsets[1 : videos + 1]]),
-        )
-        seconds = np.full(len(together.video_ids), 0.25)
-        borders = cut(together, seconds, shortest=2, longest=60, family="motion", fitted=known)
-        found.append(borders[borders <= known.offsets[-1] + new.offsets[2]].tolist())
-    assert found[0] == found[1]
+@pytest.mark.parametrize("family", ["motion", "network"])
+def test_new_videos_are_cut_with_what_was_learnt(family):
+    """A video of the run that comes again, alone, has the borders that it had among the others."""
+    snippets, seconds = make_moving([(0, 1), (2,), (1, 2), (2, 0, 1)]), np.full(4, 0.25)
+    description = Description.fit(snippets, count(2, seconds), family)
+    borders = cut(snippets, seconds, description, shortest=2, longest=60)
+    for i, (start, stop) in enumerate(zip(snippets.offsets[:-1], snippets.offsets[1:], strict=True)):
+        alone = Snippets(["new"], snippets.video(i).copy(), np.array([0, stop - start]))
+        again = cut(alone, seconds[:1], description, shortest=2, longest=60)
+        assert again.tolist() == [border - start for border in borders if start <= border <= stop]
+
+
+def test_a_description_has_the_moments_of_a_window():
+    """Its columns are those of a slow loop over the snippets, standardized and projected."""
+    snippets, size = make_moving([(0, 1), (2,)]), 7
+    description = Description.fit(snippets, np.full(2, size), "motion", within=True)
+    postures, movements = [], []
+    for i in range(2):
+        z = (snippets.video(i) - snippets.video(i).mean(0)) @ description.axes - description.origin
+        z = np.concatenate([np.repeat(z[:1], size, 0), z, np.repeat(z[-1:], size, 0)])
+        for t in range(size, len(z) - size):
+            window = z[t - size // 2 : t + size // 2 + 1]
+            postures.append(window.mean(0))
+            values, vectors = np.linalg.eigh(np.cov(window.T, bias=True))
+            root = vectors @ np.diag(np.sqrt(values.clip(0))) @ vectors.T
+            movements.append(root[np.triu_indices(6)])
+    views = [np.array(view) for view in (postures, movements)]
+    x = np.concatenate([scale((view - view.mean(0)) / view.std(0)) for view in views], 1)
+    found = np.concatenate([description.apply(features, size) for features in snippets.each_video()])
+    assert np.allclose(found @ found.T, (x - x.mean(0)) @ (x - x.mean(0)).T, atol=1e-3)
+    assert description.variance == pytest.approx(x.var(0).sum(), rel=1e-4)
+
+
+def test_memory_does_not_grow_with_the_videos(tmp_path, monkeypatch):
+    """Described all at once, a data set of 10,000 videos would take 4 GB."""
+    monkeypatch.setattr(pool, "FITTED", 100)
+    monkeypatch.setattr(stored, "HELD", 0)
+    monkeypatch.setattr(stored, "BLOCK", 1)
+    peaks = []
+    for n in (10, 40):
+        snippets, folder = make_moving([(0, 1)] * n), tmp_path / str(n)
+        with tables.write_features(folder / "part-0000.parquet") as writer:
+            for i, video_id in enumerate(snippets.video_ids):
+                writer.add(video_id, snippets.video(i))
+        opened = load_snippets(make_videos(snippets), folder)
+        tracemalloc.start()
+        borders = learn_and_cut(opened, np.full(n, 0.25), "motion", shortest=2, longest=60)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert np.array_equal(borders, learn_and_cut(snippets, np.full(n, 0.25), "motion", shortest=2, longest=60))
+    assert peaks[1] < 1.3 * peaks[0]
 
 
 def test_videos_of_several_actions_are_counted():
     """Half of the videos show two movements; the clusters know one each."""
     order = [(0, 1), (1, 2), (2, 0), (1, 0), (0, 0), (1, 1), (2, 2), (2, 2)]
     snippets, seconds = make_moving(order), np.full(8, 0.25)
-    borders = cut(snippets, seconds, shortest=2, longest=60, family="motion")
+    borders = learn_and_cut(snippets, seconds, shortest=2, longest=60, family="motion")
     assert count_mixed(snippets, borders, np.array([0, 1, 2, 1, 0, 1, 2, 2])) == 0.5

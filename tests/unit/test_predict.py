@@ -133,7 +133,8 @@ def test_a_run_on_parts_predicts_part_by_part(run: Path, tmp_path: Path) -> None
     copy = shutil.copytree(run, tmp_path / "run")
     place, parts = copy / "feel/seed-0/iter-1", copy / "feel/parts.parquet"
     where = {"videos": copy / "videos.parquet", "features": copy / "features"}
-    call("cut", **where, shortest=0.6, longest=2, penalty=0.3, out=parts)
+    learnt = copy / "feel/description.safetensors"
+    call("cut", **where, shortest=0.6, longest=2, penalty=0.3, out=parts, out_description=learnt)
     assert len(tables.read(parts, "parts")["part"]) > len(tables.read(where["videos"], "videos")["video_id"])
     seen = {"out": place / "attention.parquet", "out_embeddings": place / "embeddings.parquet"}
     call("attend", **where, parts=parts, model=place / "model.safetensors", length=6, device="cpu", threads=1, **seen)
@@ -146,6 +147,39 @@ def test_a_run_on_parts_predicts_part_by_part(run: Path, tmp_path: Path) -> None
     assert found.parts is not None
     borders = tables.read(parts, "parts")
     assert found.parts["t_end"].tolist() == borders["t_end"][borders["video_id"] == "e"].tolist()
+    learnt.unlink()
+    with pytest.raises(InputError, match=r"description\.safetensors: no such file; .* run snakemake again"):
+        predict(copy, [run.parent / "videos/e.mp4"], place)
+
+
+@pytest.mark.parametrize("family", ["motion", "network"])
+def test_arrays_of_the_run_are_cut_as_it_cut_them(
+    family: str, arrays_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the run's features: what was learnt from them is enough, so a new video does not wait for all of them."""
+    monkeypatch.setattr("feel_steps.pool.tell_family", lambda _: family)
+    copy = shutil.copytree(arrays_run, tmp_path / "run")
+    place, parts = copy / "feel/seed-0/iter-1", copy / "feel/parts.parquet"
+    where = {"videos": copy / "videos.parquet", "features": copy / "features"}
+    call(
+        "cut",
+        **where,
+        shortest=0.3,
+        longest=2,
+        penalty=0.3,
+        out=parts,
+        out_description=parts.with_name("description.safetensors"),
+    )
+    table = tables.read(parts, "parts")
+    for video_id in ("v0", "v5"):
+        new = tmp_path / video_id
+        for stream in "ab":
+            (new / stream).mkdir(parents=True)
+            shutil.copy(arrays_run.parent / f"npy/{stream}/{video_id}.npy", new / stream)
+        found = predict(copy, [], place, features=[new], device="cpu", threads=1)
+        own = table["video_id"] == video_id
+        assert found.parts is not None and own.sum() > 1
+        assert found.parts["first"].tolist() == table["first"][own].tolist()
 
 
 def test_the_command_writes_every_form(run: Path, tmp_path: Path) -> None:

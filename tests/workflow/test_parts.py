@@ -1,7 +1,10 @@
 """Parts of videos through the real Snakefile: other rows, other tables, the same steps."""
 
+from pathlib import Path
+
 from feel_steps import Run
 from feel_steps.tables import tables
+from feel_steps.tables.verify import verify
 
 JOBS = [
     "pool_features",
@@ -40,6 +43,10 @@ def test_a_run_on_parts_ends_with_a_page_that_shows_them(workspace):
     assert all("#" in name for name in rows["video_id"])
     train = {video_id for video_id in parts["video_id"] if video_id.startswith("train")}
     assert set(tables.read(workspace.folder / labels, "selected")["video_id"]) <= train
+    learnt = Path("feel/description.safetensors")
+    assert learnt not in {finding.path for finding in verify(workspace.results)[1]}
+    (workspace.results / learnt).unlink()
+    assert "cut_videos" in workspace.planned()  # else predict would ask for it in vain
 
 
 def test_lengths_that_no_parts_add_up_to_are_refused(workspace):
