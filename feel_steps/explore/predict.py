@@ -27,7 +27,7 @@ from feel_steps.report.page import predicted_page
 from feel_steps.tables import tables
 from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.run import find_run
+from feel_steps.tables.run import find_parts, find_run
 from feel_steps.tables.snippets import Snippets, load_snippets
 from feel_steps.tables.tables import runs
 from feel_steps.tables.tensors import read_arrays
@@ -145,7 +145,7 @@ def predict(
         None of the files can be used, two have the same name, or the extractor is not that of the run.
     """
     contract = run_contract(run)
-    cuts = _read_cuts(iteration.parents[1])
+    cuts = _read_cuts(iteration)
     fps, window, stride = contract.timing
     if contract.exists:
         videos, vectors, failed = read_features(run, contract, features, files)
@@ -190,11 +190,12 @@ def predict(
     return Prediction(table, attention, embeddings, detections, moments, strange, tuple(failed), parts)
 
 
-def _read_cuts(variant: Path) -> tuple[Description, dict[str, Any]] | None:
+def _read_cuts(iteration: Path) -> tuple[Description, dict[str, Any]] | None:
     """How the run described and cut its own videos; None where it has no parts."""
-    parts, learnt = variant / "parts.parquet", variant / "description.safetensors"
-    if not parts.is_file():
+    parts = find_parts(iteration)
+    if parts is None:
         return None
+    learnt = parts.with_name("description.safetensors")
     if not learnt.is_file():
         raise InputError(f"{learnt}: no such file; an older version cut the run's videos, run snakemake again")
     arrays, about = read_arrays(learnt)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from feel_steps.errors import InputError
-from feel_steps.tables import folders, tables
+from feel_steps.tables import folders, provenance, tables
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.parts import name_parts
 from feel_steps.tables.tables import runs
@@ -45,6 +45,18 @@ def assign(video_ids: np.ndarray, refined: Columns, scores: Columns) -> np.ndarr
     assigned[locate(scores["video_id"], video_ids)] = scores["score"].argmax(1)
     assigned[locate(refined["video_id"], video_ids)] = refined["cluster"]
     return assigned
+
+
+def find_parts(iteration: Path) -> Path | None:
+    """The parts table that an iteration was made on; None where it clustered whole videos.
+
+    The table alone does not tell: it stays where a run with parts was run again without them.
+    """
+    path = iteration.parents[1] / "parts.parquet"
+    if not path.is_file():
+        return None
+    seen = provenance.read_provenance(iteration / "attention.parquet").get("feel.inputs", "parts.parquet")
+    return path if path.name in seen else None
 
 
 def count_clusters(iteration: Path) -> int:
@@ -140,8 +152,8 @@ class Run:
     @cached_property
     def cuts(self) -> Columns | None:
         """The parts table of the variant that is shown; None where videos are clustered whole."""
-        path = self.folder / self.variant / "parts.parquet"
-        return tables.read(path, "parts") if path.is_file() else None
+        path = find_parts(self.iteration_folder(self.iterations))
+        return tables.read(path, "parts") if path else None
 
     def clustered(self, iteration: int, kind: str) -> Columns:
         """A table of what an iteration clusters: of the videos, or of their parts."""

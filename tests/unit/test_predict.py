@@ -170,6 +170,8 @@ def test_arrays_of_the_run_are_cut_as_it_cut_them(
         out=parts,
         out_description=parts.with_name("description.safetensors"),
     )
+    seen = {"out": place / "attention.parquet", "out_embeddings": place / "embeddings.parquet"}
+    call("attend", **where, parts=parts, model=place / "model.safetensors", length=6, device="cpu", threads=1, **seen)
     table = tables.read(parts, "parts")
     for video_id in ("v0", "v5"):
         new = tmp_path / video_id

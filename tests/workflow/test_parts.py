@@ -49,6 +49,16 @@ def test_a_run_on_parts_ends_with_a_page_that_shows_them(workspace):
     assert "cut_videos" in workspace.planned()  # else predict would ask for it in vain
 
 
+def test_a_run_without_parts_shows_none_of_an_earlier_run(workspace):
+    """The tables of the parts are still there, and would stand beside detections that have nothing to do with them."""
+    workspace.configure(parts=PARTS, iterations=1)
+    workspace.snakemake("--quiet", "host")
+    workspace.configure(iterations=1)
+    workspace.snakemake("--quiet", "host")
+    assert (workspace.results / "feel/parts.parquet").is_file()
+    assert "Map of the videos" in (workspace.results / "report.html").read_text("utf-8")
+
+
 def test_lengths_that_no_parts_add_up_to_are_refused(workspace):
     workspace.configure(parts={"cut": True, "shortest": 4, "longest": 6})
     said = workspace.snakemake("--dry-run", succeeds=False)
