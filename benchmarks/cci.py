@@ -95,14 +95,12 @@ def approximation(sizes: list[int], dimension: int, clusters: int) -> Table:
             features = (0.5 * generator.standard_normal((clusters, dimension), np.float32))[truth]
             features += generator.standard_normal((N, dimension), np.float32)
             centres = cluster(features[:EXACT], clusters, seed, n_init=1)[2]
-            runs = {
-                approximate: peak(lambda: refine_in_parts(features, centres, approximate=approximate))  # noqa: B023
-                for approximate in ([False, True] if N <= EXACT else [True])
-            }
-            cci, mebibytes, (ranking, lists, found) = runs[True]
+            kinds = ("exact", "approximate") if N <= EXACT else ("approximate",)
+            runs = {kind: peak(lambda: refine_in_parts(features, centres, ranking=kind)) for kind in kinds}  # noqa: B023
+            cci, mebibytes, (ranking, lists, found) = runs["approximate"]
             row = ["–", f"{ranking[1]:.1f}", "–", f"{cci[1]:.1f}", f"{mebibytes:.0f}", "–", "–", "–"]
-            if False in runs:
-                cci, _, (ranking, true_lists, exact) = runs[False]
+            if "exact" in runs:
+                cci, _, (ranking, true_lists, exact) = runs["exact"]
                 shared = [len(np.intersect1d(*pair)) - 1 for pair in zip(lists, true_lists, strict=True)]  # not itself
                 row[0], row[2] = f"{ranking[1]:.1f}", f"{cci[1]:.1f}"
                 row[5:] = f"{np.mean(shared) / 20:.4f}", f"{nmi(exact, found):.4f}", f"{nmi(truth, exact):.4f}"

@@ -85,7 +85,7 @@ def refine(
     k2: int = 6,
     lambda_value: float = 0.3,
     device: str | None = None,
-    approximate: bool = False,
+    ranking: str = "exact",
 ) -> Columns:
     """Assign every video to the centre that is nearest in the refined distance.
 
@@ -93,8 +93,8 @@ def refine(
 
     Parameters
     ----------
-    features, centres, k1, k2, lambda_value, device, approximate
-        See :func:`refined_distances` and :func:`feel_steps.ranking.rank`.
+    features, centres, k1, k2, lambda_value, device
+        See :func:`refined_distances`; ``ranking`` "approximate": :func:`feel_steps.ranking.rank_approximately`.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def refine(
     InputError
         See :func:`refined_distances`.
     """
-    refiner = _Refiner(features, centres, k1, k2, lambda_value, (device, approximate))
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, (device, ranking == "approximate"))
     cluster, second = (np.full(len(features), -1, np.int32) for _ in range(2))
     best, jaccard, euclidean, next_best = (np.full(len(features), np.inf) for _ in range(4))
     with Progress("refining", len(centres), "centre") as progress:

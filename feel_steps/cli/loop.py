@@ -167,7 +167,7 @@ def refine(
     if method == "cci":
         from feel_steps.jaccard import refine as step
 
-        how: dict[str, Any] = {"k1": k1, "k2": k2, "lambda_value": lambda_, "approximate": ranking == "approximate"}
+        how: dict[str, Any] = {"k1": k1, "k2": k2, "lambda_value": lambda_, "ranking": ranking}
         with claim(device) as where:
             columns = step(table["feature"], points, device=where, **how)
     elif method == "none":

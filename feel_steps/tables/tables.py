@@ -263,7 +263,10 @@ def _column(path: str | Path, kind: str, name: str, array: pa.ChunkedArray, firs
         if not pa.types.is_fixed_size_list(array.type) or array.type.value_type != pa.float32():
             raise InputError(f"{path}: column '{name}' is {array.type}; expected fixed_size_list<float32>[D]")
         pieces = [_values(c.flatten()).reshape(len(c), -1) for c in array.chunks if len(c)]
-        values = np.concatenate(pieces) if pieces else np.zeros((0, array.type.list_size), np.float32)
+        if len(pieces) == 1:  # no second copy of what may be gigabytes
+            values = pieces[0]
+        else:
+            values = np.concatenate([np.zeros((0, array.type.list_size), np.float32), *pieces])
         finite = np.isfinite(values).all(1) if not np.isfinite(values.sum(dtype=np.float64)) else None
     elif type_ == "string":
         if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
