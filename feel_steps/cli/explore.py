@@ -101,7 +101,9 @@ def predict(
     from feel_steps.explore.predict import choose, table, write
     from feel_steps.explore.predict import predict as step
     from feel_steps.runtime.claim import claim
+    from feel_steps.tables.folders import check_out
 
+    check_out(out)
     place, shown = choose(run, variant, seed, iteration)
     names = find_names(run, place) if shown else {}
     own = parse_settings(settings, "--settings")
@@ -181,8 +183,10 @@ def groups(
     from feel_steps.explore.names import find_names, read_names
     from feel_steps.explore.predict import choose
     from feel_steps.tables import tables
+    from feel_steps.tables.folders import check_out
     from feel_steps.tables.run import count_clusters
 
+    check_out(out)
     place, shown = choose(run, variant, seed, iteration)
     videos = tables.read(run / "videos.parquet", "videos")
     found = compare_groups(

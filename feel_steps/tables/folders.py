@@ -24,6 +24,17 @@ def check_folder(run: Path) -> None:
         raise InputError(f"{run}: no such folder; name the results folder of a run, such as results/demo")
 
 
+def check_out(folder: Path) -> None:
+    """Refuse a file where results are to go into a folder, before there are any.
+
+    Raises
+    ------
+    InputError
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: a file; --out has to be a folder, which is made if it is not there")
+
+
 def iteration_folder(run: str | Path, variant: str, seed: int, iteration: int) -> Path:
     """Folder of one iteration."""
     return Path(run) / variant / f"seed-{seed}" / f"iter-{iteration}"

@@ -88,6 +88,7 @@ def test_map_prints_json(tmp_path):
         ),
         (["summary", "nowhere"], "nowhere: no such folder; name the results folder of a run"),
         (["predict", ".", "a.mp4"], ".: no finished run (there is no metrics.parquet)"),
+        (["predict", ".", "a.mp4", "--out", __file__], "test_cli.py: a file; --out has to be a folder"),
         (["compare", "nowhere", "a", "b"], "nowhere: no such folder; name the results folder of a run"),
         (["inspect", "nowhere"], "nowhere: no such file or folder; name a folder"),
     ],
