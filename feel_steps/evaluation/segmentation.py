@@ -49,13 +49,11 @@ def measure_segments(segments: Columns, annotations: Columns) -> Rows:
         mean over videos), ``f1@10``, ``f1@25``, ``f1@50`` (of segments, by overlap). Stage ``segment_class``: the share
         of each class's time that is right, named over all videos. Empty without annotations.
     """
-    labels, truth = np.unique(annotations["label"].astype(str), return_inverse=True)
-    clusters, found = np.unique(segments["cluster"], return_inverse=True)
-    videos = list(_moments(segments, found, annotations, truth))
+    clusters, labels, videos = _pair_up(segments, annotations)
     if not videos:
         return []
-    together = sum(_together(video, len(clusters), len(labels)) for video in videos)
-    named = [_assign(np.asarray(together))[video.found] for video in videos]
+    over_all = _assign(_all_together(videos, len(clusters), len(labels)))
+    named = [over_all[video.found] for video in videos]
     own = [_assign(_together(video, len(clusters), len(labels)))[video.found] for video in videos]
     rows = [("segment", *row) for row in _scores(videos, named)] + [
         ("segment_video", *row) for row in _scores(videos, own)
@@ -81,12 +79,15 @@ def time_in_common(segments: Columns, annotations: Columns) -> tuple[np.ndarray,
     labels : str [C]
     seconds : float [K, C]
     """
+    clusters, labels, videos = _pair_up(segments, annotations)
+    return clusters, labels, _all_together(videos, len(clusters), len(labels))
+
+
+def _pair_up(segments: Columns, annotations: Columns) -> tuple[np.ndarray, np.ndarray, list[Moments]]:
+    """Numbers of the clusters [K], names of the classes [C], and the annotated moments of each video that has both."""
     labels, truth = np.unique(annotations["label"].astype(str), return_inverse=True)
     clusters, found = np.unique(segments["cluster"], return_inverse=True)
-    seconds = np.zeros((len(clusters), len(labels)))
-    for video in _moments(segments, found, annotations, truth):
-        seconds += _together(video, len(clusters), len(labels))
-    return clusters, labels, seconds
+    return clusters, labels, list(_moments(segments, found, annotations, truth))
 
 
 def _moments(segments: Columns, found: np.ndarray, annotations: Columns, truth: np.ndarray) -> Iterator[Moments]:
@@ -120,6 +121,11 @@ def _together(video: Moments, clusters: int, classes: int) -> np.ndarray:
     """Seconds that each cluster and each class have in common, [K, C]."""
     pair = video.found * classes + video.truth
     return np.bincount(pair, video.length, clusters * classes).reshape(clusters, classes)
+
+
+def _all_together(videos: Sequence[Moments], clusters: int, classes: int) -> np.ndarray:
+    """Seconds that each cluster and each class have in common in all videos, [K, C]."""
+    return sum((_together(video, clusters, classes) for video in videos), np.zeros((clusters, classes)))
 
 
 def _assign(together: np.ndarray) -> np.ndarray:

@@ -95,9 +95,10 @@ def _learn(
     costs log(n (K - 1)).
     """
     inside = np.repeat(train, np.diff(offsets))
-    labels, _, centres = cluster(x[inside].astype(np.float32), clusters, seed, n_init=5)
+    learnt = x[inside]
+    labels, _, centres = cluster(learnt.astype(np.float32), clusters, seed, n_init=5)
     centres = centres.astype(np.float64)
-    values = np.linalg.eigvalsh(np.cov(x[inside].T))
+    values = np.linalg.eigvalsh(np.cov(learnt.T))
     directions = values.sum() ** 2 / (values**2).sum()
     leave = np.full(clusters, np.log(size * max(1, clusters - 1)))
     unusual, tau = np.zeros((len(x), clusters)), size
@@ -112,13 +113,13 @@ def _learn(
         own = labels[inside]
         lasting = np.bincount(own, minlength=clusters)  # snippets
         used = lasting > 0
-        sums = np.stack([np.bincount(own, column, minlength=clusters) for column in x[inside].T], 1)
+        sums = np.stack([np.bincount(own, column, minlength=clusters) for column in learnt.T], 1)
         centres[used] = sums[used] / lasting[used, None]
         first = _begins(labels, offsets)
         runs = np.bincount(labels[first & inside], minlength=clusters)
         last = (lasting + size) / (runs + 1)  # one bout of a window, before any is seen
         leave = np.log(np.maximum(last, 1) * max(1, clusters - 1))
-        tau = _dependence((x - centres[labels])[inside], first[inside])
+        tau = _dependence(learnt - centres[own], first[inside])
         unusual = _when(labels, offsets, train, clusters)
     return labels, _clarity(np.sqrt(_squares(x, centres)), labels)
 

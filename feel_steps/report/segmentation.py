@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from feel_steps.evaluation.segmentation import time_in_common
 from feel_steps.report.charts import nice_ticks
 from feel_steps.report.clusters import example
 from feel_steps.runtime.progress import clock
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.run import Run, locate
+from feel_steps.tables.run import Run, locate, within
+from feel_steps.tables.tables import runs
 
 EXAMPLES = 4  # segments to look at, for each cluster
 ROWS = 40  # videos in the drawing
@@ -78,7 +78,6 @@ def _describe(run: Run, segments: Columns, held: np.ndarray) -> list[dict[str, A
         clusters.append(
             {
                 "id": c,
-                "letter": letter(c),
                 "share": float((end - start)[own].sum() / (end - start).sum()),
                 "segments": int(own.sum()),
                 "videos": len(np.unique(row[own])),
@@ -103,21 +102,21 @@ def _labels(segments: Columns, annotations: Columns) -> dict[int, list[str]]:
 def _draw(run: Run, segments: Columns, drawn: np.ndarray) -> dict[str, Any]:
     """A line per video, one path for each cluster in it, in pixels of the SVG."""
     ids, durations = run.videos["video_id"], run.videos["duration"]
-    table = pd.DataFrame(segments)
-    table = table[table["video_id"].isin(ids[drawn])]
-    longest = float(max(durations[drawn].max(), table["t_end"].max()))
+    ends = segments["t_end"][within(segments["video_id"], ids[drawn])]
+    longest = float(max(durations[drawn].max(), ends.max(initial=0)))
 
     def at(seconds: float) -> str:
         return f"{LEFT + seconds / longest * (WIDTH - LEFT - RIGHT):.1f}".removesuffix(".0")
 
-    by_video = dict(list(table.groupby("video_id")))
+    rows = {video_id: range(start, stop) for video_id, start, stop in runs(segments["video_id"])}
+    clusters = segments["cluster"].tolist()
     lines = []
     for place, row in enumerate(drawn.tolist()):
         y = place * LINE + BAR / 2
         paths: dict[int, str] = {}
-        if (own := by_video.get(ids[row])) is not None:
-            for c, start, end in own[["cluster", "t_start", "t_end"]].itertuples(index=False):
-                paths[int(c)] = f"{paths.get(int(c), '')}M{at(start)} {y:g}H{at(end)}"
+        for i in rows.get(ids[row], ()):
+            stretch = f"M{at(segments['t_start'][i])} {y:g}H{at(segments['t_end'][i])}"
+            paths[clusters[i]] = paths.get(clusters[i], "") + stretch
         text = ids[row] if len(ids[row]) <= LETTERS else f"{ids[row][: LETTERS - 1]}…"
         lines.append({"row": row, "video": ids[row], "text": text, "y": y, "paths": sorted(paths.items())})
     bottom = len(drawn) * LINE

@@ -55,8 +55,8 @@ def find_parts(iteration: Path) -> Path | None:
     path = iteration.parents[1] / "parts.parquet"
     if not path.is_file():
         return None
-    seen = provenance.read_provenance(iteration / "attention.parquet").get("feel.inputs", "parts.parquet")
-    return path if path.name in seen else None
+    inputs = provenance.read_provenance(iteration / "attention.parquet").get("feel.inputs")
+    return path if inputs is None or path.name in inputs else None
 
 
 def count_clusters(iteration: Path) -> int:
