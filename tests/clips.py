@@ -45,6 +45,7 @@ def write_video(
         stream = container.add_stream(codec, rate=fps)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels
+        stream.codec_context.thread_count = 1  # an encoder keeps its threads until it is garbage collected
         if codec == "mpeg4":
             stream.codec_context.options = {"qscale": "2", "flags": "+qscale"}
         if gop is not None:

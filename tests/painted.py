@@ -1,6 +1,8 @@
 """Small videos whose pictures tell their number, in any codec and container; made with PyAV alone."""
 
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -38,7 +40,19 @@ def frames_expected(n, rate, fps):
     return [max(i for i in range(n) if slots[i] <= k) for k in range(max(1, slots[-1]))]
 
 
-def encode(path, codec, n=48, rate=30, b_frames=0, gop=20, times=None, options=None, muxer=None, container=None):
+def encode(path, codec, *arguments, **how):
+    """Write painted frames, as :func:`_encode`.
+
+    AV1 is encoded by a process of its own. Where root runs it, SVT-AV1 gives its dozens of threads, and the one that
+    calls it, real-time priority; a test process that kept it would starve all others, and the kernel.
+    """
+    if codec != "libsvtav1":
+        return _encode(path, codec, *arguments, **how)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(_encode, path, codec, *arguments, **how).result()
+
+
+def _encode(path, codec, n=48, rate=30, b_frames=0, gop=20, times=None, options=None, muxer=None, container=None):
     """Write n painted frames; ``times`` are seconds, or they have a constant rate."""
     tick = Fraction(1, 90_000) if times is not None else 1 / Fraction(rate)
     with av.open(str(path), "w", format=muxer, options=container or {}) as target:
@@ -47,6 +61,7 @@ def encode(path, codec, n=48, rate=30, b_frames=0, gop=20, times=None, options=N
         stream.pix_fmt = {"mjpeg": "yuvj420p", "prores": "yuv422p10le", "gif": "rgb8"}.get(codec, "yuv420p")
         context = stream.codec_context
         context.time_base, context.gop_size = tick, gop
+        context.thread_count = 1  # an encoder keeps its threads until it is garbage collected
         if codec != "libsvtav1":
             context.bit_rate = 2_000_000
         if codec in ("libx264", "libx265", "mpeg4", "mpeg2video"):

@@ -46,6 +46,7 @@ def render_video(path: Path, duration: float, hue: int, fps: int = 10) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"g": "10", "crf": "30"})
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.codec_context.thread_count = 1  # an encoder keeps its threads until it is garbage collected
         for index in range(frames):
             image = np.full((96, 160, 3), (40 + hue, 60, 200 - hue), np.uint8)
             left = round(128 * index / frames)

@@ -80,7 +80,7 @@ def test_every_container_gives_the_same_frames(tmp_path, codec, b_frames, contai
     moments = [0, 0.31, 0.9, 1.3, float(N / rate) - 0.001]
     shown = [min(N - 1, int((Fraction(t) + Fraction(1, 1_000_000)) * rate)) for t in moments]
     for container in containers.split():
-        for offset in (0, 1.5) if container != "avi" else (0,):  # AVI has no start
+        for offset in (0,) if container == "avi" or codec == "libsvtav1" else (0, 1.5):  # AVI has no start
             path = tmp_path / f"{offset}.{container}"
             if codec == "libsvtav1":  # PyAV copies no AV1
                 encode(path, codec, N, rate)
