@@ -26,12 +26,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from scipy import sparse
 
 from feel_steps.errors import InputError
-from feel_steps.ranking import Ranking, equal_rows, in_parallel, pairs, rank, rounding, squared_lengths
+from feel_steps.ranking import Ranker, Ranking, equal_rows, in_parallel, pairs, rank, rounding, squared_lengths
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
 
@@ -70,7 +71,7 @@ def refined_distances(
     InputError
         A setting out of range, or features that are empty, not finite or of another dimension than the centres.
     """
-    refiner = _Refiner(features, centres, k1, k2, lambda_value, (device, False))
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, partial(rank, device=device))
     distances = np.empty((len(centres), len(features)), np.float32)
     for same, (distance, _, _) in refiner:
         distances[same] = distance
@@ -84,8 +85,7 @@ def refine(
     k1: int = 20,
     k2: int = 6,
     lambda_value: float = 0.3,
-    device: str | None = None,
-    ranking: str = "exact",
+    ranker: Ranker = rank,
 ) -> Columns:
     """Assign every video to the centre that is nearest in the refined distance.
 
@@ -93,8 +93,10 @@ def refine(
 
     Parameters
     ----------
-    features, centres, k1, k2, lambda_value, device
-        See :func:`refined_distances`; ``ranking`` "approximate": :func:`feel_steps.ranking.rank_approximately`.
+    features, centres, k1, k2, lambda_value
+        See :func:`refined_distances`.
+    ranker : callable
+        Ranks the videos: ``partial(rank, device="cuda")``, or :func:`feel_steps.ranking.rank_approximately`.
 
     Returns
     -------
@@ -108,7 +110,7 @@ def refine(
     InputError
         See :func:`refined_distances`.
     """
-    refiner = _Refiner(features, centres, k1, k2, lambda_value, (device, ranking == "approximate"))
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, ranker)
     cluster, second = (np.full(len(features), -1, np.int32) for _ in range(2))
     best, jaccard, euclidean, next_best = (np.full(len(features), np.inf) for _ in range(4))
     with Progress("refining", len(centres), "centre") as progress:
@@ -293,13 +295,11 @@ class _Refiner:
     Iterating gives, for each, the indices of the centre and its equals, and (d*, d_J, D^_ci), all [N].
     """
 
-    def __init__(
-        self, features: np.ndarray, centres: np.ndarray, k1: int, k2: int, weight: float, how: tuple[str | None, bool]
-    ) -> None:
+    def __init__(self, features: np.ndarray, centres: np.ndarray, k1: int, k2: int, weight: float, ranker: Ranker):
         self.features, self.centres = _checked(features, centres, k1, k2, weight)
         self.lambda_value = weight
         n1, nh = _list_lengths(k1)
-        self.ranking = rank(self.features, max(n1, k2), *how)
+        self.ranking = ranker(self.features, max(n1, k2))
         self.R, self.H = _Mutual(self.ranking, n1), _Mutual(self.ranking, nh)
         self.known = _Known(self.ranking, self.R, self.H)
         N = len(self.features)

@@ -57,11 +57,13 @@ class Ranking:
     farthest: np.ndarray
 
 
+Ranker = Callable[[np.ndarray, int], Ranking]  # features, n
+
+
 def rank(
     features: np.ndarray,
     n: int,
     device: str | None = None,
-    approximate: bool = False,
     *,
     rows: np.ndarray | None = None,
 ) -> Ranking:
@@ -74,13 +76,9 @@ def rank(
         Length of the lists, the point itself included; at most N are given.
     device : str, optional
         Where to multiply, with room for the features; the CPU if absent.
-    approximate : bool
-        Whether some neighbours may be missed, see :func:`rank_approximately`; the CPU computes it.
     rows : int [B], optional
         The points whose lists are wanted; the others' are not filled in. All if absent.
     """
-    if approximate:
-        return rank_approximately(features, n)
     N, D = features.shape
     n = min(n, N)
     m = min(N, n + SLACK)  # candidates

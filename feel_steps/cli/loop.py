@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from json import dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -166,10 +167,11 @@ def refine(
         raise InputError(f"{clusters}: column 'cluster' names clusters that {centres} does not have; cluster again")
     if method == "cci":
         from feel_steps.jaccard import refine as step
+        from feel_steps.ranking import rank, rank_approximately
 
-        how: dict[str, Any] = {"k1": k1, "k2": k2, "lambda_value": lambda_, "ranking": ranking}
         with claim(device) as where:
-            columns = step(table["feature"], points, device=where, **how)
+            ranker = rank_approximately if ranking == "approximate" else partial(rank, device=where)
+            columns = step(table["feature"], points, k1=k1, k2=k2, lambda_value=lambda_, ranker=ranker)
     elif method == "none":
         from feel_steps.cluster import keep_clusters
 

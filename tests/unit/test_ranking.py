@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from feel_steps.ranking import TILE, rank
+from feel_steps.ranking import TILE, rank, rank_approximately
 from feel_steps.runtime import progress
 
 
@@ -46,7 +46,7 @@ def test_an_approximate_ranking_finds_nearly_all_neighbours_in_their_order():
     pytest.importorskip("faiss")
     generator = np.random.default_rng(4)
     features = (generator.normal(size=(5, 16))[np.arange(600) % 5] + generator.normal(size=(600, 16))).astype("f4")
-    exact, found, again = rank(features, 21), rank(features, 21, approximate=True), rank(features, 21, approximate=True)
+    exact, found, again = rank(features, 21), rank_approximately(features, 21), rank_approximately(features, 21)
     assert found.neighbours.tobytes() == again.neighbours.tobytes()
     assert (found.neighbours[:, 0] == np.arange(600)).all()
     shared = [len(np.intersect1d(a, b)) for a, b in zip(exact.neighbours, found.neighbours, strict=True)]
@@ -61,10 +61,10 @@ def test_an_approximate_ranking_of_equal_points_lists_each_point_first():
     """A graph over duplicates may lead nowhere: such points are ranked exactly."""
     pytest.importorskip("faiss")
     features = np.repeat(np.eye(3, 4, dtype=np.float32), 40, axis=0)
-    found = rank(features, 12, approximate=True)
+    found = rank_approximately(features, 12)
     assert (found.neighbours[:, 0] == np.arange(120)).all() and (found.distances == 0).all()
     assert all(len(set(row)) == 12 for row in found.neighbours.tolist())
-    assert rank(features[:5], 12, approximate=True).neighbours.shape == (5, 5)
+    assert rank_approximately(features[:5], 12).neighbours.shape == (5, 5)
 
 
 def test_rounded_products_are_refused_on_a_device():
