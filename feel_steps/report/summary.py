@@ -59,8 +59,9 @@ def summary(metrics: Columns) -> str:
     Returns
     -------
     str
-        One block per variant and one row per iteration: share of selected videos, then NMI and mAP or, without
-        annotations, stability and silhouette of the clusters. Several seeds: mean ± standard deviation.
+        One block per variant, named where there are several, and one row per iteration: share of selected videos, then
+        NMI and mAP or, without annotations, stability and silhouette of the clusters. Several seeds: mean ± standard
+        deviation.
     """
     from rich.console import Console
     from rich.table import Table
@@ -70,7 +71,9 @@ def summary(metrics: Columns) -> str:
     console = Console(file=io.StringIO(), width=120, color_system=None)
     for variant, rows in table.groupby("variant", sort=False):
         seeds = rows["seed"].nunique()
-        title = f"{variant} ({seeds} seeds, mean ± sd)" if seeds > 1 else str(variant)
+        named = [str(variant)] if table["variant"].nunique() > 1 else []  # a name says nothing where there is no other
+        spread = [f"{seeds} seeds, mean ± sd"] if seeds > 1 else []
+        title = ": ".join(named + spread) or None
         block = Table(title=title, title_justify="left", title_style="", box=None, padding=(0, 2, 0, 0))
         for heading in ("iteration", *(heading for heading, _, _ in columns)):
             block.add_column(heading, justify="right", no_wrap=True)

@@ -459,7 +459,6 @@ def test_summary_with_annotations() -> None:
         )
     )  # fmt: skip
     assert text.splitlines() == [
-        "feel",
         "iteration  selected  NMI k-means  NMI refined    mAP",
         "        1       25%        0.500        0.600  0.100",
         "        2       50%        0.700        0.750  0.200",
@@ -476,7 +475,7 @@ def test_summary_without_annotations_and_over_seeds() -> None:
         )
     )  # fmt: skip
     assert text.splitlines() == [
-        "a (2 seeds, mean ± sd)",
+        "a: 2 seeds, mean ± sd",
         "iteration  selected  stability     silhouette",
         "        1      100%          –  0.200 ± 0.141",
         "b",
