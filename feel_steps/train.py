@@ -356,6 +356,7 @@ def train(
     }  # fmt: skip
     advice = f"lower train.batch ({batch}) or train.length ({length})"
     with devices.out_of_memory("training", where, advice), devices.deterministic(seed, threads):
+        devices.keep_buffers()
         fixed["threads"] = torch.get_num_threads()
         identity = digest(fixed, snippets, rows, targets) if checkpoint else ""
         model = weights.build(localizer, snippets.features.shape[1], clusters, **(settings or {})).to(where)
