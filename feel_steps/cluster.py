@@ -409,7 +409,8 @@ def _openmp() -> ThreadpoolController:
 
 def _check(features: np.ndarray, clusters: int) -> None:
     if not 1 <= clusters <= len(features):
-        raise InputError(f"clusters={clusters} but only {len(features)} training videos; expected 1 … {len(features)}")
+        N = len(features)
+        raise InputError(f"clusters={clusters}, but only {N} training videos (or parts of videos); expected 1 … {N}")
     finite = np.isfinite(features).all(1)
     if not finite.all():
         raise InputError(f"pooled features, row {int(np.argmin(finite))}: NaN or infinite; extract that video again")

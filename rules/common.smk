@@ -223,9 +223,12 @@ def get_artifacts():
     shared += ["names", "moments", "given"]
     shared += [f"groups/{table}" for table in GROUP_TABLES] if config["groups"] else []
     shared += ["labels"] if config["dataset"]["labels"] else []
+    last = [(variant, seed, SETTINGS[variant]["iterations"]) for variant in SETTINGS for seed in config["seeds"]]
+    shared += ["constraints"] if CORRECTIONS and any(CORRECTIONS.holds_from(*place) for place in last) else []
     own = [f"{RUN}/{name}.parquet" for name in shared]
     cuts = expand(f"{RUN}/{{variant}}/{{file}}", variant=PARTED, file=["parts.parquet", "description.safetensors"])
-    return [*own, *features, *cuts, *get_segments("segments.parquet"), *get_tables(), f"{RUN}/report.html"]
+    segments = [file for name in ("segments", "segment_metrics") for file in get_segments(f"{name}.parquet")]
+    return [*own, *features, *cuts, *segments, *get_tables(), f"{RUN}/report.html"]
 
 
 def get_custom_rules(file):

@@ -89,6 +89,10 @@ rule correct_moments:
         " --out-given {output.given:q} 2>&1 | tee {log:q}"
 
 
+# a person may have written it
+NAMES = [file for file in [f"{RUN}/clusters.yaml"] if Path(file).is_file()]
+
+
 if config["groups"]:
 
     rule compare_groups:
@@ -97,6 +101,7 @@ if config["groups"]:
             videos=f"{RUN}/videos.parquet",
             moments=f"{RUN}/moments.parquet",
             groups=config["groups"],
+            names=NAMES,
         output:
             tables=expand(f"{RUN}/groups/{{table}}.parquet", table=GROUP_TABLES),
         log:
@@ -123,7 +128,7 @@ rule write_report:
         annotations=f"{RUN}/annotations.parquet",
         dropped=f"{RUN}/annotations_dropped.parquet",
         skipped=f"{RUN}/skipped.parquet",
-        names=[file for file in [f"{RUN}/clusters.yaml"] if Path(file).is_file()],  # a person may have written it
+        names=NAMES,
         corrections=config["corrections"] or [],
         labels=f"{RUN}/labels.parquet" if config["dataset"]["labels"] else [],
         segments=get_segments("segments.parquet"),

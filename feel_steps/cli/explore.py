@@ -147,18 +147,20 @@ def export(
     from feel_steps.explore.predict import choose
     from feel_steps.tables import tables
 
+    named: Path | None  # the iteration whose clusters these are
     if run is not None and detections is None:
         place, shown = choose(run, variant, seed, iteration)
         found = read_shown(run, place, shown, "detections" if every else "moments")
         found = found if every else as_detections(found)
-        called = find_names(run, place) if shown else {}
+        called, named = find_names(run, place) if shown else {}, place
         videos = run / "videos.parquet"
     elif run is None and detections and videos:
-        place, found, called = detections.parent, tables.read(detections, "detections"), {}
+        found, called = tables.read(detections, "detections"), {}
+        named = detections.parent if (detections.parent / "centres.parquet").is_file() else None
     else:
         raise InputError("name the results folder of a run, or --detections and --videos without one")
     if names:
-        called = read_names(names, place)
+        called = read_names(names, named)
     step(found, tables.read(videos, "videos"), out, form=form, names=called)
 
 

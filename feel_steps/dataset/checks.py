@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from feel_steps.config import resolve
 from feel_steps.dataset.corrections import Corrections, check_clusters, match_corrections, read_corrections
 from feel_steps.dataset.files import guess_layout, list_files, read_csv, read_text
 from feel_steps.dataset.suffixes import ARRAY, may_be_video
@@ -107,7 +108,7 @@ def _count_rows(table: Path) -> int | None:
 
 
 def check_dataset(config: Mapping[str, Any], clusters: Mapping[str, int]) -> None:
-    """Refuse paths that are missing, and more clusters than there are training videos.
+    """Refuse paths that are missing, and more clusters than there are training videos, if these are clustered whole.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def check_dataset(config: Mapping[str, Any], clusters: Mapping[str, int]) -> Non
         raise InputError(f"config: key 'groups': there is no '{config['groups']}' (relative to where snakemake runs)")
     most = _training_videos(config)
     for variant, count in clusters.items():
-        if count > most:
+        if count > most and not resolve(config, variant)["parts"]["cut"]:
             where = f"config: variant '{variant}'" if count != config["clusters"] else "config"
             raise InputError(f"{where}: key 'clusters' is {count}, but there are only {most} training videos to group")
 

@@ -45,15 +45,15 @@ def find_names(run: str | Path, iteration: str | Path, path: str | Path | None =
     return names
 
 
-def read_names(path: str | Path, iteration: str | Path) -> dict[int, str]:
+def read_names(path: str | Path, iteration: str | Path | None) -> dict[int, str]:
     """Read names of clusters.
 
     Parameters
     ----------
     path : path
         The YAML file.
-    iteration : path
-        Folder of the iteration whose clusters are named.
+    iteration : path or None
+        Folder of the iteration whose clusters are named; None: other clusters, such as a segmentation's.
 
     Returns
     -------
@@ -75,13 +75,14 @@ def read_names(path: str | Path, iteration: str | Path) -> dict[int, str]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: a {type(content).__name__}; expected lines such as 0: waving")
     of = content.pop("of", None)
-    if of is not None and of != _identity(Path(iteration)):
+    if of is not None and (iteration is None or of != _identity(Path(iteration))):
         warnings.warn(f"{path}: names the clusters of another result, {of}; run feel-steps name again", stacklevel=2)
         return {}
-    K = _number_of_clusters(Path(iteration))
+    K = None if iteration is None else _number_of_clusters(Path(iteration))
     for cluster, name in content.items():
-        if type(cluster) is not int or not 0 <= cluster < K:
-            raise InputError(f"{path}: there is no cluster {cluster!r}; expected numbers from 0 to {K - 1}")
+        if type(cluster) is not int or cluster < 0 or (K is not None and cluster >= K):
+            most = "" if K is None else f" to {K - 1}"
+            raise InputError(f"{path}: there is no cluster {cluster!r}; expected numbers from 0{most}")
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{path}: the name of cluster {cluster} is {name!r}; expected text, in quotes if need be")
     return {cluster: " ".join(name.split()) for cluster, name in content.items()}

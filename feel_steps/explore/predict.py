@@ -246,12 +246,15 @@ def unlike(features: np.ndarray, training: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     features, training : float32 [M, D], [N, D]
-        Pooled features; N is at least 2.
+        Pooled features.
 
     Returns
     -------
     bool [M]
+        All False where N is 1: one video does not tell how far videos may be.
     """
+    if len(training) < 2:
+        return np.zeros(len(features), bool)
     neighbours = NearestNeighbors(n_neighbors=1).fit(training)
     among_themselves = neighbours.kneighbors()[0]  # without the video itself
     return neighbours.kneighbors(features)[0][:, 0] > among_themselves.max()

@@ -96,6 +96,13 @@ def _learn(
     """
     inside = np.repeat(train, np.diff(offsets))
     learnt = x[inside]
+    if len(learnt) < max(2, clusters):
+        raise InputError(
+            f"segmentation: {len(learnt)} snippets of training videos for {clusters} clusters; lower clusters, or give "
+            "longer videos"
+        )
+    if not np.ptp(learnt, 0).any():
+        raise InputError("segmentation: all snippets of the training videos have the same features; extract them again")
     labels, _, centres = cluster(learnt.astype(np.float32), clusters, seed, n_init=5)
     centres = centres.astype(np.float64)
     values = np.linalg.eigvalsh(np.cov(learnt.T))

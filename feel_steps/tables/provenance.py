@@ -101,7 +101,9 @@ def stamp(path: str | Path) -> dict[str, str]:
     out = Path(os.path.abspath(path))
     if _current is None or _in_cache(out, _current):
         return {DIGEST: PLACEHOLDER}
-    folders = [out.parent, *(_run_folder(file, place) for file, (_, place) in _current.inputs.items())]
+    # an input that does not say where in a run it was written, such as annotations, is in none
+    placed = [(file, place) for file, (_, place) in _current.inputs.items() if place and fits(file, place)]
+    folders = [out.parent, *(file.parents[len(PurePosixPath(place).parts) - 1] for file, place in placed)]
     root = min((folder for folder in folders if out.is_relative_to(folder)), key=lambda folder: len(folder.parts))
     inputs, outside = {}, []
     for file, (digest, _) in _current.inputs.items():
@@ -194,11 +196,6 @@ def fits(path: Path, place: str) -> bool:
     """Whether a file lies at ``place`` in its run, or there in another variant, which may share it."""
     written, actual = PurePosixPath(place).parts, path.parts
     return actual[-len(written) :] == written or (len(written) > 2 and actual[-len(written) + 1 :] == written[1:])
-
-
-def _run_folder(file: Path, place: str) -> Path:
-    """Folder of the run that an input belongs to, if the input says where in its run it was written."""
-    return file.parents[len(PurePosixPath(place).parts) - 1] if place and fits(file, place) else file.parent
 
 
 def _in_cache(path: Path, recording: Recording) -> bool:

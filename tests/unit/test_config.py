@@ -102,6 +102,16 @@ def test_presets_are_valid(preset, tmp_path, monkeypatch):
     check_all(config(**changes))
 
 
+def test_few_recordings_may_hold_many_actions(tmp_path):
+    """Parts are for recordings of many actions each; there are more parts than videos."""
+    for number in range(4):
+        (tmp_path / f"{number}.npy").touch()
+    changes = {"clusters": 8, "dataset": {"layout": "features", "path": str(tmp_path)}}
+    with pytest.raises(InputError, match="'clusters' is 8, but there are only 4 training videos"):
+        check_all(config(**changes))
+    check_all(config(**changes, parts={"cut": True}))
+
+
 def test_an_approximate_ranking_without_faiss_is_refused_before_any_work(monkeypatch):
     """Else a run of 10⁶ videos would stop after days of extraction; without CCI, nothing is ranked."""
     monkeypatch.setattr("feel_steps.ranking.find_spec", lambda name: None)

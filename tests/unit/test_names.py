@@ -56,6 +56,15 @@ def test_a_bad_file_is_explained_in_one_line(tmp_path, place, text, message):
     assert "clusters.yaml: " in str(error.value) and "\n" not in str(error.value)
 
 
+def test_clusters_of_no_iteration_can_be_named(tmp_path, place):
+    """A segmentation has clusters of its own: names that say whose they are do not fit it."""
+    (tmp_path / "clusters.yaml").write_text("7: waving")
+    assert read_names(tmp_path / "clusters.yaml", None) == {7: "waving"}
+    write_names(tmp_path / "clusters.yaml", {0: "waving"}, place)
+    with pytest.warns(UserWarning, match="names the clusters of another result"):
+        assert read_names(tmp_path / "clusters.yaml", None) == {}
+
+
 def test_a_missing_file_is_named(tmp_path, place):
     with pytest.raises(InputError, match="no such file"):
         read_names(tmp_path / "gone.yaml", place)

@@ -264,6 +264,7 @@ def test_an_unlike_video_is_beyond_what_training_videos_are_from_each_other() ->
     training = np.array([[0, 0], [1, 0], [3, 0]], np.float32)  # nearest neighbours at 1, 1 and 2
     new = np.array([[5, 0], [5.1, 0], [0, -2], [1, 2.1]], np.float32)
     assert unlike(new, training).tolist() == [False, True, False, True]
+    assert not unlike(new, training[:1]).any()  # one video does not tell how far others may be
 
 
 def make_arrays(folder: Path, lengths: dict[str, int], seed: int = 0, dimension: int = 5) -> Path:

@@ -52,6 +52,18 @@ def test_files_from_outside_the_run_are_kept_by_name_and_content(run):
     assert set(json.loads(about["feel.inputs"])) == {"manifest.parquet", "unreadable.parquet"}
 
 
+def test_a_file_beside_the_results_does_not_move_the_run(tmp_path):
+    """Else annotations in the working folder make the run look altered, and ``verify --delete`` throws it away."""
+    (tmp_path / "annotations.csv").write_text("video_id,label,t_start,t_end")
+    out = tmp_path / "results/mine/videos.parquet"
+    with provenance.recording("index", {}):
+        provenance.note(tmp_path / "annotations.csv")
+        tables.write(out, "pooled", {"video_id": ["v"], "feature": np.ones((1, 2))})
+    about = provenance.read_provenance(out)
+    assert about["feel.place"] == "videos.parquet"
+    assert [name for name, _ in json.loads(about["feel.outside"])] == ["annotations.csv"]
+
+
 def test_another_folder_and_name_give_the_same_bytes(run, tmp_path):
     """Otherwise a run that is moved, or made again elsewhere, could not be compared."""
     assert bytes_of(build(tmp_path / "deep/down", "other")) == bytes_of(run)

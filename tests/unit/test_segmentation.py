@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter1d
 
+from feel_steps.errors import InputError
 from feel_steps.evaluation.segmentation import measure_segments
 from feel_steps.explore.segment import _dependence, _when, segment, viterbi
 from feel_steps.tables import tables
@@ -145,6 +146,17 @@ def test_planted_actions_are_found_and_tile_the_videos(tmp_path):
     given = ["--detections", tmp_path / "segments.parquet", "--videos", tmp_path / "videos.parquet"]
     call("export", *given, "--form", "csv", "--out", tmp_path / "segments.csv")
     assert len((tmp_path / "segments.csv").read_text().splitlines()) == 19
+
+
+def test_snippets_that_nothing_can_be_learnt_from_are_refused():
+    """They ended in a traceback of NumPy's, or in borders made of NaN."""
+    snippets, _ = make_mixed(length=20)
+    still = Snippets(snippets.video_ids, np.ones_like(snippets.features), snippets.offsets)
+    with pytest.raises(InputError, match="have the same features"):
+        segment(still, make_videos(snippets), 3, 0, window=1.0)
+    few = Snippets(["a"], snippets.features[:2], np.array([0, 2]))
+    with pytest.raises(InputError, match="2 snippets of training videos for 3 clusters"):
+        segment(few, make_videos(few), 3, 0, window=1.0)
 
 
 def test_who_is_seen_does_not_matter():

@@ -109,6 +109,8 @@ def test_groups_stand_on_the_page_and_train_nothing(workspace):
     assert workspace.planned() == {"compare_groups", "write_report"}
     workspace.snakemake()
     assert "control – treated" in (workspace.results / "report.html").read_text("utf-8")
+    (workspace.results / "clusters.yaml").write_text("0: waving")
+    assert workspace.planned() == {"compare_groups", "write_report"}  # the tables of the groups carry names, too
     (workspace.folder / "groups.csv").write_text(f"video_id,group\n{rows}train_99,control\n")
     output = workspace.snakemake("--dry-run", succeeds=False)
     assert "error: groups.csv, row 10: there is no video 'train_99' in the data set" in output

@@ -47,6 +47,8 @@ def test_a_run_on_parts_ends_with_a_page_that_shows_them(workspace):
     assert learnt not in {finding.path for finding in verify(workspace.results)[1]}
     (workspace.results / learnt).unlink()
     assert "cut_videos" in workspace.planned()  # else predict would ask for it in vain
+    (workspace.results / "feel/seed-0/segment_metrics.parquet").unlink()
+    assert "evaluate_segments" in workspace.planned()  # else verify would name it for ever
 
 
 def test_a_run_without_parts_shows_none_of_an_earlier_run(workspace):
