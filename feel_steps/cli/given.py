@@ -46,8 +46,8 @@ def constrain(
     from feel_steps.explore.corrections import list_given, load_corrections
     from feel_steps.tables import tables
 
-    known = tables.read(videos, "videos")["video_id"].tolist()
-    tables.write(out, "given", list_given(load_corrections(corrections, known, centres)))
+    known = load_corrections(corrections, tables.read(videos, "videos"), centres)
+    tables.write(out, "given", list_given(known))
 
 
 @app.command()
@@ -74,15 +74,16 @@ def correct(
     from feel_steps.tables import tables
     from feel_steps.tables.run import assign
 
-    table = tables.read(videos, "videos")["video_id"]
+    known = tables.read(videos, "videos")
+    table = known["video_id"]
     scores, found = tables.read(embeddings, "embeddings"), tables.read(moments, "moments")
     settings, given = tables.read_metadata(moments).get("settings", "{}"), None
     if corrections and centres:
-        given = load_corrections(corrections, table.tolist(), centres)
+        given = load_corrections(corrections, known, centres)
         assigned = assign(table, tables.read(refined, "refined"), scores)
         rule = read_rule(parse_settings(settings, f"{moments}"))
         found = correct_moments(found, given, dict(zip(table, assigned.tolist(), strict=True)), rule)
     tables.write(out, "moments", found, {"settings": settings})
     tables.write(out_given, "given", list_given(given))
-    known = tables.read(labels, "given") if labels else None
-    tables.write(out_names, "names", name_clusters(scores["score"].shape[1], given, known))
+    labelled = tables.read(labels, "given") if labels else None
+    tables.write(out_names, "names", name_clusters(scores["score"].shape[1], given, labelled))

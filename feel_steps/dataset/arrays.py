@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -12,7 +13,7 @@ from feel_steps.dataset.array_file import READERS, ArrayError, open_array
 from feel_steps.dataset.files import identifier, list_files
 from feel_steps.dataset.folder import read_split, video_files
 from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
-from feel_steps.dataset.videos import balance, expected_snippets, fits, require_two_videos, strings
+from feel_steps.dataset.videos import balance, expected_snippets, fits, require_videos, strings
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import track
 from feel_steps.tables.kinds import Columns
@@ -145,6 +146,8 @@ def import_arrays(
                 raise InputError(f"{path}: {error}") from None
             bad[video_id] = str(error)
     _check_orientation(arrays, shapes, transposed)
+    if on_bad_video == "skip":
+        bad |= _set_aside(shapes)
     _check_dimensions(arrays, shapes)
     kept = [video_id for video_id in ids if video_id in shapes]
     lengths = {
@@ -163,7 +166,7 @@ def import_arrays(
         ),
     }
     manifest["part"] = balance(manifest["duration"], parts)
-    require_two_videos(manifest["split"], str(root), bad)
+    require_videos(manifest["split"], str(root), bad)
     first = next(iter(arrays.values()))
     skipped = {
         "video_id": strings(bad),
@@ -213,6 +216,18 @@ def _check_orientation(
         advice = "leave dataset.transposed out" if transposed else "set dataset.transposed: true"
         differs = "first" if transposed else "second"
         raise InputError(f"arrays of {a} and {b}: only the {differs} number differs, so these are {order}; {advice}")
+
+
+def _set_aside(shapes: dict[str, list[tuple[int, ...]]]) -> dict[str, str]:
+    """Take out the videos of other dimensions than most, and give the reasons."""
+    dimensions = {video_id: " + ".join(str(D) for _, D in found) for video_id, found in shapes.items()}
+    for usual, count in Counter(dimensions.values()).most_common(1):
+        if 2 * count > len(dimensions):  # else it is not clear which ones are right
+            odd = {video_id: own for video_id, own in dimensions.items() if own != usual}
+            for video_id in odd:
+                del shapes[video_id]
+            return {video_id: f"features of dimension {own}, but most have {usual}" for video_id, own in odd.items()}
+    return {}
 
 
 def _check_dimensions(arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]]) -> None:

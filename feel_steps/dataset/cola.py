@@ -9,7 +9,7 @@ import numpy as np
 from feel_steps.dataset.array_file import ArrayError, open_array
 from feel_steps.dataset.arrays import common_length
 from feel_steps.dataset.files import identifier, list_files, list_names, read_text
-from feel_steps.dataset.videos import SPLITS, balance, require_two_videos, strings
+from feel_steps.dataset.videos import SPLITS, balance, require_videos, strings
 from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
 
@@ -84,7 +84,7 @@ def import_cola(
         "duration": duration,
         "part": balance(duration, parts),
     }
-    require_two_videos(manifest["split"], str(root / "split_train.txt"))
+    require_videos(manifest["split"], str(root / "split_train.txt"))
     return manifest
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from feel_steps.dataset.files import identifier, list_files, list_names, read_csv
 from feel_steps.dataset.suffixes import is_called_video, may_be_video
 from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
-from feel_steps.dataset.videos import SPLITS, balance, require_two_videos, strings
+from feel_steps.dataset.videos import SPLITS, balance, require_videos, strings
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import track
 from feel_steps.tables.kinds import Columns
@@ -94,7 +94,7 @@ def import_videos(
         "duration": np.array([info.duration for _, _, info in good], np.float64),
     }
     manifest["part"] = balance(manifest["duration"], parts)
-    require_two_videos(manifest["split"], str(folder), {video_id: reason for video_id, _, reason in bad})
+    require_videos(manifest["split"], str(folder), {video_id: reason for video_id, _, reason in bad})
     skipped = {name: strings(row[i] for row in bad) for i, name in enumerate(("video_id", "path", "reason"))}
     return manifest, skipped
 

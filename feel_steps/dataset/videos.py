@@ -71,12 +71,14 @@ def balance(duration: np.ndarray, parts: int) -> np.ndarray:
     return part
 
 
-def require_two_videos(split: np.ndarray, where: str, skipped: Mapping[str, str] | None = None) -> None:
-    """Refuse a data set that has nothing to cluster; ``skipped`` maps the videos that were left out to the reasons."""
-    n = int((split == "train").sum())
-    if n < 2:
+def require_videos(split: np.ndarray, where: str, skipped: Mapping[str, str] | None = None) -> None:
+    """Refuse a data set that has nothing to cluster; ``skipped`` maps the videos that were left out to the reasons.
+
+    One recording is enough where its parts are clustered.
+    """
+    if not (split == "train").any():
         note = ", {} skipped ('{}': {})".format(len(skipped), *next(iter(skipped.items()))) if skipped else ""
-        raise InputError(f"{where}: {n} usable training video{'s' * (n != 1)}{note}; at least two are needed")
+        raise InputError(f"{where}: no usable training video{note}")
 
 
 def strings(values: Iterable[str]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +23,25 @@ from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import identify
 
 SAME = 0.5  # tIoU from which a moment is the one that a person judged: iterations move borders
+BEYOND = 0.5  # seconds by which a moment may end after its video: players and containers round
 Segment = tuple[int, float, float, float]  # cluster, start, end, confidence
 
 
-def load_corrections(path: Path, video_ids: Sequence[str], centres: Path) -> Corrections:
-    """Read corrections, match their ids with the data set's, and check that they are for these clusters.
+def load_corrections(path: Path, videos: Columns, centres: Path) -> Corrections:
+    """Read corrections, match their ids with the data set's, and check that they are for these clusters and videos.
+
+    Parameters
+    ----------
+    path : path
+    videos : columns of a videos table
+    centres : path
+        Table of the clusters that were corrected.
 
     Raises
     ------
     InputError
-        See :func:`feel_steps.dataset.corrections.read_corrections`; or the corrections are for other clusters.
+        See :func:`feel_steps.dataset.corrections.read_corrections`; or the corrections are for other clusters, or a
+        moment ends after its video.
     """
     found, table = read_corrections(path), tables.read(centres, "centres")
     if found.centres != identify(table["feature"]):
@@ -41,7 +50,17 @@ def load_corrections(path: Path, video_ids: Sequence[str], centres: Path) -> Cor
             f"{found.iteration}, which were computed anew since; correct the present page"
         )
     check_clusters(found, len(table["cluster"]), path)
-    return match_corrections(found, match_ids(video_ids), list(video_ids), path)
+    video_ids = videos["video_id"].tolist()
+    found = match_corrections(found, match_ids(video_ids), video_ids, path)
+    durations = dict(zip(video_ids, videos["duration"].tolist(), strict=True))
+    for mark in found.moments:
+        _, end = mark.segment
+        if end > durations[mark.video_id] + BEYOND:
+            raise InputError(
+                f"{path}: a moment of '{mark.video_id}' ends at {end:g} s, but the video at "
+                f"{durations[mark.video_id]:.4g} s; correct its times"
+            )
+    return found
 
 
 def correct_moments(

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ ITERATION = re.compile(r"iteration=(\d+)")
 NOTHING = "Nothing to be done"
 CONFIG = {"--config", "-C"}
 DRY = {"-n", "--dry-run", "--dryrun"}
+LOG = "logs/run.log"  # of a run's folder: Snakemake's output
 POLL = 0.1  # seconds between looks at Snakemake's output
 AT_MOST = 15  # lines of Snakemake's output shown if a run fails without an error of ours
 
@@ -82,9 +84,9 @@ def run(
     Raises
     ------
     InputError
-        The folder is missing, holds neither videos nor arrays, or clusters are missing.
+        The folder is missing, holds neither videos nor arrays, clusters are missing, or the run says what is wrong.
     subprocess.CalledProcessError
-        Snakemake failed; it has printed why.
+        Snakemake failed for another reason; it has printed which.
     """
     from feel_steps.explore.results import Run
 
@@ -94,9 +96,10 @@ def run(
     paths = {key: Path(value) if value else None for key, value in given.items()}
     further = Path(settings) if isinstance(settings, str) else settings
     config = make_config(folder, name=name, clusters=numbers, settings=further, **paths)
-    words = command(write_config(config), cores=cores, profile=profile, options=options)
-    if status := launch(words, Path("results", name, "logs/run.log"), config.get("iterations", 4)):
-        raise subprocess.CalledProcessError(status, words)
+    words, log = write_config(config, cores=cores, profile=profile, options=options), Path("results", name, LOG)
+    if status := launch(words, log, config.get("iterations", 4)):
+        errors = list_errors(log.read_text("utf-8", "replace").splitlines()) if log.is_file() else []
+        raise InputError("; ".join(errors)) if errors else subprocess.CalledProcessError(status, words)
     return Run(Path("results", name))
 
 
@@ -138,7 +141,10 @@ def make_config(
         The folder is missing, holds neither videos nor arrays, or clusters are missing.
     """
     if not NAME.fullmatch(name):
-        raise InputError(f"--name '{name}': expected letters, digits, '.', '_' and '-'; results go to results/NAME")
+        raise InputError(
+            f"--name '{name}' (where none is given, the folder's): expected letters, digits, '.', '_' and '-', as "
+            "results go to results/NAME; give one with --name"
+        )
     further = merge(settings, {}) if isinstance(settings, Mapping) else _read_settings(settings) if settings else {}
     config = further
     if path is not None:
@@ -161,6 +167,15 @@ def make_config(
             )
     if clusters:
         config["clusters"] = list(clusters) if len(clusters) > 1 else clusters[0]
+    own = further.get("features") or {}
+    if config.get("dataset", {}).get("layout") == "features" and not {"fps", "window", "stride"} & own.keys():
+        how = config["features"]
+        warnings.warn(
+            f"features are taken as made at {how['fps']} frames a second, from {how['window']} frames, every "
+            f"{how['stride']}; if they were not, all times are wrong: set features: {{fps: …, window: …, stride: …}} "
+            "in the file of --configfile (feel-steps inspect helps)",
+            stacklevel=2,
+        )
     return config | {"name": name}
 
 
@@ -175,13 +190,22 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def write_config(config: Mapping[str, Any]) -> Path:
-    """Write a run's config beside its results, ``results/NAME.yaml``, for ``snakemake --configfile``."""
+def write_config(config: Mapping[str, Any], **how: Any) -> list[str]:
+    """Write a run's config to ``results/NAME.yaml``, and give the command line that runs it.
+
+    Parameters
+    ----------
+    config : mapping
+    **how
+        ``cores``, ``profile`` and ``options`` of :func:`command`.
+    """
     path = Path("results", f"{config['name']}.yaml")
     path.parent.mkdir(exist_ok=True)
-    head = f"# Written by feel-steps run. The same run without it:\n#   {shlex.join(command(path, cores=2))}\n"
+    words = command(path, **how)
+    same = shlex.join(word for word in words if word not in DRY)
+    head = f"# Written by feel-steps run. The same run without it:\n#   {same}\n"
     path.write_text(head + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), "utf-8")
-    return path
+    return words
 
 
 def command(config: Path, *, cores: int, profile: str | None = None, options: Sequence[str] = ()) -> list[str]:
@@ -251,7 +275,14 @@ def launch(words: Sequence[str], log: Path, iterations: int) -> int:
 
 def _essence(tail: Sequence[str]) -> list[str]:
     """What a person needs of a failed run's last lines: our errors; where there are none, the end."""
-    return list(dict.fromkeys(line for line in tail if line.startswith("error: "))) or list(tail[-AT_MOST:])
+    return [f"error: {error}\n" for error in list_errors(tail)] or list(tail[-AT_MOST:])
+
+
+def list_errors(lines: Sequence[str]) -> list[str]:
+    """Our own errors in Snakemake's output, each once."""
+    return list(
+        dict.fromkeys(line.removeprefix("error: ").rstrip("\n") for line in lines if line.startswith("error: "))
+    )
 
 
 def _lines(process: subprocess.Popen[bytes], log: Path, tail: list[str]) -> Iterator[str]:
@@ -290,10 +321,12 @@ def _follow(lines: Iterator[str], iterations: int) -> None:
 
 def finish(page: Path, *, open_page: bool) -> None:
     """Print a finished run's table and, as the last line, the path of its page."""
-    from feel_steps.report.summary import summary
+    from feel_steps.report.summary import left_out, summary
     from feel_steps.tables import tables
 
     print(summary(tables.read(page.with_name("metrics.parquet"), "metrics")))
+    if missing := left_out(page.parent):
+        print(missing)
     if open_page:
         import webbrowser
 

@@ -82,9 +82,12 @@ class Run:
     def segments(self, variant: str | None = None, seed: int | None = None) -> pd.DataFrame:
         """The segmentation of ``segments.find``, which tiles each video: video, cluster, score, start, end.
 
-        Its clusters are not those of the other tables.
+        Its clusters are not those of the other tables. InputError: the run has none.
         """
-        return _frame(tables.read(self._folder(variant, seed, None).parent / "segments.parquet", "segments"))
+        path = self._folder(variant, seed, None).parent / "segments.parquet"
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; set segments: {{find: true}} in the config and run again")
+        return _frame(tables.read(path, "segments"))
 
     def clusters(
         self, variant: str | None = None, seed: int | None = None, iteration: int | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from feel_steps.dataset.videos import expected_snippets, fits, require_two_videos
+from feel_steps.dataset.videos import expected_snippets, fits, require_videos
 from feel_steps.errors import InputError
 from feel_steps.features.contract import Contract, read_contract
 from feel_steps.tables.kinds import Columns
@@ -61,7 +61,7 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
 
     fps, window, stride = Contract(made).timing
     kept = np.array([video_id in found for video_id in manifest["video_id"]])
-    require_two_videos(manifest["split"][kept], "features", reasons)
+    require_videos(manifest["split"][kept], "features", reasons)
     videos = {name: manifest[name][kept] for name in ("video_id", "split", "path", "n_frames", "duration")}
     T = np.array([found[video_id][0] for video_id in videos["video_id"]], np.int32)
     timing, seconds = (fps, window, stride), videos["duration"]

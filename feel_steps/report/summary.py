@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pandas as pd
 
+from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import frame
 
@@ -47,6 +49,21 @@ def show(values: pd.Series, metric: str) -> str:
         return f"{values.mean():.0%}"
     spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
     return f"{values.mean():.3f}{spread}"
+
+
+def left_out(run: Path) -> str:
+    """What a run could not use, in a line: videos, and segments of the annotations; empty if it used all."""
+    skipped, dropped = (
+        len(tables.read(file, kind)["video_id"]) if (file := run / name).is_file() else 0
+        for name, kind in (("skipped.parquet", "skipped"), ("annotations_dropped.parquet", "dropped"))
+    )
+    found = []
+    if skipped:
+        used = len(tables.read(run / "videos.parquet", "videos")["video_id"])
+        found.append(f"{skipped} of {used + skipped} videos were left out")
+    if dropped:
+        found.append(f"{dropped} annotated segments did not fit")
+    return f"{' and '.join(found)}; the page says which, and why" if found else ""
 
 
 def summary(metrics: Columns) -> str:

@@ -18,7 +18,9 @@ from feel_steps.errors import InputError
 from feel_steps.explore.corrections import correct_moments, load_corrections, name_clusters
 from feel_steps.explore.moments import Rule
 from feel_steps.tables import tables
+from feel_steps.tables.run import identify
 
+VIDEOS = {"video_id": np.array(["a"], object), "duration": np.array([5.0])}
 OF = "of: {variant: feel, seed: 0, iteration: 2, centres: abc}\n"
 MOMENT = "{video_id: a, cluster: 0, t_start: 1, t_end: 2"
 
@@ -102,7 +104,18 @@ def test_corrections_of_other_clusters_are_refused(tmp_path):
     centres = tmp_path / "centres.parquet"
     tables.write(centres, "centres", {"cluster": np.arange(2), "feature": np.eye(2)})
     with pytest.raises(InputError, match="made for other clusters than those of feel, seed 0, iteration 2"):
-        load_corrections(tmp_path / "corrections.yaml", ["a"], centres)
+        load_corrections(tmp_path / "corrections.yaml", VIDEOS, centres)
+
+
+def test_a_moment_after_the_end_of_its_video_is_refused(tmp_path):
+    """It would be shown and exported with confidence 1."""
+    centres = tmp_path / "centres.parquet"
+    tables.write(centres, "centres", {"cluster": np.arange(2), "feature": np.eye(2)})
+    of = OF.replace("abc", identify(tables.read(centres, "centres")["feature"]))
+    mark = "moments: [{video_id: a, cluster: 1, t_start: 3, t_end: 12, mark: right}]"
+    (tmp_path / "corrections.yaml").write_text(f"{of}\n{mark}")
+    with pytest.raises(InputError, match=r"a moment of 'a' ends at 12 s, but the video at 5 s; correct its times"):
+        load_corrections(tmp_path / "corrections.yaml", VIDEOS, centres)
 
 
 def test_which_constraints_follow():

@@ -43,8 +43,11 @@ def test_the_config_of_a_run_repeats_it(tmp_path, monkeypatch):
     config = make_config(tmp_path / "clips", name="mine", clusters=[5], annotations=tmp_path / "gt.csv")
     assert config["clusters"] == 5 and config["dataset"]["layout"] == "videos"
     assert config["dataset"]["annotations"] == str(tmp_path / "gt.csv")
-    file = write_config(config)
-    assert file.as_posix() == "results/mine.yaml" and yaml.safe_load(file.read_text()) == config
+    words = write_config(config, cores=3, options=["-n", "--config", "corrections=c.yaml"])
+    file = Path("results/mine.yaml")
+    assert yaml.safe_load(file.read_text()) == config
+    assert words == command(file, cores=3, options=["-n", "--config", "corrections=c.yaml"])
+    assert file.read_text().splitlines()[1].endswith("results/mine.yaml --cores 3 --config corrections=c.yaml")
     (tmp_path / "more.yaml").write_text("iterations: 2\ndataset: {parts: 1}\n")
     further = make_config(tmp_path / "clips", name="mine", clusters=[5], settings=tmp_path / "more.yaml")
     assert (further["iterations"], further["dataset"]["parts"], further["dataset"]["on_bad_video"]) == (2, 1, "skip")
@@ -65,7 +68,10 @@ def test_keys_with_dots_reach_their_section():
 def test_arrays_of_videos_bring_their_players(tmp_path):
     fill(tmp_path / "clips", "1.mp4")
     np.save(tmp_path / "1.npy", np.zeros((3, 4), np.float32))
-    config = make_config(tmp_path / "clips", name="mine", clusters=[5], features=tmp_path)
+    with pytest.warns(
+        UserWarning, match="taken as made at 25 frames a second, from 16 frames, every 16; if they were not"
+    ):
+        config = make_config(tmp_path / "clips", name="mine", clusters=[5], features=tmp_path)
     assert config["dataset"]["layout"] == "features" and config["dataset"]["path"] == str(tmp_path)
     assert config["dataset"]["videos"] == str(tmp_path / "clips")
 

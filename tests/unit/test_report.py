@@ -25,7 +25,7 @@ from feel_steps.report.counts import compare_counts
 from feel_steps.report.media import relative_url, thumbnail
 from feel_steps.report.page import report
 from feel_steps.report.segmentation import letter
-from feel_steps.report.summary import summary
+from feel_steps.report.summary import left_out, summary
 from feel_steps.report.videos import POINTS, _pack, records
 from feel_steps.tables import tables
 from feel_steps.tables.run import find_run
@@ -441,6 +441,11 @@ def test_thinning_keeps_means() -> None:
 # ------------------------------------------------------------------------------------------------------ terminal
 
 
+def make_column(type_, rows):
+    """A column of ones, as numbers or as text."""
+    return np.full(rows, "a", object) if type_ == "string" else np.ones(rows, type_)
+
+
 def metrics(*rows: tuple[str, int, int, str, str, float]) -> tables.Columns:
     names = ("variant", "seed", "iteration", "stage", "metric", "value")
     return {n: np.array(c, object if n in ("variant", "stage", "metric") else None)
@@ -482,6 +487,16 @@ def test_summary_without_annotations_and_over_seeds() -> None:
         "iteration  selected  stability  silhouette",
         "        1      100%          –           –",
     ]
+
+
+def test_what_a_run_could_not_use_is_said_in_the_terminal(tmp_path):
+    """Who reads only the table must not take 3 of 10 videos for all."""
+    for kind, name in (("videos", "videos"), ("skipped", "skipped"), ("dropped", "annotations_dropped")):
+        columns = tables.KINDS[kind].columns
+        tables.write(tmp_path / f"{name}.parquet", kind, {n: make_column(t, 2) for n, t in columns.items()})
+    said = "2 of 4 videos were left out and 2 annotated segments did not fit; the page says which, and why"
+    assert left_out(tmp_path) == said
+    assert left_out(tmp_path / "nowhere") == ""
 
 
 def test_merged_clusters_are_one_on_the_page(tmp_path):

@@ -126,7 +126,7 @@ def test_every_correction_is_saved_kept_and_applied(driver: Any, page: Path, sav
     marks = {mark.mark: mark for mark in found.moments}
     assert set(marks) == {"right", "wrong"} and marks["right"].borders[1] == dragged
     place = run.iteration_folder(run.iterations)
-    given = load_corrections(file, run.videos["video_id"].tolist(), place / "centres.parquet")
+    given = load_corrections(file, run.videos, place / "centres.parquet")
     assert (video, "is", (old + 1) % 2) in list_constraints(given)
     assigned = dict(zip(run.videos["video_id"], run.assigned.tolist(), strict=True))
     moments = correct_moments(tables.read(place / "moments.parquet", "moments"), given, assigned)

@@ -254,6 +254,12 @@ def test_arrays_of_different_widths_are_named(tmp_path):
     np.save(root / "v2.npy", np.zeros((31, 7), np.float32))
     with pytest.raises(InputError, match=r"v2\.npy: features of dimension 7, but 6 in .*v0\.npy"):
         import_arrays(root, **RATE)
+    manifest, skipped = import_arrays(root, **RATE, on_bad_video="skip")
+    assert manifest["video_id"].tolist() == ["v0", "v1"]
+    assert skipped["reason"].tolist() == ["features of dimension 7, but most have 6"]
+    np.save(root / "v1.npy", np.zeros((31, 8), np.float32))  # none has most
+    with pytest.raises(InputError, match="all videos need features of one extractor"):
+        import_arrays(root, **RATE, on_bad_video="skip")
 
 
 def test_streams_may_differ_by_one_snippet(tmp_path):

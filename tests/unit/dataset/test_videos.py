@@ -112,9 +112,9 @@ def test_parts_of_two_extractions(tmp_path, parts, change, message):
 
 
 def test_too_few_are_left(tmp_path):
-    reasons = json.dumps({"a": "damaged", "c": "damaged"})
-    parts = [write_part(tmp_path / "0.parquet", {"b": 9}), write_part(tmp_path / "1.parquet", {}, skipped=reasons)]
-    with pytest.raises(InputError, match=r"1 usable training video, 2 skipped \('a': damaged\); at least two"):
+    reasons = json.dumps({"a": "damaged", "b": "damaged", "c": "damaged"})
+    parts = [write_part(tmp_path / "0.parquet", {}), write_part(tmp_path / "1.parquet", {}, skipped=reasons)]
+    with pytest.raises(InputError, match=r"no usable training video, 3 skipped \('a': damaged\)"):
         index(manifest(), NONE, parts)
 
 
