@@ -91,9 +91,15 @@ def segment(
     """
     from feel_steps.explore.segment import segment as step
     from feel_steps.tables import tables
-    from feel_steps.tables.snippets import load_snippets
+    from feel_steps.tables.snippets import load_snippets, recorded_family
 
     table = tables.read(videos, "videos")
+    if recorded_family(table, features) == "network":
+        typer.echo(
+            "warning: the segmentation is made for features of movement (descriptors, pose); on a network's, as these "
+            "are, it finds less: see docs/explanation/parts.md",
+            err=True,
+        )
     train = table["split"] == "train"
     found = step(load_snippets(table, features), table, clusters, seed, window=window, train=train)
     tables.write(out, "segments", found)

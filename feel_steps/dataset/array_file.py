@@ -123,7 +123,9 @@ def _check_shape(array: Array) -> None:
             "np.save(path, np.stack(list(array)).astype(np.float32))"
         )
     if not array.dtype.startswith(("float", "bfloat")):
-        raise ArrayError(f"{array}: expected floating-point numbers [snippets, dimension]")
+        raise ArrayError(
+            f"{array}: expected floating-point numbers [snippets, dimension]; convert them: .astype(np.float32)"
+        )
     if len(array.shape) != 2:
         advice = "write [snippets, dimension]"
         if len(array.shape) == 3 and array.shape[0] == 1:

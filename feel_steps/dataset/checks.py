@@ -168,6 +168,21 @@ def check_labels(config: Mapping[str, Any], clusters: Mapping[str, int]) -> None
     read_labels(dataset["labels"], _list_videos(dataset), min(clusters.values()))
 
 
+def check_split(config: Mapping[str, Any]) -> None:
+    """Refuse a split of another form before the first job; import compares it with the videos.
+
+    Raises
+    ------
+    InputError
+    """
+    path = config["dataset"]["split"]
+    if path and config["dataset"]["layout"] in ("videos", "features") and find_spec("numpy") is not None:
+        from feel_steps.dataset.videos import split_rows
+
+        for _ in split_rows(path):
+            pass
+
+
 def check_groups(config: Mapping[str, Any]) -> None:
     """Refuse groups of another form, or of unknown videos, before the first job.
 

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from feel_steps.dataset.files import identifier, list_files, list_names, read_csv
+from feel_steps.dataset.files import identifier, list_files, list_names
 from feel_steps.dataset.suffixes import is_called_video, may_be_video
 from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
-from feel_steps.dataset.videos import SPLITS, balance, require_videos, strings
+from feel_steps.dataset.videos import balance, require_videos, split_rows, strings
 from feel_steps.errors import InputError
 from feel_steps.runtime.progress import track
 from feel_steps.tables.kinds import Columns
@@ -132,17 +132,14 @@ def _say_ignored(folder: Path, names: Collection[str]) -> None:
 def read_split(path: str | Path, ids: list[str], skipped: Collection[str]) -> dict[str, str]:
     """Read the split of every video, from a CSV with the columns video_id and split."""
     known, splits = set(ids), dict[str, str]()
-    for line, row in read_csv(path, ("video_id", "split")):
-        video_id = identifier(row["video_id"], f"{path}, row {line}")
+    for line, video_id, split in split_rows(path):
         if video_id not in known and video_id not in skipped:
             raise InputError(
                 f"{path}, row {line}: no video '{video_id}' in the folder; an id is a path below it, without suffix"
             )
         if video_id in splits:
             raise InputError(f"{path}, row {line}: '{video_id}' stands in the file twice; keep one row")
-        if row["split"] not in SPLITS:
-            raise InputError(f"{path}, row {line}: split is '{row['split']}'; expected train or test")
-        splits[video_id] = row["split"]
+        splits[video_id] = split
     if missing := [video_id for video_id in ids if video_id not in splits]:
         raise InputError(f"{path}: no row for {list_names(missing)}; give every video a split, train or test")
     return splits

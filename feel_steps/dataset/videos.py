@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from feel_steps.dataset.files import identifier, read_csv
 from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
 
 SPLITS = ("train", "test")
+
+
+def split_rows(path: str | Path) -> Iterator[tuple[int, str, str]]:
+    """Number, video id and split of each row of a CSV with the columns video_id and split, checked by themselves."""
+    for line, row in read_csv(path, ("video_id", "split")):
+        if row["split"] not in SPLITS:
+            raise InputError(f"{path}, row {line}: split is '{row['split']}'; expected train or test")
+        yield line, identifier(row["video_id"], f"{path}, row {line}"), row["split"]
 
 
 @dataclass(frozen=True)

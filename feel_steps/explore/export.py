@@ -16,6 +16,7 @@ from feel_steps.errors import InputError
 from feel_steps.explore.annotation_tools import Rows, write_boris, write_boris_table, write_elan, write_label_studio
 from feel_steps.explore.moments import one_at_a_time
 from feel_steps.tables import tables
+from feel_steps.tables.folders import check_out
 from feel_steps.tables.kinds import Columns
 
 Frame = pd.DataFrame  # rows of detections: video_id, label, score, t_start, t_end
@@ -58,6 +59,8 @@ def export(
             f"detections table: video '{detections['video_id'][unknown.argmax()]}' is not in the videos table; "
             "export the detections of the same run"
         )
+    if form in FOLDERS:
+        check_out(Path(out))
     names = names or {}
     if form == "vtt":
         detections = one_at_a_time(detections)
@@ -137,6 +140,7 @@ def _for(write: Callable[[Mapping[str, Rows], Columns, Path], None]) -> Callable
     return lambda frame, videos, out: write(dict(_by_video(frame, videos)), videos, out)
 
 
+FOLDERS = ("vtt", "fiftyone", "elan")  # forms of several files
 FORMS: dict[str, Callable[[Frame, Columns, Path], None]] = {
     "activitynet": _activitynet,
     "csv": _csv,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from feel_steps.config import METHODS, check, merge, read_arguments, resolve, retype
-from feel_steps.dataset.checks import check_dataset, find_replaced, settle_layout
+from feel_steps.dataset.checks import check_dataset, check_split, find_replaced, settle_layout
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
 from tests.paths import ROOT
@@ -100,6 +100,12 @@ def test_presets_are_valid(preset, tmp_path, monkeypatch):
     for number in range(changes["clusters"] if dataset else 0):
         Path(dataset["path"], f"{number}.{'npy' if dataset['layout'] == 'features' else 'mp4'}").touch()
     check_all(config(**changes))
+
+
+def test_a_split_of_another_form_is_refused_before_any_work(tmp_path):
+    (tmp_path / "split.csv").write_text("video_id,split\na,validation\n")
+    with pytest.raises(InputError, match=r"split.csv, row 2: split is 'validation'; expected train or test"):
+        check_split(config(dataset={"layout": "videos", "split": str(tmp_path / "split.csv")}))
 
 
 def test_few_recordings_may_hold_many_actions(tmp_path):
