@@ -28,7 +28,8 @@ def verdict(run: Run, labelled: int = 0) -> str:
         rows = pick(metrics[metrics["iteration"] == iteration], (stage,), metric)
         return float(rows["value"].iloc[0]) if len(rows) else None
 
-    groups = f"{run.clusters} group{'s' * (run.clusters != 1)} of videos"
+    what = "parts of videos" if run.cuts else "videos"
+    groups = f"{run.clusters} group{'s' * (run.clusters != 1)} of {what}"
     if labelled:
         groups += f", found with {labelled} labelled video{'s' * (labelled != 1)} (the numbers include them),"
     rests = f" {part}" if (part := coverage(run)) else ""

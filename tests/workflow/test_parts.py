@@ -34,6 +34,7 @@ def test_a_run_on_parts_ends_with_a_page_that_shows_them(workspace):
     workspace.snakemake("--quiet", "host")
     html = (workspace.results / "report.html").read_text("utf-8")
     assert "Map of the parts" in html
+    assert "3 groups of parts of videos" in html
     assert 'id="segmentation"' in html
     assert set(Run(workspace.results).segments()["video_id"]) == set(Run(workspace.results).videos()["video_id"])
     labels = "results/tiny/feel/seed-0/iter-1/selected.parquet"
