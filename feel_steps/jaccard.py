@@ -85,7 +85,8 @@ def refine(
     k1: int = 20,
     k2: int = 6,
     lambda_value: float = 0.3,
-    ranker: Ranker = rank,
+    device: str | None = None,
+    ranker: Ranker | None = None,
 ) -> Columns:
     """Assign every video to the centre that is nearest in the refined distance.
 
@@ -93,10 +94,8 @@ def refine(
 
     Parameters
     ----------
-    features, centres, k1, k2, lambda_value
-        See :func:`refined_distances`.
-    ranker : callable
-        Ranks the videos: ``partial(rank, device="cuda")``, or :func:`feel_steps.ranking.rank_approximately`.
+    features, centres, k1, k2, lambda_value, device, ranker
+        See :func:`refined_distances`; ``ranker`` ranks the videos: :func:`feel_steps.ranking.rank_approximately`, say.
 
     Returns
     -------
@@ -110,7 +109,7 @@ def refine(
     InputError
         See :func:`refined_distances`.
     """
-    refiner = _Refiner(features, centres, k1, k2, lambda_value, ranker)
+    refiner = _Refiner(features, centres, k1, k2, lambda_value, ranker or partial(rank, device=device))
     cluster, second = (np.full(len(features), -1, np.int32) for _ in range(2))
     best, jaccard, euclidean, next_best = (np.full(len(features), np.inf) for _ in range(4))
     with Progress("refining", len(centres), "centre") as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from json import dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -167,11 +166,12 @@ def refine(
         raise InputError(f"{clusters}: column 'cluster' names clusters that {centres} does not have; cluster again")
     if method == "cci":
         from feel_steps.jaccard import refine as step
-        from feel_steps.ranking import rank, rank_approximately
+        from feel_steps.ranking import rank_approximately
 
+        how: dict[str, Any] = {"k1": k1, "k2": k2, "lambda_value": lambda_}
         with claim(device) as where:
-            ranker = rank_approximately if ranking == "approximate" else partial(rank, device=where)
-            columns = step(table["feature"], points, k1=k1, k2=k2, lambda_value=lambda_, ranker=ranker)
+            ranker = rank_approximately if ranking == "approximate" else None
+            columns = step(table["feature"], points, device=where, ranker=ranker, **how)
     elif method == "none":
         from feel_steps.cluster import keep_clusters
 

@@ -120,7 +120,7 @@ def test_consensus_of_as_many_clusters_as_videos_and_of_one():
 
 def test_what_is_wrong_is_named(blobs):
     features, _ = blobs
-    with pytest.raises(InputError, match="clusters=41 but only 40 training videos"):
+    with pytest.raises(InputError, match="clusters=41, but only 40 training videos"):
         cluster(features, 41, 0)
     with pytest.raises(InputError, match="clusters=0"):
         cluster(features, 0, 0)
@@ -129,5 +129,5 @@ def test_what_is_wrong_is_named(blobs):
         cluster(features, 4, 0)
     with pytest.raises(InputError, match="row 7: NaN"):
         consensus([features], 4, 0)
-    with pytest.raises(InputError, match="clusters=41 but only 40 training videos"):
+    with pytest.raises(InputError, match="clusters=41, but only 40 training videos"):
         consensus([features], 41, 0)
