@@ -14,7 +14,6 @@ from feel_steps.dataset.checks import (
     check_dataset,
     check_groups,
     check_labels,
-    check_split,
     digest_inputs,
     find_replaced,
     settle_corrections,
@@ -39,7 +38,6 @@ try:
         check_annotations(config)
         check_labels(config, numbers)
         check_groups(config)
-        check_split(config)
         replaced = find_replaced(Path("results", config["name"]), numbers)
         for line in filter(None, [said, *replaced]):
             logger.warning(line)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from feel_steps.config import METHODS, check, merge, read_arguments, resolve, retype
-from feel_steps.dataset.checks import check_dataset, check_split, find_replaced, settle_layout
+from feel_steps.dataset.checks import check_dataset, find_replaced, settle_layout
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
 from tests.paths import ROOT
@@ -102,10 +102,17 @@ def test_presets_are_valid(preset, tmp_path, monkeypatch):
     check_all(config(**changes))
 
 
-def test_a_split_of_another_form_is_refused_before_any_work(tmp_path):
-    (tmp_path / "split.csv").write_text("video_id,split\na,validation\n")
+def test_a_split_is_read_before_any_work(tmp_path):
+    """Its form, and how many videos it leaves for training."""
+    for number in range(4):
+        (tmp_path / f"{number}.npy").touch()
+    changes = {"layout": "features", "path": str(tmp_path), "split": str(tmp_path / "split.csv")}
+    (tmp_path / "split.csv").write_text("video_id,split\n0,validation\n")
     with pytest.raises(InputError, match=r"split.csv, row 2: split is 'validation'; expected train or test"):
-        check_split(config(dataset={"layout": "videos", "split": str(tmp_path / "split.csv")}))
+        check_all(config(dataset=changes, clusters=3))
+    (tmp_path / "split.csv").write_text("video_id,split\n0,train\n1,train\n2,test\n3,test\n")
+    with pytest.raises(InputError, match="'clusters' is 3, but there are only 2 training videos"):
+        check_all(config(dataset=changes, clusters=3))
 
 
 def test_few_recordings_may_hold_many_actions(tmp_path):
