@@ -223,8 +223,8 @@ def get_artifacts():
     shared += ["names", "moments", "given"]
     shared += [f"groups/{table}" for table in GROUP_TABLES] if config["groups"] else []
     shared += ["labels"] if config["dataset"]["labels"] else []
-    last = [(variant, seed, SETTINGS[variant]["iterations"]) for variant in SETTINGS for seed in config["seeds"]]
-    shared += ["constraints"] if CORRECTIONS and any(CORRECTIONS.holds_from(*place) for place in last) else []
+    obeyed = CORRECTIONS and CORRECTIONS.iteration < SETTINGS[CORRECTIONS.variant]["iterations"]
+    shared += ["constraints"] if obeyed else []
     own = [f"{RUN}/{name}.parquet" for name in shared]
     cuts = expand(f"{RUN}/{{variant}}/{{file}}", variant=PARTED, file=["parts.parquet", "description.safetensors"])
     segments = [file for name in ("segments", "segment_metrics") for file in get_segments(f"{name}.parquet")]

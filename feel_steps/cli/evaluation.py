@@ -106,15 +106,11 @@ def summary(run: Annotated[Path, typer.Argument(help="results folder of the run"
 
     Example: feel-steps summary results/demo
     """
-    from feel_steps.report.summary import left_out
-    from feel_steps.report.summary import summary as table
-    from feel_steps.tables import tables
+    from feel_steps.report.summary import describe
     from feel_steps.tables.run import find_run
 
     find_run(run)  # refuses a folder without a finished run
-    typer.echo(table(tables.read(run / "metrics.parquet", "metrics")))
-    if missing := left_out(run):
-        typer.echo(missing)
+    typer.echo(describe(run))
     typer.echo(f"report: {run / 'report.html'}")
 
 

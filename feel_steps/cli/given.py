@@ -46,8 +46,8 @@ def constrain(
     from feel_steps.explore.corrections import list_given, load_corrections
     from feel_steps.tables import tables
 
-    known = load_corrections(corrections, tables.read(videos, "videos"), centres)
-    tables.write(out, "given", list_given(known))
+    given = load_corrections(corrections, tables.read(videos, "videos"), centres)
+    tables.write(out, "given", list_given(given))
 
 
 @app.command()
@@ -74,15 +74,15 @@ def correct(
     from feel_steps.tables import tables
     from feel_steps.tables.run import assign
 
-    known = tables.read(videos, "videos")
-    table = known["video_id"]
+    table = tables.read(videos, "videos")
+    video_ids = table["video_id"]
     scores, found = tables.read(embeddings, "embeddings"), tables.read(moments, "moments")
     settings, given = tables.read_metadata(moments).get("settings", "{}"), None
     if corrections and centres:
-        given = load_corrections(corrections, known, centres)
-        assigned = assign(table, tables.read(refined, "refined"), scores)
+        given = load_corrections(corrections, table, centres)
+        assigned = assign(video_ids, tables.read(refined, "refined"), scores)
         rule = read_rule(parse_settings(settings, f"{moments}"))
-        found = correct_moments(found, given, dict(zip(table, assigned.tolist(), strict=True)), rule)
+        found = correct_moments(found, given, dict(zip(video_ids, assigned.tolist(), strict=True)), rule)
     tables.write(out, "moments", found, {"settings": settings})
     tables.write(out_given, "given", list_given(given))
     labelled = tables.read(labels, "given") if labels else None

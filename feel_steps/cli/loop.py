@@ -168,10 +168,9 @@ def refine(
         from feel_steps.jaccard import refine as step
         from feel_steps.ranking import rank_approximately
 
-        how: dict[str, Any] = {"k1": k1, "k2": k2, "lambda_value": lambda_}
+        ranker = rank_approximately if ranking == "approximate" else None
         with claim(device) as where:
-            ranker = rank_approximately if ranking == "approximate" else None
-            columns = step(table["feature"], points, device=where, ranker=ranker, **how)
+            columns = step(table["feature"], points, k1=k1, k2=k2, lambda_value=lambda_, device=where, ranker=ranker)
     elif method == "none":
         from feel_steps.cluster import keep_clusters
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,10 +96,10 @@ def segment(
 
     table = tables.read(videos, "videos")
     if recorded_family(table, features) == "network":
-        typer.echo(
-            "warning: the segmentation is made for features of movement (descriptors, pose); on a network's, as these "
-            "are, it finds less: see docs/explanation/parts.md",
-            err=True,
+        warnings.warn(
+            "the segmentation is made for features of movement (descriptors, pose); on a network's, as these are, it "
+            "finds less: see docs/explanation/parts.md",
+            stacklevel=1,
         )
     train = table["split"] == "train"
     found = step(load_snippets(table, features), table, clusters, seed, window=window, train=train)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -221,13 +222,13 @@ def _check_orientation(
 def _set_aside(shapes: dict[str, list[tuple[int, ...]]]) -> dict[str, str]:
     """Take out the videos of other dimensions than most, and give the reasons."""
     dimensions = {video_id: " + ".join(str(D) for _, D in found) for video_id, found in shapes.items()}
-    for usual, count in Counter(dimensions.values()).most_common(1):
-        if 2 * count > len(dimensions):  # else it is not clear which ones are right
-            odd = {video_id: own for video_id, own in dimensions.items() if own != usual}
-            for video_id in odd:
-                del shapes[video_id]
-            return {video_id: f"features of dimension {own}, but most have {usual}" for video_id, own in odd.items()}
-    return {}
+    usual, count = max(Counter(dimensions.values()).items(), key=itemgetter(1), default=("", 0))
+    if 2 * count <= len(dimensions):  # it is not clear which ones are right
+        return {}
+    odd = {video_id: own for video_id, own in dimensions.items() if own != usual}
+    for video_id in odd:
+        del shapes[video_id]
+    return {video_id: f"features of dimension {own}, but most have {usual}" for video_id, own in odd.items()}
 
 
 def _check_dimensions(arrays: Mapping[str, Mapping[str, Path]], shapes: Mapping[str, list[tuple[int, ...]]]) -> None:

@@ -54,7 +54,7 @@ def load_corrections(path: Path, videos: Columns, centres: Path) -> Corrections:
     found = match_corrections(found, match_ids(video_ids), video_ids, path)
     durations = dict(zip(video_ids, videos["duration"].tolist(), strict=True))
     for mark in found.moments:
-        _, end = mark.segment
+        end = mark.segment[1]
         if end > durations[mark.video_id] + BEYOND:
             raise InputError(
                 f"{path}: a moment of '{mark.video_id}' ends at {end:g} s, but the video at "

@@ -321,12 +321,9 @@ def _follow(lines: Iterator[str], iterations: int) -> None:
 
 def finish(page: Path, *, open_page: bool) -> None:
     """Print a finished run's table and, as the last line, the path of its page."""
-    from feel_steps.report.summary import left_out, summary
-    from feel_steps.tables import tables
+    from feel_steps.report.summary import describe
 
-    print(summary(tables.read(page.with_name("metrics.parquet"), "metrics")))
-    if missing := left_out(page.parent):
-        print(missing)
+    print(describe(page.parent))
     if open_page:
         import webbrowser
 

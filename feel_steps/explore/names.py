@@ -6,6 +6,7 @@ names are for: the folder of the iteration and a digest of its centres. A file t
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -78,10 +79,10 @@ def read_names(path: str | Path, iteration: str | Path | None) -> dict[int, str]
     if of is not None and (iteration is None or of != _identity(Path(iteration))):
         warnings.warn(f"{path}: names the clusters of another result, {of}; run feel-steps name again", stacklevel=2)
         return {}
-    K = None if iteration is None else _number_of_clusters(Path(iteration))
+    K = math.inf if iteration is None else _number_of_clusters(Path(iteration))
     for cluster, name in content.items():
-        if type(cluster) is not int or cluster < 0 or (K is not None and cluster >= K):
-            most = "" if K is None else f" to {K - 1}"
+        if type(cluster) is not int or not 0 <= cluster < K:
+            most = "" if iteration is None else f" to {K - 1}"
             raise InputError(f"{path}: there is no cluster {cluster!r}; expected numbers from 0{most}")
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{path}: the name of cluster {cluster} is {name!r}; expected text, in quotes if need be")

@@ -66,6 +66,12 @@ def left_out(run: Path) -> str:
     return f"{' and '.join(found)}; the page says which, and why" if found else ""
 
 
+def describe(run: Path) -> str:
+    """What the terminal says of a finished run: its numbers, and what it could not use."""
+    found = summary(tables.read(run / "metrics.parquet", "metrics"))
+    return f"{found}\n{missing}" if (missing := left_out(run)) else found
+
+
 def summary(metrics: Columns) -> str:
     """Format the metrics of a run as a compact table for the terminal.
 
