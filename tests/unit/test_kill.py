@@ -11,11 +11,11 @@ from feel_steps.tables import tables
 from tests.paths import ROOT
 from tests.tiny import make_snippets, make_videos
 
-KILLS = 10
+KILLS = 16
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_training_killed_at_random_instants_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path):
+def test_training_killed_at_any_moment_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path):
     snippets = make_snippets()
     tables.write(tmp_path / "videos.parquet", "videos", make_videos(snippets))
     with tables.write_features(tmp_path / "features" / "part-0000.parquet") as writer:
@@ -34,5 +34,5 @@ def test_training_killed_at_random_instants_ends_with_the_bytes_of_an_uninterrup
         whole = (tmp_path / "whole" / name).read_bytes()
         assert all((folder / name).read_bytes() == whole for folder in killed)
     logs = [(folder / "log").read_text() for folder in killed]
-    assert sum("goes on after step" in log for log in logs) >= KILLS / 4  # else it started over, which proves little
+    assert sum("goes on after step" in log for log in logs) == KILLS - 1  # all but the first
     assert not [file for folder in killed for file in folder.glob(".*checkpoint*")]
