@@ -17,6 +17,7 @@ from feel_steps import __version__
 from feel_steps.dataset.array_file import READERS, ArrayError, read_array
 from feel_steps.dataset.arrays import common_length, list_arrays
 from feel_steps.dataset.cola import STREAMS
+from feel_steps.dataset.folder import video_files
 from feel_steps.dataset.video_file import VideoError, VideoInfo, probe
 from feel_steps.dataset.videos import Video, expected_snippets, fits, strings
 from feel_steps.errors import InputError
@@ -51,6 +52,23 @@ def run_contract(run: Path) -> Contract:
 
 
 # ---------------------------------------------------------------------------------------------------- from videos
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """Replace every folder by the video files in it and its sub-folders.
+
+    Raises
+    ------
+    InputError
+        A folder has no file that is called a video.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = list(video_files(path, links="anywhere").values()) if path.is_dir() else [path]
+        if not found:
+            raise InputError(f"{path}: no video in this folder; expected files such as clip.mp4")
+        files += found
+    return files
 
 
 def extract_features(
@@ -285,8 +303,6 @@ def _probe_all(files: Sequence[Path]) -> tuple[dict[Path, VideoInfo], list[str]]
 def _probe(file: Path) -> VideoInfo:
     if not file.exists():
         raise InputError(f"{file}: no such file; check the path")
-    if file.is_dir():
-        raise InputError(f"{file}: a folder; name the video files in it, such as {file}/*.mp4")
     try:
         return probe(file)
     except VideoError as error:

@@ -17,7 +17,7 @@ from feel_steps.description import Description
 from feel_steps.errors import InputError
 from feel_steps.explore.export import export
 from feel_steps.explore.moments import Rule, as_detections, find_moments
-from feel_steps.explore.new_videos import extract_features, read_features, run_contract
+from feel_steps.explore.new_videos import extract_features, find_files, read_features, run_contract
 from feel_steps.features.scaling import scale
 from feel_steps.localize import PUBLISHED, Settings, localize
 from feel_steps.localizers import weights
@@ -123,8 +123,8 @@ def predict(
     ----------
     run : path
         Folder of the finished run.
-    files : M paths
-        Video files. The id of a video is the name of its file without the suffix. With ``features``, they are
+    files : paths
+        Video files, or folders of them. The id of a video is the name of its file without the suffix. With ``features``, they are
         optional and give players and durations for the arrays with the same names.
     iteration : path
         Folder of the iteration whose localizer is used, see :func:`choose`.
@@ -146,6 +146,7 @@ def predict(
     """
     contract = run_contract(run)
     cuts = _read_cuts(iteration)
+    files = find_files(files)
     fps, window, stride = contract.timing
     if contract.exists:
         videos, vectors, failed = read_features(run, contract, features, files)

@@ -128,6 +128,13 @@ def test_videos_of_the_run_get_its_own_detections(kind: str, request: pytest.Fix
     assert not found.unlike[1]  # b was trained on
 
 
+def test_a_folder_stands_for_its_videos(run: Path) -> None:
+    """A person has a hundred new videos in a folder, not a list of them."""
+    found = predict(run, [run.parent / "videos"], choose(run)[0], device="cpu", threads=1)
+    assert found.videos["video_id"].tolist() == sorted(VIDEOS)
+    assert not found.failed
+
+
 def test_a_run_on_parts_predicts_part_by_part(run: Path, tmp_path: Path) -> None:
     """Otherwise a new video is seen whole by a localizer that never saw more than a part."""
     copy = shutil.copytree(run, tmp_path / "run")
@@ -331,5 +338,7 @@ def test_arrays_that_are_not_of_the_run_are_named(arrays_run: Path, run: Path, t
         predict(run, [], choose(run)[0], features=own)
     with pytest.raises(InputError, match="no video is given"):
         predict(run, [], choose(run)[0])
-    with pytest.raises(InputError, match=r"gone\.mp4: no such file; .*videos: a folder; name the video files in it"):
-        predict(run, [tmp_path / "gone.mp4", run.parent / "videos"], choose(run)[0])
+    with pytest.raises(InputError, match=r"none of the 2 can be used: .*gone\.mp4: no such file; .*v\.avi: no such file"):
+        predict(run, [tmp_path / "gone.mp4", tmp_path / "v.avi"], choose(run)[0])
+    with pytest.raises(InputError, match=r"a: no video in this folder; expected files such as clip\.mp4"):
+        predict(run, [tmp_path / "wide/a"], choose(run)[0])
