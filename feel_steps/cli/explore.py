@@ -78,7 +78,9 @@ def name(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="results folder of a finished run")],
-    files: Annotated[list[Path] | None, typer.Argument(help="videos, or folders of them; with --features, for players")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="videos, or folders of them; with --features, for players")
+    ] = None,
     features: Annotated[
         list[Path] | None,
         typer.Option(help="arrays of the new videos, or a folder of them, where others made the run's"),

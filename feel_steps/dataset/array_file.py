@@ -82,25 +82,36 @@ def open_array(path: str | Path, key: str | None = None, transposed: bool = Fals
     return array
 
 
+def load_array(path: str | Path, key: str | None = None, transposed: bool = False) -> np.ndarray:
+    """Load the array of a file as it is, [T, D] of any floating-point type; parameters as in :func:`open_array`.
+
+    Raises
+    ------
+    ArrayError
+        As there, or the numbers of the array cannot be read.
+    """
+    array = open_array(path, key, transposed)
+    try:
+        return array.load()
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ArrayError(f"not a readable {Path(path).suffix} file ({error}); write it again") from None
+
+
 def read_array(path: str | Path, key: str | None = None, transposed: bool = False) -> np.ndarray:
     """Read the array of a file as float32 [T, D], in C order; parameters as in :func:`open_array`.
 
     Raises
     ------
     ArrayError
-        As there, or a number is NaN or infinite, in the file or as float32.
+        As in :func:`load_array`, or a number is NaN or infinite, in the file or as float32.
     """
-    array = open_array(path, key, transposed)
-    try:
-        with np.errstate(over="ignore"):
-            features = np.ascontiguousarray(array.load(), np.float32)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ArrayError(f"not a readable {Path(path).suffix} file ({error}); write it again") from None
+    array = load_array(path, key, transposed)
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(array, np.float32)
     finite = np.isfinite(features).all(1)
     if not finite.all():
-        raise ArrayError(
-            f"row {int(finite.argmin())} of {array}: NaN or infinite as float32; extract its features again"
-        )
+        which = f"row {int(finite.argmin())} of {array.dtype}[{array.shape[0]}, {array.shape[1]}]"
+        raise ArrayError(f"{which}: NaN or infinite as float32; extract its features again")
     return features
 
 

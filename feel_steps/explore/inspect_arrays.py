@@ -6,7 +6,7 @@ of the videos give the snippets per second.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from feel_steps.dataset.array_file import READERS, ArrayError, open_array
+from feel_steps.dataset.array_file import READERS, ArrayError, load_array, open_array
 from feel_steps.dataset.arrays import lies_across
 from feel_steps.dataset.cola import STREAMS
-from feel_steps.dataset.files import read_json
+from feel_steps.dataset.files import AT_MOST, read_json
 from feel_steps.dataset.video_file import VideoError, probe
 from feel_steps.errors import InputError
+from feel_steps.runtime.progress import Progress
 
 RATES = (1.0, 2.0, 5.0, 8.0, 10.0, 12.0, 15.0, 20.0, 24.0, 25.0, 29.97, 30.0)  # common frame rates
 STRIDES = (1, 2, 4, 5, 8, 10, 16, 24, 32, 64)
@@ -113,23 +114,35 @@ def describe_arrays(
     Raises
     ------
     InputError
-        A file cannot be read.
+        None of the files can be read.
     """
-    arrays = find_arrays(root)
+    found = find_arrays(root)
     source = videos or (root / "gt.json" if (root / "gt.json").is_file() else None)
     durations, rates = _durations(source) if source else ({}, [])
-    shapes = {stream: {v: _open(file, key).shape for v, file in files.items()} for stream, files in arrays.items()}
+    problems: dict[Path, str] = {}
+    shapes = _read_each(found, lambda _, file: open_array(file, key).shape, problems)
     across = any(lies_across(list(own.values())) for own in shapes.values())
-    streams = list(arrays)
-    values = {stream: Values() for stream in streams}
-    lengths: dict[str, dict[str, int]] = {stream: {} for stream in streams}
-    for stream in streams:
-        for video, file in arrays[stream].items():
-            features = _open(file, key, across).load()
-            values[stream].add(features)
-            lengths[stream][video] = len(features)
+    values = {stream: Values() for stream in found}
+
+    def read(stream: str, file: Path) -> int:
+        progress.advance()
+        features = load_array(file, key, across)
+        values[stream].add(features)
+        return len(features)
+
+    with Progress("reading", sum(map(len, found.values())), "array") as progress:
+        lengths = _read_each(found, read, problems)
+    if not lengths:
+        others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise InputError(next(iter(problems.values())) + others)
+    streams = list(lengths)
+    arrays = {stream: {video: found[stream][video] for video in own} for stream, own in lengths.items()}
     n = max(len(files) for files in arrays.values())
     lines = [f"{root}: {n} video{'s' * (n != 1)}"]
+    if problems:
+        lines.append(f"  files that cannot be read: {len(problems)}, left out of what follows")
+        lines += [f"    {problem}" for problem in list(problems.values())[:AT_MOST]]
+        lines += [f"    and {len(problems) - AT_MOST} more"] * (len(problems) > AT_MOST)
     lines += _table([("", *streams, "extractor i3d"), *_rows([values[stream] for stream in streams])])
     if across:
         lines.append(
@@ -173,11 +186,23 @@ def _same_names(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(held) if same else ()
 
 
-def _open(file: Path, key: str | None, across: bool = False) -> Any:
-    try:
-        return open_array(file, key, across)
-    except ArrayError as error:
-        raise InputError(f"{file}: {error}") from None
+def _read_each(
+    found: Mapping[str, Mapping[str, Path]], read: Callable[[str, Path], Any], problems: dict[Path, str]
+) -> dict[str, dict[str, Any]]:
+    """What ``read`` gives for each stream and file, by stream and video.
+
+    A file that cannot be read is missing, and gets a line in ``problems``.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    for stream, files in found.items():
+        for video, file in files.items():
+            try:
+                result = read(stream, file)
+            except ArrayError as error:
+                problems[file] = f"{file}: {error}"
+            else:
+                results.setdefault(stream, {})[video] = result
+    return results
 
 
 def _durations(source: str | Path) -> tuple[dict[str, float], list[float]]:
@@ -238,8 +263,10 @@ def _uneven(
     if uneven := [video for video in both if rgb[video] != flow[video]]:
         most = max(abs(rgb[video] - flow[video]) for video in uneven)
         lines.append(f"  videos with streams of different lengths: {len(uneven)}, by up to {most}; {uneven[0]} is one")
-    if both and np.array_equal(*(_open(arrays[stream][both[0]], key).load() for stream in STREAMS)):
-        lines.append(f"  rgb and flow of '{both[0]}' have equal values: one is a copy of the other")
+    if both:
+        rgb_array, flow_array = (load_array(arrays[stream][both[0]], key) for stream in STREAMS)
+        if np.array_equal(rgb_array, flow_array):
+            lines.append(f"  rgb and flow of '{both[0]}' have equal values: one is a copy of the other")
     return lines
 
 

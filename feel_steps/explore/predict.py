@@ -124,8 +124,8 @@ def predict(
     run : path
         Folder of the finished run.
     files : paths
-        Video files, or folders of them. The id of a video is the name of its file without the suffix. With ``features``, they are
-        optional and give players and durations for the arrays with the same names.
+        Video files, or folders of them. The id of a video is the name of its file without the suffix. With
+        ``features``, they are optional and give players and durations for the arrays with the same names.
     iteration : path
         Folder of the iteration whose localizer is used, see :func:`choose`.
     features : paths

@@ -142,6 +142,21 @@ def test_a_plain_folder_of_arrays(tmp_path):
     assert "both I3D streams in one array" in text
 
 
+def test_files_that_cannot_be_read_are_listed_and_the_others_described(tmp_path):
+    """Who has copied ten thousand arrays wants to know all that are broken, at the first look."""
+    for name in "abc":
+        np.savez(tmp_path / f"{name}.npz", i3d_like(50, 2048))
+    whole = (tmp_path / "b.npz").read_bytes()
+    (tmp_path / "b.npz").write_bytes(whole[:-100])  # the directory at its end is gone
+    (tmp_path / "c.npz").write_bytes(whole[:2000] + bytes(500) + whole[2500:])  # only its numbers are
+    text = inspect(tmp_path)
+    assert "files that cannot be read: 2" in text
+    assert "b.npz: not a readable" in text
+    assert "c.npz: not a readable" in text
+    assert f"{tmp_path}: 1 video\n" in text
+    assert "both I3D streams in one array" in text
+
+
 def test_a_folder_without_features(tmp_path):
     with pytest.raises(InputError, match="neither feature parts .* nor arrays in it"):
         inspect(tmp_path)
@@ -149,6 +164,9 @@ def test_a_folder_without_features(tmp_path):
         inspect(tmp_path / "gone.parquet")
     (tmp_path / "a.npy").write_bytes(b"x")
     with pytest.raises(InputError, match="a.npy: not a readable .npy file"):
+        inspect(tmp_path)
+    (tmp_path / "b.npy").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"a.npy: not a readable .npy file .* \(and 1 more\)"):
         inspect(tmp_path)
     np.save(tmp_path / "a.npy", i3d_like(5, 8))
     with pytest.raises(InputError, match="gone.json: no such file; check the path"):
