@@ -34,7 +34,7 @@ class Clustering:
         Cluster of each training video, in the order of the shown variant's.
     moments, detections : int
         How many there are in all videos.
-    stability : str
+    agreement : str
         Agreement with the iteration before, as text.
     """
 
@@ -43,7 +43,7 @@ class Clustering:
     assigned: np.ndarray
     moments: int
     detections: int
-    stability: str
+    agreement: str
 
     @property
     def sizes(self) -> np.ndarray:
@@ -71,14 +71,21 @@ def compare_counts(run: Run) -> dict[str, Any] | None:
             str(one.clusters),
             ", ".join(map(str, np.sort(one.sizes)[::-1])),
             str((one.sizes < FEW).sum()),
-            one.stability,
+            one.agreement,
             f"{one.moments:,}",
             f"{one.detections:,}",
         ]
         for one in found
     ]
     return {
-        "heads": ["clusters", "videos in each", f"with fewer than {FEW}", "stability", "moments", "detections"],
+        "heads": [
+            "clusters",
+            "videos in each",
+            f"with fewer than {FEW}",
+            "NMI previous",
+            "moments",
+            "detections",
+        ],
         "rows": rows,
         "flow": _draw(
             found,
@@ -112,7 +119,7 @@ def _clusterings(run: Run) -> list[Clustering]:
             refined["cluster"][locate(order, refined["video_id"])],
             _rows(folder, "moments"),
             _rows(folder, "detections"),
-            _stability(run, variant),
+            _agreement(run, variant),
         )
     return [by_count[clusters] for clusters in sorted(by_count)]
 
@@ -135,7 +142,7 @@ def _family(run: Run, variant: str) -> tuple[str, int]:
     return variant.removesuffix(f"-k{clusters}"), clusters
 
 
-def _stability(run: Run, variant: str) -> str:
+def _agreement(run: Run, variant: str) -> str:
     """Agreement with the iteration before, over the variant's seeds."""
     metrics = run.metrics[run.metrics["variant"] == variant]
     last = metrics[metrics["iteration"] == metrics["iteration"].max()]

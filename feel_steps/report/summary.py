@@ -20,14 +20,14 @@ AGREEMENT = [
     ("mAP@0.5", ("localize",), "mAP@0.5"),
 ]
 UNLABELLED = [  # columns without annotations
-    ("stability", ("refine", "cluster"), "stability"),
+    ("NMI previous", ("refine", "cluster"), "stability"),  # with the clusters of the iteration before
     ("silhouette", ("refine", "cluster"), "silhouette"),
 ]
 SHARE = ("selected", ("select",), "share")
 
 
 def headline(table: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str]]:
-    """Columns to show: agreement with annotations or, without them, stability and silhouette."""
+    """Columns to show: agreement with annotations or, without them, with the iteration before."""
     labelled = [column for column in AGREEMENT if len(pick(table, column[1], column[2]))]
     return [SHARE, *(labelled or UNLABELLED)]
 
@@ -83,8 +83,8 @@ def summary(metrics: Columns) -> str:
     -------
     str
         One block per variant, named where there are several, and one row per iteration: share of selected videos, then
-        NMI and mAP or, without annotations, stability and silhouette of the clusters. Several seeds: mean ± standard
-        deviation.
+        NMI and mAP or, without annotations, NMI with the iteration before and silhouette. Several seeds: mean and
+        standard deviation.
     """
     from rich.console import Console
     from rich.table import Table

@@ -338,9 +338,7 @@ def test_arrays_that_are_not_of_the_run_are_named(arrays_run: Path, run: Path, t
         predict(run, [], choose(run)[0], features=own)
     with pytest.raises(InputError, match="no video is given"):
         predict(run, [], choose(run)[0])
-    with pytest.raises(
-        InputError, match=r"none of the 2 .*gone\.mp4: no such file; .*v\.avi: no such file"
-    ):
+    with pytest.raises(InputError, match=r"none of the 2 .*gone\.mp4: no such file; .*v\.avi: no such file"):
         predict(run, [tmp_path / "gone.mp4", tmp_path / "v.avi"], choose(run)[0])
     with pytest.raises(InputError, match=r"a: no video in this folder; expected files such as clip\.mp4"):
         predict(run, [tmp_path / "wide/a"], choose(run)[0])

@@ -471,7 +471,7 @@ def test_summary_with_annotations() -> None:
 
 
 def test_summary_without_annotations_and_over_seeds() -> None:
-    """Without truth: stability and silhouette; several seeds as mean and deviation; what is undefined is a dash."""
+    """Without truth: NMI with the previous iteration; several seeds as mean and deviation; a dash for no value."""
     text = summary(
         metrics(
             ("a", 0, 1, "select", "share", 1.0), ("a", 0, 1, "cluster", "silhouette", 0.1),
@@ -481,11 +481,11 @@ def test_summary_without_annotations_and_over_seeds() -> None:
     )  # fmt: skip
     assert text.splitlines() == [
         "a: 2 seeds, mean ± sd",
-        "iteration  selected  stability     silhouette",
-        "        1      100%          –  0.200 ± 0.141",
+        "iteration  selected  NMI previous     silhouette",
+        "        1      100%             –  0.200 ± 0.141",
         "b",
-        "iteration  selected  stability  silhouette",
-        "        1      100%          –           –",
+        "iteration  selected  NMI previous  silhouette",
+        "        1      100%             –           –",
     ]
 
 
