@@ -29,6 +29,8 @@ from feel_steps.tables.tables import runs
 
 COMPONENTS = {"second": 32, "lag": 32, "whitened": 64}  # d
 RIDGE = 0.01  # of the mean variance within videos, added to C_w
+NULL = 1e-4  # deviation along a direction, over the largest, that is rounding and not variation
+FLAT = 1e-6  # deviation of a column, over its largest value, that is rounding
 FITTED = 10_000  # snippets, evenly spaced, that the principal components are fitted on at most
 COMPARED = 2000  # videos whose pairs are compared
 CHUNK = 8192  # snippets whose outer products are in memory at once
@@ -283,8 +285,10 @@ def thin(pieces: Iterable[np.ndarray], shape: tuple[int, int], dtype: type = np.
 def principal(rows: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Principal components of float32 rows [n, D], largest first.
 
-    d is D where that is less. The largest entry of each direction is positive, so that signs do not depend on the
-    solver. The rows are centred in place, since a copy may be large.
+    d is D where that is less, and no direction is kept along which the rows do not vary: what follows gives all
+    directions the same variance, which would make rounding errors as large as the rest. The largest entry of each
+    direction is positive, so that signs do not depend on the solver. The rows are centred in place, since a copy may be
+    large.
 
     Returns
     -------
@@ -302,6 +306,8 @@ def principal(rows: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray
     values, directions = eigh(scatter, subset_by_index=(D - d, D - 1))
     directions = directions[:, ::-1]
     directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(d)])
+    deviation = np.linalg.norm(rows @ directions.astype(np.float32), axis=0)  # those of the scatter are inexact
+    directions = directions[:, deviation >= NULL * deviation.max()]
     return directions, mean @ directions, float(values.clip(0).sum() / n)
 
 
@@ -313,9 +319,9 @@ def standardize(vectors: np.ndarray) -> np.ndarray:
 
 def spread(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of columns [N, E]; infinite where a column is constant, so that it becomes 0."""
-    deviation = vectors.std(0)
-    varies = deviation > 1e-9 * np.abs(vectors).max(0, initial=0)
-    return vectors.mean(0), np.where(varies, deviation, np.inf)
+    mean, deviation = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
+    varies = deviation > FLAT * np.abs(vectors).max(0, initial=0)
+    return mean, np.where(varies, deviation, np.inf)
 
 
 def scale(vectors: np.ndarray) -> np.ndarray:

@@ -98,6 +98,27 @@ def test_signs_of_the_components_do_not_depend_on_the_features_order():
     assert np.allclose(project(there, 3)[0], project(back, 3)[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("view", views.COMPONENTS)
+def test_numbers_that_only_repeat_others_change_nothing(view):
+    """Joint positions that are sums of others, or a network's dead units: their rounding must not become features."""
+    snippets = make_snippets(LENGTHS)
+    few = snippets.features[:, :4].copy()
+    mixing = np.linalg.qr(np.random.default_rng(2).standard_normal((64, 4)))[0]
+    many = np.ascontiguousarray(few @ mixing.T, np.float32) + np.float32(3)
+    own, repeated = (
+        describe(Snippets(snippets.video_ids, features, snippets.offsets), [view])[view] for features in (few, many)
+    )
+    assert np.allclose(own @ own.T, repeated @ repeated.T, atol=1e-3)
+
+
+def test_a_constant_column_becomes_0_and_not_its_rounding():
+    column = np.full((1000, 1), 0.1, np.float32)
+    assert not standardize(column).any()
+    assert not standardize(
+        np.nextafter(column, np.float32(1), where=np.arange(1000)[:, None] % 3 == 0, out=column)
+    ).any()
+
+
 def test_one_snippet_and_videos_that_do_not_move_give_zeros_not_nan():
     snippets = make_snippets((1, 9, 1, 8))
     snippets.features[1:10] = snippets.features[1]
