@@ -127,10 +127,10 @@ def label_parts(annotations: Columns, parts: Columns) -> Columns:
     cuts = pd.DataFrame({"part": names, "video_id": parts["video_id"], "a": parts["t_start"], "b": parts["t_end"]})
     segments = pd.DataFrame({name: annotations[name] for name in ("video_id", "label", "t_start", "t_end")})
     both = cuts.merge(segments, on="video_id")  # left out: parts of videos that nobody annotated
-    shared = np.minimum(both["b"], both["t_end"]) - np.maximum(both["a"], both["t_start"])
-    both["time"] = np.maximum(shared, 0.0)
-    time = both.groupby(["part", "label"], as_index=False)["time"].sum()
-    covered = time.groupby("part")["time"].sum()
+    both["start"] = np.maximum(both["a"], both["t_start"])
+    both["end"] = np.minimum(both["b"], both["t_end"])
+    time = _cover(both, ["part", "label"]).reset_index(name="time")
+    covered = _cover(both, ["part"])
     length = cuts.set_index("part").loc[covered.index].eval("b - a")
     nothing = pd.DataFrame({"part": covered.index, "label": NO_CLASS, "time": (length - covered).to_numpy()})
     every = pd.concat([time, nothing]).sort_values(["part", "time", "label"], ascending=[True, False, True])
@@ -142,6 +142,15 @@ def label_parts(annotations: Columns, parts: Columns) -> Columns:
         "t_start": best["a"].to_numpy(float),
         "t_end": best["b"].to_numpy(float),
     }
+
+
+def _cover(segments: pd.DataFrame, keys: list[str]) -> pd.Series:
+    """Time that the segments of each key cover together, from ``start`` to ``end``; overlaps count once."""
+    ordered = segments.sort_values([*keys, "start"])
+    latest = ordered.groupby(keys)["end"].cummax()  # end of what the segments so far cover
+    before = latest.groupby([ordered[key] for key in keys]).shift(fill_value=-np.inf)
+    ordered["time"] = (ordered["end"] - np.maximum(ordered["start"], before)).clip(lower=0)
+    return ordered.groupby(keys)["time"].sum()
 
 
 def judged(detections: Columns | Iterable[Columns], annotations: Columns, videos: Columns) -> tuple[Columns, Columns]:

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import PCA
 
 from feel_steps.cluster import alike
-from feel_steps.evaluation.evaluate import label_parts
+from feel_steps.evaluation.evaluate import NO_CLASS, label_parts
 from feel_steps.report.media import thumbnail
 from feel_steps.runtime.progress import track
 from feel_steps.tables.parts import name_parts
@@ -45,6 +45,7 @@ def describe(run: Run, names: Mapping[int, str]) -> list[dict[str, Any]]:
     rows = run.grouped
     annotations = label_parts(run.annotations, run.cuts) if run.cuts else run.annotations
     truth = pd.DataFrame({key: annotations[key] for key in ("video_id", "label")}).drop_duplicates()
+    truth = truth[truth["label"] != NO_CLASS]
     train = within(run.videos["video_id"], run.refined["video_id"])
     described: list[dict[str, Any]] = []
     for c in np.flatnonzero(shown(run)).tolist():

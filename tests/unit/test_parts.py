@@ -175,6 +175,22 @@ def test_a_part_has_the_label_of_most_of_its_time():
     assert dict(zip(named["video_id"], named["label"], strict=True)) == {"v0#0": "run", "v0#1": NO_CLASS}
 
 
+def test_time_that_was_annotated_twice_counts_once():
+    """Published annotations overlap: two annotators, or two classes at a time."""
+    _, parts = make_parts()
+    annotations = {
+        "video_id": np.array(["v0"] * 5, object),
+        "label": np.array(["run", "run", "run", "sit", "sit"], object),
+        "t_start": np.array([0.0, 0.5, 9.0, 0.0, 0.2]),
+        "t_end": np.array([1.5, 1.0, 11.0, 1.5, 1.6]),
+    }
+    own = np.flatnonzero(parts["video_id"] == "v0")[0]
+    assert parts["t_start"][own] == 0 and 3.2 < parts["t_end"][own] < 6  # less than half of it is annotated
+    assert label_parts(annotations, parts)["label"][0] == NO_CLASS
+    annotations["t_end"][3:] = 3.2
+    assert label_parts(annotations, parts)["label"][0] == "sit"
+
+
 def test_the_commands_find_two_actions_in_a_video(tmp_path):
     snippets, labels = make_mixed()
     names = np.repeat(np.array(snippets.video_ids, object), snippets.lengths)

@@ -108,8 +108,10 @@ def test_parts_stand_in_the_place_of_videos(tmp_path: Path) -> None:
     assert data["map"]["iterations"][-1]["cluster"] == refined["cluster"].tolist()
     assert data["edit"] is None  # corrections are of whole videos
     shows = {(i // 2, c) for i, c in enumerate(refined["cluster"].tolist())}
-    sizes = [int(n) for n in re.findall(r"<p class=\"counts\">(\d+) video", (run / "report.html").read_text())]
+    html = (run / "report.html").read_text()
+    sizes = [int(n) for n in re.findall(r"<p class=\"counts\">(\d+) video", html)]
     assert sum(sizes) == len(shows)
+    assert "no class" not in html  # what stands for parts that are not annotated
 
 
 def test_a_segmentation_is_drawn_and_each_of_its_clusters_can_be_looked_at(tmp_path: Path) -> None:
