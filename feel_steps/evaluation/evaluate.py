@@ -131,7 +131,7 @@ def label_parts(annotations: Columns, parts: Columns) -> Columns:
     both["end"] = np.minimum(both["b"], both["t_end"])
     time = _cover(both, ["part", "label"]).reset_index(name="time")
     covered = _cover(both, ["part"])
-    length = cuts.set_index("part").loc[covered.index].eval("b - a")
+    length = (cuts["b"] - cuts["a"]).set_axis(names).loc[covered.index]
     nothing = pd.DataFrame({"part": covered.index, "label": NO_CLASS, "time": (length - covered).to_numpy()})
     every = pd.concat([time, nothing]).sort_values(["part", "time", "label"], ascending=[True, False, True])
     best = every.drop_duplicates("part")

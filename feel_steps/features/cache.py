@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from feel_steps.errors import InputError
 from feel_steps.tables import tables
 
 LIBRARIES = (av, cv2, np)  # another version may decode or measure otherwise
+NETWORKS = {"transformers": "transformers", "ai_edge_litert": "ai-edge-litert"}  # module of an extractor: its package
 READING = (video_clock, video_file, video_packets)  # modules that decide on the frames
 
 
@@ -32,13 +34,13 @@ class FeatureCache:
     ----------
     folder : path
         Made when the first features are kept.
-    contract : mapping of str to str
-        All settings that decide on the features.
+    settings : mapping of str to str
+        All that decides on the features, beside program and libraries.
     """
 
-    def __init__(self, folder: str | Path, contract: Mapping[str, str]) -> None:
+    def __init__(self, folder: str | Path, settings: Mapping[str, str]) -> None:
         self.folder = Path(folder)
-        self._settings = json.dumps({**contract, "program": program()}, sort_keys=True).encode()
+        self._settings = json.dumps({**settings, "program": program()}, sort_keys=True).encode()
 
     def place(self, video: str | Path) -> Path:
         """Where the features of a video file are kept, whether there are any or not; reads the whole file."""
@@ -69,4 +71,6 @@ def program() -> str:
     for library in LIBRARIES:
         digest.update(f"{library.__name__} {library.__version__}\n".encode())
     digest.update(f"torch {version('torch')}\n".encode())  # imported by extractors of networks alone: it takes seconds
+    for loaded in sorted(NETWORKS.keys() & sys.modules.keys()):  # an extractor that uses one has loaded it by now
+        digest.update(f"{loaded} {version(NETWORKS[loaded])}\n".encode())
     return digest.hexdigest()

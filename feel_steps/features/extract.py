@@ -218,7 +218,8 @@ def extract_part(
         metadata["streams"] = json.dumps(streams)
     metadata |= {key: str(value) for key, value in engine.settings.items()}
     exists = extractor in EXISTING  # then they need no cache
-    kept = FeatureCache(cache, metadata) if cache and not exists else None
+    decisive = metadata | ({"device": device.partition(":")[0]} if takes(extractor, "device") else {})
+    kept = FeatureCache(cache, decisive) if cache and not exists else None
     skipped: dict[str, str] = {}
     videos = videos_of(manifest, part)
     frames = round(sum(video.duration for video in videos) * fps)

@@ -82,6 +82,27 @@ def test_other_settings_are_other_features(tmp_path, videos, extracted, monkeypa
     assert len(extracted) == 30
 
 
+class OfDevice:
+    """An extractor whose numbers differ a little from one device to another, as a network's do."""
+
+    view_family = "network"
+
+    def __init__(self, *, fps, window, stride, device="auto"):
+        self.number, self.rate, self.settings = {"cpu": 1.0, "cuda:0": 1.001}[device], (fps, window, stride), {}
+
+    def extract(self, video, advance):
+        fps, window, stride = self.rate
+        return np.full(((round(video.duration * fps) - window) // stride + 1, 2), self.number, np.float32)
+
+
+def test_features_of_another_device_are_other_features(tmp_path, videos):
+    """Otherwise a run's bytes depend on what was extracted on the machine before."""
+    name = f"{__name__}:OfDevice"
+    for device, number in (("cpu", 1.0), ("cuda:0", np.float32(1.001)), ("cpu", 1.0)):
+        found = run(videos, tmp_path / "out", parts=1, extractor=name, device=device)
+        assert (found["1"] == number).all()
+
+
 def test_the_cache_leaves_no_trace(tmp_path, videos):
     """With it, without it, filled or empty: the same bytes."""
     manifest, _ = import_videos(videos)
