@@ -76,9 +76,7 @@ def cluster(
         labels, centres = kmeans.labels_.astype(np.int32), kmeans.cluster_centers_.astype(np.float32)
     else:
         labels, centres = _seeded_kmeans(features, clusters, seed, n_init, given, given.known(before))
-    used = len(np.unique(labels))
-    if used < clusters:
-        warnings.warn(f"only {used} of clusters={clusters} have videos: too many videos are identical", stacklevel=2)
+    _say_empty(len(np.unique(labels)), clusters)
     difference = features - centres[labels]  # [N, D]
     distances = np.sqrt(np.einsum("nd,nd->n", difference, difference, dtype=np.float64))
     return labels, distances, centres
@@ -113,7 +111,7 @@ def consensus(
     views : sequence of float32 [N, D]
         Pooled videos in each view; all views count the same.
     clusters : int
-        K.
+        K. Where fewer than K videos differ, clusters stay empty: they are kept, with a warning.
     seed : int
     starts : int
         k-means runs in each view.
@@ -145,9 +143,12 @@ def consensus(
     N = len(views[0])
     draws = np.random.default_rng(seed)
     runs = np.concatenate([_runs(view, clusters, starts, draws) for view in views])  # [R, N]
+    landmarks = max(landmarks, clusters)
     linked = np.arange(N) if landmarks >= N else np.sort(draws.permutation(N)[:landmarks])
     labels = np.full(N, -1)
-    labels[linked] = _link(runs[:, linked], clusters)
+    used = min(clusters, len(np.unique(runs[:, linked], axis=1).T))  # identical videos are together in every run
+    _say_empty(used, clusters)
+    labels[linked] = _link(runs[:, linked], used)
     agreement = _agreement(runs, labels, clusters)
     labels = np.where(labels < 0, agreement.argmax(1), labels).astype(np.int32)
     if chain is not None:
@@ -170,8 +171,13 @@ def consensus(
     return columns, centres
 
 
+def _say_empty(used: int, clusters: int) -> None:
+    if used < clusters:
+        warnings.warn(f"only {used} of clusters={clusters} have videos: too many videos are identical", stacklevel=3)
+
+
 def _mean(members: np.ndarray, everything: np.ndarray) -> np.ndarray:
-    """Mean of a cluster's rows; of all rows where smoothing took the last one from it."""
+    """Mean of a cluster's rows; of all rows where it has none."""
     return (members if len(members) else everything).mean(0)
 
 

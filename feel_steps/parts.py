@@ -192,37 +192,39 @@ def smooth(evidence: np.ndarray, video: np.ndarray) -> np.ndarray:
     b = evidence + 1e-3
     b /= b.sum(1, keepdims=True)
     first = np.flatnonzero(np.concatenate([[True], video[1:] != video[:-1]]))
-    lengths = np.diff(np.append(first, P))
-    chain = np.repeat(np.arange(len(first)), lengths)
-    t = np.arange(P) - first[chain]
-    padded = np.ones((len(first), int(lengths.max()), K))  # a part that is not there has no say
-    padded[chain, t] = b
-    pair = np.arange(1, padded.shape[1]) < lengths[:, None]  # [V, T - 1]: part t and the one before are there
     stay = 0.5
     for _ in range(ROUNDS):
-        after, together = _chain(padded, stay)
-        stay = (together[pair].sum() + 1) / (pair.sum() + 2)
-    return after[chain, t]
+        after, together = _chain(b, first, stay)
+        stay = (together.sum() + 1) / (len(together) + 2)
+    return after
 
 
-def _chain(b: np.ndarray, stay: float) -> tuple[np.ndarray, np.ndarray]:
-    """Forward and backward over chains [V, T, K]: probability of each cluster, and that neighbours share one."""
-    V, T, K = b.shape
+def _chain(b: np.ndarray, first: np.ndarray, stay: float) -> tuple[np.ndarray, np.ndarray]:
+    """Forward and backward over chains that stand one after the other in [P, K] and begin at ``first``.
+
+    Gives the probability of each cluster [P, K], and for each part with one before it that the two share a cluster.
+    """
+    P, K = b.shape
     move = (1 - stay) / (K - 1)
+    lengths = np.diff(np.append(first, P))
+    longest = first[np.argsort(-lengths, kind="stable")]
+    running = np.searchsorted(np.sort(-lengths), -np.arange(lengths.max()))  # chains that have a part t
 
     def step(p: np.ndarray) -> np.ndarray:  # p @ transitions, which are symmetric
         return move * p.sum(-1, keepdims=True) + (stay - move) * p
 
-    forward, backward = np.empty_like(b), np.ones_like(b)
-    forward[:, 0] = b[:, 0] / b[:, 0].sum(1, keepdims=True)
-    for t in range(1, T):
-        p = step(forward[:, t - 1]) * b[:, t]
-        forward[:, t] = p / p.sum(1, keepdims=True)
-    for t in range(T - 2, -1, -1):
-        p = step(b[:, t + 1] * backward[:, t + 1])
-        backward[:, t] = p / p.sum(1, keepdims=True)
+    forward, backward = b.copy(), np.ones_like(b)
+    steps = [longest[:n] + t for t, n in enumerate(running.tolist())][1:]  # the parts t of all chains, all at once
+    for now in steps:
+        p = step(forward[now - 1]) * b[now]
+        forward[now] = p / p.sum(1, keepdims=True)
+    for now in steps[::-1]:
+        p = step(b[now] * backward[now])
+        backward[now - 1] = p / p.sum(1, keepdims=True)
     p = forward * backward
-    seen = b[:, 1:] * backward[:, 1:]
-    same = stay * (forward[:, :-1] * seen).sum(-1)
-    both = same + move * (forward[:, :-1].sum(-1) * seen.sum(-1) - (forward[:, :-1] * seen).sum(-1))
+    later = np.setdiff1d(np.arange(P), first)
+    before, seen = forward[later - 1], b[later] * backward[later]
+    product = (before * seen).sum(-1)
+    same = stay * product
+    both = same + move * (before.sum(-1) * seen.sum(-1) - product)
     return p / p.sum(-1, keepdims=True), same / both

@@ -34,6 +34,10 @@ def test_fewer_distinct_videos_than_clusters_keeps_the_empty_ones():
     with pytest.warns(UserWarning, match="only 2 of clusters=4"):
         labels, distances, centres = cluster(features, 4, 0)
     assert centres.shape == (4, 2) and not distances.any() and labels[0] != labels[-1]
+    with pytest.warns(UserWarning, match="only 2 of clusters=4"):
+        columns, centres = consensus([features, features], 4, 0, starts=5)
+    assert columns["cluster"].tolist() == [0, 0, 0, 1, 1, 1]  # copies of a video are not parted
+    assert centres.shape == (4, 4) and np.isfinite(centres).all()
 
 
 def test_one_video():

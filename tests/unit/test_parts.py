@@ -77,22 +77,23 @@ def test_lengths_that_no_parts_add_up_to_are_refused():
 
 
 def test_neighbours_speak_for_each_other_as_every_path_says():
-    b = np.random.default_rng(0).random((1, 4, 3))
+    """In chains of different lengths, whose parts t are stepped through together."""
+    lengths = (2, 4, 1, 3)
+    first = np.cumsum((0, *lengths[:-1]))
+    b = np.random.default_rng(0).random((sum(lengths), 3))
     stay, move = 0.7, 0.15
-    paths = list(product(range(3), repeat=4))
-    weights = np.array(
-        [
-            np.prod([b[0, t, k] for t, k in enumerate(path)])
-            * np.prod([stay if i == j else move for i, j in zip(path, path[1:], strict=False)])
-            for path in paths
-        ]
-    )
-    weights /= weights.sum()
-    after, same = _chain(b, stay)
-    for t, k in product(range(4), range(3)):
-        assert after[0, t, k] == pytest.approx(weights[[path[t] == k for path in paths]].sum())
-    for t in range(3):
-        assert same[0, t] == pytest.approx(weights[[path[t] == path[t + 1] for path in paths]].sum())
+    after, same = _chain(b, first, stay)
+    pairs = iter(same)
+    for start, length in zip(first, lengths, strict=True):
+        paths = np.array(list(product(range(3), repeat=length)))
+        stays = (np.where(paths[:, 1:] == paths[:, :-1], stay, move)).prod(1)
+        weights = b[np.arange(start, start + length), paths].prod(1) * stays
+        weights /= weights.sum()
+        for t, k in product(range(length), range(3)):
+            assert after[start + t, k] == pytest.approx(weights[paths[:, t] == k].sum())
+        for t in range(1, length):
+            assert next(pairs) == pytest.approx(weights[paths[:, t] == paths[:, t - 1]].sum())
+    assert next(pairs, None) is None
 
 
 def test_a_doubtful_part_of_a_long_action_follows_its_neighbours():
