@@ -18,6 +18,7 @@ from feel_steps.tables.provenance import DIGEST, fits, hash_file, is_intact, rea
 
 FORMATS = (".parquet", ".safetensors", ".html", ".checkpoint")
 PASSED_OVER = ("logs", "benchmarks", "demo")  # folders without results; the demo's videos are an input
+FIRST = {Path("manifest.parquet"), Path("videos.parquet")}  # at the top of every run
 ENDS = {".parquet": b"PAR1", ".html": b"</html>"}  # a file without this end was cut off
 PAGE = (
     b'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="feel.digest"'  # start of our pages
@@ -75,12 +76,12 @@ def verify(run: Path) -> tuple[int, list[Finding]]:
     Raises
     ------
     InputError
-        The folder does not exist, or contains no artifact.
+        The folder does not exist, or is none of a run: of a part of one, what its files were made of is not in it.
     """
     check_folder(run)
     files = sorted(_files(run))
-    if not any(file.suffix in FORMATS for file in files):
-        raise InputError(f"{run}: no artifact in it; name the results folder of a run, such as results/demo")
+    if not FIRST & set(files):
+        raise InputError(f"{run}: no results of a run in it; name the results folder of a run, such as results/demo")
     intact: dict[Path, dict[str, str]] = {}  # provenance of each artifact whose bytes are as written
     findings: list[Finding] = []
     for file in track(files, "verifying", "file"):

@@ -187,3 +187,10 @@ def test_a_folder_that_is_no_run_is_said(tmp_path, make):
     make(tmp_path / "run")
     with pytest.raises(InputError, match="name the results folder of a run"):
         verify(tmp_path / "run")
+
+
+@pytest.mark.parametrize("part", ["feel", "features", ".."])
+def test_a_part_of_a_run_or_the_folder_of_all_is_refused(run, part):
+    """Its files' inputs lie outside of it, so that --delete would take all that is in order."""
+    with pytest.raises(InputError, match="name the results folder of a run"):
+        verify(run / part)
