@@ -33,7 +33,7 @@ def run(
 
     Example: feel-steps run videos --clusters 4,6,8 --cores 8 -- --dry-run
     """
-    from feel_steps.explore.launch import DRY, LOG, finish, launch, make_config, write_config
+    from feel_steps.explore.launch import DRY, finish, make_config, start
 
     options = context.args
     if path is not None and str(path).startswith("-"):  # the first of Snakemake's options, where no folder is given
@@ -44,8 +44,8 @@ def run(
     numbers = parse_integers(clusters, "--clusters") if clusters else []
     data = {"features": features, "annotations": annotations, "split": split, "settings": configfile}
     config = make_config(path, name=name, clusters=numbers, **data)
-    words = write_config(config, cores=cores, profile=profile, options=options)
-    if status := launch(words, Path("results", name, LOG), config.get("iterations", 4)):
+    status, words = start(config, cores=cores, profile=profile, options=options)
+    if status:
         raise typer.Exit(status)
     page = Path("results", name, "report.html")
     if page.is_file() and not DRY & set(words):  # there may be none if a part of the run was asked for

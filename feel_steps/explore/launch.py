@@ -31,6 +31,8 @@ STEPS_DONE = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done")
 RULE = re.compile(r"^\s*(?:local)?rule (\w+):$")
 ITERATION = re.compile(r"iteration=(\d+)")
 NOTHING = "Nothing to be done"
+STARTED = "Select jobs to execute"
+LOCKED = "Directory cannot be locked"
 CONFIG = {"--config", "-C"}
 DRY = {"-n", "--dry-run", "--dryrun"}
 LOG = "logs/run.log"  # of a run's folder: Snakemake's output
@@ -96,11 +98,41 @@ def run(
     paths = {key: Path(value) if value else None for key, value in given.items()}
     further = Path(settings) if isinstance(settings, str) else settings
     config = make_config(folder, name=name, clusters=numbers, settings=further, **paths)
-    words, log = write_config(config, cores=cores, profile=profile, options=options), Path("results", name, LOG)
-    if status := launch(words, log, config.get("iterations", 4)):
+    status, words = start(config, cores=cores, profile=profile, options=options)
+    if status:
+        log = Path("results", name, LOG)
         errors = list_errors(log.read_text("utf-8", "replace").splitlines()) if log.is_file() else []
         raise InputError("; ".join(errors)) if errors else subprocess.CalledProcessError(status, words)
     return Run(Path("results", name))
+
+
+def start(config: Mapping[str, Any], **how: Any) -> tuple[int, list[str]]:
+    """Write a run's config and run Snakemake with it.
+
+    A dry run, and one that ends before its first job, such as for a wrong setting, leave ``results/NAME.yaml`` to the
+    run that it describes.
+
+    Parameters
+    ----------
+    config : mapping
+    **how
+        ``cores``, ``profile`` and ``options`` of :func:`command`.
+
+    Returns
+    -------
+    status : int
+        Of Snakemake.
+    words : list of str
+        The command line.
+    """
+    file, log = Path("results", f"{config['name']}.yaml"), Path("results", config["name"], LOG)
+    before = file.read_text("utf-8") if file.is_file() else None
+    words = write_config(config, **how)
+    status = launch(words, log, config.get("iterations", 4))
+    refused = status and STARTED not in (log.read_text("utf-8", "replace") if log.is_file() else "")
+    if before is not None and (refused or DRY & set(words)):
+        file.write_text(before, "utf-8")
+    return status, words
 
 
 def make_config(
@@ -209,7 +241,15 @@ def write_config(config: Mapping[str, Any], **how: Any) -> list[str]:
 
 
 def command(config: Path, *, cores: int, profile: str | None = None, options: Sequence[str] = ()) -> list[str]:
-    """Command line that runs Snakemake with a config file; ``options`` are Snakemake's own."""
+    """Command line that runs Snakemake with a config file; ``options`` are Snakemake's own.
+
+    Raises
+    ------
+    InputError
+        ``cores`` is below 1: Snakemake would wait for a core for good.
+    """
+    if cores < 1:
+        raise InputError(f"cores: {cores}; expected 1 or more")
     words = ["snakemake", "--snakefile", str(WORKFLOW / "Snakefile"), "--configfile", str(config)]
     words += ["--profile", _profile(profile)] if profile else ["--cores", str(cores)]
     return [*words, *_nest_keys(options)]
@@ -275,6 +315,11 @@ def launch(words: Sequence[str], log: Path, iterations: int) -> int:
 
 def _essence(tail: Sequence[str]) -> list[str]:
     """What a person needs of a failed run's last lines: our errors; where there are none, the end."""
+    if any(LOCKED in line for line in tail):
+        return [
+            "error: another run works in this folder, or one was killed; wait until it ends or, if none is alive, free "
+            "the folder by the same command with `-- --unlock` at its end\n"
+        ]
     return [f"error: {error}\n" for error in list_errors(tail)] or list(tail[-AT_MOST:])
 
 

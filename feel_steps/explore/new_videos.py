@@ -54,20 +54,25 @@ def run_contract(run: Path) -> Contract:
 # ---------------------------------------------------------------------------------------------------- from videos
 
 
-def find_files(paths: Sequence[Path]) -> list[Path]:
-    """Replace every folder by the video files in it and its sub-folders.
+def find_files(paths: Sequence[Path]) -> dict[str, Path]:
+    """Map ids to video files: the name of a file without its suffix, and of those in a folder as a run has them.
 
     Raises
     ------
     InputError
-        A folder has no file that is called a video.
+        A folder has no file that is called a video, or two files have the same id.
     """
-    files: list[Path] = []
+    files: dict[str, Path] = {}
     for path in paths:
-        found = list(video_files(path, links="anywhere").values()) if path.is_dir() else [path]
+        found = video_files(path, links="anywhere") if path.is_dir() else {path.stem: path}
         if not found:
             raise InputError(f"{path}: no video in this folder; expected files such as clip.mp4")
-        files += found
+        if twice := sorted(files.keys() & found.keys()):
+            raise InputError(
+                f"{found[twice[0]]}: called '{twice[0]}' as {files[twice[0]]} is; rename one, or name the folder that "
+                "holds both"
+            )
+        files |= found
     return files
 
 
@@ -75,7 +80,7 @@ def extract_features(
     run: Path,
     contract: Contract,
     features: Sequence[Path],
-    files: Sequence[Path],
+    files: Mapping[str, Path],
     settings: Mapping[str, Any],
     device: str,
     threads: int,
@@ -92,7 +97,7 @@ def extract_features(
     Raises
     ------
     InputError
-        No file is given, none can be used, two have the same name, or the extractor is not that of the run.
+        No file is given, none can be used, or the extractor is not that of the run.
     """
     if features:
         raise InputError(
@@ -100,16 +105,16 @@ def extract_features(
         )
     if not files:
         raise InputError("no video is given; give the paths of video files")
-    _require_names(files)
     engine = run_extractor(contract, settings, device, threads)
     fps, window, _ = contract.timing
     infos, failed = _probe_all(files)
-    vectors: dict[Path, np.ndarray] = {}
+    vectors: dict[str, np.ndarray] = {}
     with Progress("extracting", round(sum(info.duration for info in infos.values()) * fps), "frame") as progress:
-        for file, info in infos.items():
-            video = Video(file.stem, "", str(file), info.n_frames, info.duration)
+        for video_id, info in infos.items():
+            file = files[video_id]
+            video = Video(video_id, "", str(file), info.n_frames, info.duration)
             try:
-                array = engine.extract(video, partial(progress.advance, note=file.stem))
+                array = engine.extract(video, partial(progress.advance, note=video_id))
             except VideoError as error:
                 failed.append(f"{file}: {error}; fix it or leave it out")
                 continue
@@ -123,10 +128,11 @@ def extract_features(
                     f"{run / 'features'}: dimension {contract.dimension}, but new videos get {array.shape[1]}; "
                     f"give the run's own settings of '{contract.extractor}' by --settings"
                 )
-            vectors[file] = array
+            vectors[video_id] = array
     _require_one(vectors, failed)
-    used = [infos[file] for file in vectors]
-    table = _videos([file.stem for file in vectors], list(vectors), used, [info.duration for info in used])
+    used = [infos[video_id] for video_id in vectors]
+    paths = [files[video_id] for video_id in vectors]
+    table = _videos(list(vectors), paths, used, [info.duration for info in used])
     return table, list(vectors.values()), failed
 
 
@@ -167,7 +173,7 @@ def run_extractor(contract: Contract, settings: Mapping[str, Any], device: str, 
 
 
 def read_features(
-    run: Path, contract: Contract, features: Sequence[Path], files: Sequence[Path]
+    run: Path, contract: Contract, features: Sequence[Path], files: Mapping[str, Path]
 ) -> tuple[Columns, list[np.ndarray], list[str]]:
     """Read arrays that were made like the run's features; parameters as in :func:`feel_steps.explore.predict.predict`.
 
@@ -263,23 +269,15 @@ def _read(paths: Sequence[Path], key: str | None, transposed: bool) -> np.ndarra
     return np.concatenate([array[:T] for array in arrays], axis=1)
 
 
-def _clips(files: Sequence[Path], ids: Sequence[str]) -> dict[str, Path]:
-    """Map the ids of arrays to the video files with the same names."""
-    _require_names(files)
-    names = {PurePosixPath(video_id).name: video_id for video_id in ids}
-    if strange := [file for file in files if file.stem not in names]:
-        raise InputError(f"{strange[0]}: no array is called '{strange[0].stem}'; there is '{ids[0]}'")
-    return {names[file.stem]: file for file in files}
+def _clips(files: Mapping[str, Path], ids: Sequence[str]) -> dict[str, Path]:
+    """Map the ids of arrays to the video files with the same ids, or with the same names in another folder."""
+    names = {PurePosixPath(video_id).name: video_id for video_id in ids} | {video_id: video_id for video_id in ids}
+    if strange := [video_id for video_id in files if video_id not in names]:
+        raise InputError(f"{files[strange[0]]}: no array is called '{strange[0]}'; there is '{ids[0]}'")
+    return {names[video_id]: file for video_id, file in files.items()}
 
 
 # ---------------------------------------------------------------------------------------------------- both
-
-
-def _require_names(files: Sequence[Path]) -> None:
-    """Refuse files with the same name."""
-    names = [file.stem for file in files]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"two files are called '{twice[0]}'; rename one, or predict them one after the other")
 
 
 def _require_one(usable: Sized, failed: Sequence[str]) -> None:
@@ -289,12 +287,12 @@ def _require_one(usable: Sized, failed: Sequence[str]) -> None:
         raise InputError(none + "; ".join(failed))
 
 
-def _probe_all(files: Sequence[Path]) -> tuple[dict[Path, VideoInfo], list[str]]:
+def _probe_all(files: Mapping[str, Path]) -> tuple[dict[str, VideoInfo], list[str]]:
     """Look at video files; those that can be used, and a line for each other one."""
-    infos, failed = dict[Path, VideoInfo](), list[str]()
-    for file in files:
+    infos, failed = dict[str, VideoInfo](), list[str]()
+    for video_id, file in files.items():
         try:
-            infos[file] = _probe(file)
+            infos[video_id] = _probe(file)
         except InputError as error:
             failed.append(str(error))
     return infos, failed

@@ -124,8 +124,9 @@ def predict(
     run : path
         Folder of the finished run.
     files : paths
-        Video files, or folders of them. The id of a video is the name of its file without the suffix. With
-        ``features``, they are optional and give players and durations for the arrays with the same names.
+        Video files, or folders of them. The id of a video is the name of its file without the suffix, in a folder as a
+        run of it has them. With ``features``, they are optional and give players and durations for the arrays with the
+        same names.
     iteration : path
         Folder of the iteration whose localizer is used, see :func:`choose`.
     features : paths
@@ -146,12 +147,12 @@ def predict(
     """
     contract = run_contract(run)
     cuts = _read_cuts(iteration)
-    files = find_files(files)
+    found = find_files(files)
     fps, window, stride = contract.timing
     if contract.exists:
-        videos, vectors, failed = read_features(run, contract, features, files)
+        videos, vectors, failed = read_features(run, contract, features, found)
     else:
-        videos, vectors, failed = extract_features(run, contract, features, files, settings or {}, device, threads)
+        videos, vectors, failed = extract_features(run, contract, features, found, settings or {}, device, threads)
     if contract.scaled:
         scaling = tables.read(run / "scaling.parquet", "scaling")
         vectors = [scale(vector, scaling) for vector in vectors]

@@ -17,7 +17,8 @@ from feel_steps import cli
 from feel_steps.config import read_arguments, spread
 from feel_steps.dataset.files import guess_layout
 from feel_steps.errors import InputError
-from feel_steps.explore.launch import _essence, _follow, command, launch, make_config, write_config
+from feel_steps.explore import launch as module
+from feel_steps.explore.launch import _essence, _follow, command, launch, make_config, start, write_config
 from tests.paths import ROOT
 
 
@@ -52,6 +53,41 @@ def test_the_config_of_a_run_repeats_it(tmp_path, monkeypatch):
     further = make_config(tmp_path / "clips", name="mine", clusters=[5], settings=tmp_path / "more.yaml")
     assert (further["iterations"], further["dataset"]["parts"], further["dataset"]["on_bad_video"]) == (2, 1, "skip")
     assert "snakemake --snakefile" in file.read_text().splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said", "kept"),
+    [
+        (["-n"], 0, "", "old"),
+        ([], 1, "error: train.steps: banana\n", "old"),
+        ([], 1, "Select jobs to execute...\nerror: a.mp4: no video\n", "new"),
+        ([], 0, "Select jobs to execute...\n", "new"),
+    ],
+)
+def test_the_config_beside_results_is_that_of_the_run_that_made_them(
+    tmp_path, monkeypatch, options, status, said, kept
+):
+    """It repeats the run: a look at what would be done, or a refused setting, must not take its place."""
+    monkeypatch.chdir(tmp_path)
+
+    def pretend(words, log, iterations):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(said)
+        return status
+
+    monkeypatch.setattr(module, "launch", pretend)
+    fill(tmp_path, "results/mine.yaml")
+    Path("results/mine.yaml").write_text("old: 1\n")
+    assert start({"name": "mine", "new": 1}, cores=1, options=options)[0] == status
+    assert yaml.safe_load(Path("results/mine.yaml").read_text()).keys() >= {kept}
+
+
+def test_no_core_and_a_locked_folder_are_explained():
+    """Snakemake waits for a core for good, and advises a flag that would be wrong while the other run works."""
+    with pytest.raises(InputError, match="cores: 0; expected 1 or more"):
+        command(Path("c.yaml"), cores=0)
+    (line,) = _essence(["Error: Directory cannot be locked. Please make sure\n", "…\n"])
+    assert line.startswith("error: another run works in this folder")
 
 
 def test_keys_with_dots_reach_their_section():

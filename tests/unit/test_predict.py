@@ -15,7 +15,7 @@ from feel_steps.dataset.folder import import_videos
 from feel_steps.errors import InputError
 from feel_steps.explore.names import write_names
 from feel_steps.explore.new_videos import run_extractor
-from feel_steps.explore.predict import choose, predict, unlike
+from feel_steps.explore.predict import choose, predict, unlike, write
 from feel_steps.features.contract import read_contract
 from feel_steps.features.extract import extract_part
 from feel_steps.tables import tables
@@ -128,11 +128,15 @@ def test_videos_of_the_run_get_its_own_detections(kind: str, request: pytest.Fix
     assert not found.unlike[1]  # b was trained on
 
 
-def test_a_folder_stands_for_its_videos(run: Path) -> None:
-    """A person has a hundred new videos in a folder, not a list of them."""
-    found = predict(run, [run.parent / "videos"], choose(run)[0], device="cpu", threads=1)
-    assert found.videos["video_id"].tolist() == sorted(VIDEOS)
+def test_a_folder_stands_for_its_videos(run: Path, tmp_path: Path) -> None:
+    """A person has a hundred new videos in folders, one a day, that cameras call the same; ids are those of a run."""
+    for name, seed in (("day 1/tea.mp4", 1), ("day 2/tea.mp4", 2), ("day 2/tea.avi", 3)):
+        write_video(tmp_path / "new" / name, scene(40, seed=seed))
+    found = predict(run, [tmp_path / "new", run.parent / "videos/a.mp4"], choose(run)[0], device="cpu", threads=1)
+    assert found.videos["video_id"].tolist() == ["day 1/tea", "day 2/tea.avi", "day 2/tea.mp4", "a"]
     assert not found.failed
+    write(found, tmp_path / "out", run="run", names={})
+    assert (tmp_path / "out/predicted.html").is_file()
 
 
 def test_a_run_on_parts_predicts_part_by_part(run: Path, tmp_path: Path) -> None:
@@ -228,7 +232,7 @@ def test_what_cannot_be_predicted_is_said(run: Path, tmp_path: Path) -> None:
     short = write_video(tmp_path / "short.mp4", scene(4))
     with pytest.raises(InputError, match=r"short\.mp4: 0\.16 s long; the run looks at 0\.32 s at a time"):
         predict(run, [short], place)
-    with pytest.raises(InputError, match="two files are called 'a'"):
+    with pytest.raises(InputError, match=r"a\.mp4: called 'a' as .*a\.mp4 is; rename one"):
         predict(run, [tmp_path / "a.mp4", run.parent / "videos/a.mp4"], place)
     with pytest.raises(InputError, match="grid is 3, but the run's features were made with 2"):
         predict(run, [run.parent / "videos/a.mp4"], place, settings={"grid": 3})
