@@ -6,7 +6,8 @@ of the videos give the snippets per second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,15 +56,16 @@ class Values:
     unit: int = 0  # rows of length 1
     simplex: int = 0  # rows that sum to 1
 
-    def add(self, features: np.ndarray) -> None:
-        """Add features [T, D] to the statistics."""
+    def add(self, features: np.ndarray) -> int:
+        """Add features [T, D] to the statistics; how many of them are broken."""
         self.files += 1
         self.rows += len(features)
         self.dimensions.add(features.shape[1])
         self.types.add(str(features.dtype))
         x = np.asarray(features, np.float64)
         fine = np.isfinite(x)
-        self.broken += int((~fine).sum())
+        broken = int((~fine).sum())
+        self.broken += broken
         x = np.where(fine, x, 0)
         self.count += x.size
         self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
@@ -72,6 +74,7 @@ class Values:
         self.negative += int((x < 0).sum())
         self.unit += int((np.abs(np.linalg.norm(x, axis=1) - 1) < 1e-3).sum())
         self.simplex += int(((np.abs(x.sum(1) - 1) < 1e-3) & (x >= 0).all(1)).sum())
+        return broken
 
     @property
     def mean(self) -> float:
@@ -124,10 +127,15 @@ def describe_arrays(
     across = any(lies_across(list(own.values())) for own in shapes.values())
     values = {stream: Values() for stream in found}
 
+    broken: list[str] = []
+    dimensions: dict[str, dict[Path, int]] = {stream: {} for stream in found}
+
     def read(stream: str, file: Path) -> int:
         progress.advance()
         features = load_array(file, key, across)
-        values[stream].add(features)
+        if bad := values[stream].add(features):
+            broken.append(f"{file}: {bad} values are NaN or infinite")
+        dimensions[stream][file] = features.shape[1]
         return len(features)
 
     with Progress("reading", sum(map(len, found.values())), "array") as progress:
@@ -139,10 +147,9 @@ def describe_arrays(
     arrays = {stream: {video: found[stream][video] for video in own} for stream, own in lengths.items()}
     n = max(len(files) for files in arrays.values())
     lines = [f"{root}: {n} video{'s' * (n != 1)}"]
-    if problems:
-        lines.append(f"  files that cannot be read: {len(problems)}, left out of what follows")
-        lines += [f"    {problem}" for problem in list(problems.values())[:AT_MOST]]
-        lines += [f"    and {len(problems) - AT_MOST} more"] * (len(problems) > AT_MOST)
+    lines += _list("files that cannot be read, left out of what follows", list(problems.values()))
+    lines += _list("files with broken values", broken)
+    lines += _list("files of another dimension than most", [line for own in dimensions.values() for line in _odd(own)])
     lines += _table([("", *streams, "extractor i3d"), *_rows([values[stream] for stream in streams])])
     if across:
         lines.append(
@@ -184,6 +191,19 @@ def _same_names(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
         held.setdefault(first if rest else "", set()).add(tuple(rest))
     same = "" not in held and len(held) > 1 and len({frozenset(own) for own in held.values()}) == 1
     return tuple(held) if same else ()
+
+
+def _list(title: str, entries: Sequence[str]) -> list[str]:
+    """The entries under a title that counts them; beyond ten, the first ones."""
+    more = len(entries) - AT_MOST
+    shown = [f"    {entry}" for entry in entries[:AT_MOST]] + [f"    and {more} more"] * (more > 0)
+    return [f"  {title}: {len(entries)}", *shown] if entries else []
+
+
+def _odd(dimensions: Mapping[Path, int]) -> list[str]:
+    """Files whose dimension is not the most frequent one."""
+    ((usual, _),) = Counter(dimensions.values()).most_common(1) or [(0, 0)]
+    return [f"{file}: dimension {d}, not {usual}" for file, d in dimensions.items() if d != usual]
 
 
 def _read_each(

@@ -150,11 +150,19 @@ def test_files_that_cannot_be_read_are_listed_and_the_others_described(tmp_path)
     (tmp_path / "b.npz").write_bytes(whole[:-100])  # the directory at its end is gone
     (tmp_path / "c.npz").write_bytes(whole[:2000] + bytes(500) + whole[2500:])  # only its numbers are
     text = inspect(tmp_path)
-    assert "files that cannot be read: 2" in text
+    assert "files that cannot be read, left out of what follows: 2" in text
     assert "b.npz: not a readable" in text
     assert "c.npz: not a readable" in text
     assert f"{tmp_path}: 1 video\n" in text
     assert "both I3D streams in one array" in text
+    broken = i3d_like(50, 2048)
+    broken[3, :2] = np.nan, np.inf
+    np.savez(tmp_path / "b.npz", broken)
+    np.savez(tmp_path / "c.npz", i3d_like(50, 16))
+    np.savez(tmp_path / "d.npz", i3d_like(50, 2048))
+    text = inspect(tmp_path)
+    assert f"files with broken values: 1\n    {tmp_path / 'b.npz'}: 2 values are NaN or infinite\n" in text
+    assert f"files of another dimension than most: 1\n    {tmp_path / 'c.npz'}: dimension 16, not 2048\n" in text
 
 
 def test_a_folder_without_features(tmp_path):
