@@ -33,14 +33,14 @@ def run(
 
     Example: feel-steps run videos --clusters 4,6,8 --cores 8 -- --dry-run
     """
-    from feel_steps.explore.launch import DRY, finish, make_config, start
+    from feel_steps.explore.launch import DRY, default_name, finish, make_config, start
 
     options = context.args
     if path is not None and str(path).startswith("-"):  # the first of Snakemake's options, where no folder is given
         path, options = None, [str(path), *options]
     if demo == (path is not None):
         raise InputError("give a folder of videos or of feature arrays, or --demo")
-    name = name or ("demo" if path is None else path.resolve().name)
+    name = name or default_name(path)
     numbers = parse_integers(clusters, "--clusters") if clusters else []
     data = {"features": features, "annotations": annotations, "split": split, "settings": configfile}
     config = make_config(path, name=name, clusters=numbers, **data)

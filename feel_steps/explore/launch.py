@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def run(
     clusters : int or sequence of int
         How many kinds of action to look for. Several numbers give variants side by side.
     name : str, optional
-        Of the run; default: the folder's name.
+        Of the run; default: :func:`default_name`.
     features : path, optional
         Folder of feature arrays of the videos in ``path``.
     annotations, split : path, optional
@@ -93,7 +94,7 @@ def run(
     from feel_steps.explore.results import Run
 
     folder, numbers = Path(path) if path is not None else None, [clusters] if isinstance(clusters, int) else clusters
-    name = name or ("demo" if folder is None else folder.resolve().name)
+    name = name or default_name(folder)
     given = {"features": features, "annotations": annotations, "split": split}
     paths = {key: Path(value) if value else None for key, value in given.items()}
     further = Path(settings) if isinstance(settings, str) else settings
@@ -104,6 +105,14 @@ def run(
         errors = list_errors(log.read_text("utf-8", "replace").splitlines()) if log.is_file() else []
         raise InputError("; ".join(errors)) if errors else subprocess.CalledProcessError(status, words)
     return Run(Path("results", name))
+
+
+def default_name(folder: Path | None) -> str:
+    """Name of a run where none is given: the folder's, without accents, with hyphens for what a name cannot hold."""
+    if folder is None:
+        return "demo"
+    plain = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")
 
 
 def start(config: Mapping[str, Any], **how: Any) -> tuple[int, list[str]]:

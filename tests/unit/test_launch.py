@@ -18,7 +18,7 @@ from feel_steps.config import read_arguments, spread
 from feel_steps.dataset.files import guess_layout
 from feel_steps.errors import InputError
 from feel_steps.explore import launch as module
-from feel_steps.explore.launch import _essence, _follow, command, launch, make_config, start, write_config
+from feel_steps.explore.launch import _essence, _follow, command, default_name, launch, make_config, start, write_config
 from tests.paths import ROOT
 
 
@@ -80,6 +80,15 @@ def test_the_config_beside_results_is_that_of_the_run_that_made_them(
     Path("results/mine.yaml").write_text("old: 1\n")
     assert start({"name": "mine", "new": 1}, cores=1, options=options)[0] == status
     assert yaml.safe_load(Path("results/mine.yaml").read_text()).keys() >= {kept}
+
+
+def test_a_folder_of_any_name_can_be_run_without_a_name(tmp_path):
+    """The first command that a person types names a folder such as My Videos."""
+    assert default_name(None) == "demo"
+    assert default_name(tmp_path / "My Vidéos ü's 🏃") == "My-Videos-u-s"
+    assert default_name(tmp_path / "..clips_2/") == "clips_2"
+    with pytest.raises(InputError, match="expected letters, digits"):
+        make_config(tmp_path, name=default_name(tmp_path / "動画"), clusters=[2])
 
 
 def test_no_core_and_a_locked_folder_are_explained():
