@@ -27,7 +27,7 @@ from feel_steps.dataset.files import identifier
 from feel_steps.dataset.folder import read_split
 from feel_steps.dataset.labels import read_labels
 from feel_steps.errors import InputError
-from feel_steps.evaluation.activitynet import read_predictions, read_truth
+from feel_steps.evaluation.activitynet import map_files, read_predictions
 from feel_steps.explore.inspect_arrays import _durations
 from feel_steps.explore.launch import _read_settings
 from feel_steps.explore.names import read_names
@@ -194,13 +194,14 @@ def test_an_array_under_any_other_suffix(tmp_path):
     [
         lambda file: read_annotations(file, VIDEOS),
         lambda file: read_annotations(file, VIDEOS, strict=True),
-        lambda file: read_truth(file, "test"),
+        lambda file: map_files(file.with_name("found.json"), file),
         _durations,
     ],
     ids=["import", "strict", "map", "inspect"],
 )
 def test_annotations_as_json(tmp_path, read):
     content = json.dumps(TRUTH).encode()
+    (tmp_path / "found.json").write_text(json.dumps(FOUND))
     survives(read, tmp_path / "gt.json", lambda rng: distort_json(content, rng))
 
 
@@ -217,9 +218,11 @@ def test_files_of_annotation_tools(tmp_path, name):
 @pytest.mark.parametrize("odd", [10**400, [[]], {}, None])
 def test_odd_values_of_annotations(tmp_path, odd):
     """What many seeds found: a number beyond all floats, and a subset that is a list."""
+    found = tmp_path / "found.json"
+    found.write_text(json.dumps(FOUND))
     for key, value, read in [
         ("annotations", [{"label": "run", "segment": [1, odd]}], lambda file: read_annotations(file, VIDEOS)),
-        ("subset", odd, lambda file: read_truth(file, "train")),
+        ("subset", odd, lambda file: map_files(found, file, subset="train")),
         ("duration", odd, _durations),
     ]:
         (tmp_path / "gt.json").write_text(json.dumps({"database": {"a": {**TRUTH["database"]["a"], key: value}}}))
