@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,15 @@ def list_keys(rules: Mapping[str, Any], rule: Mapping[str, Any] | None = None, a
     return keys
 
 
+def _list_infinite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers that are infinite or NaN, with their keys; a schema cannot refuse them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield key, value
+    if isinstance(value, (Mapping, list)):
+        for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _list_infinite(item, f"{key}.{name}" if key else str(name))
+
+
 def _check_ranges(config: Mapping[str, Any], where: str) -> None:
     for key in ("cas_thresholds", "actionness_thresholds"):
         start, stop, step = config["localize"][key]
@@ -256,6 +266,8 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
+    for key, value in _list_infinite(config):
+        raise InputError(f"config: key '{key}' is {value}; expected a finite number")
     validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
     if error := best_match(validator.iter_errors(config)):
         raise InputError(f"config: {explain(error, validator.schema['properties'], list_keys(validator.schema))}")

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 MOST_NAMES = 30  # in a hint: a data set may have thousands of videos
+MOST_SHOWN = 200  # characters of a wrong value, which may be a whole file
 
 
 class InputError(ValueError):
@@ -48,7 +49,9 @@ def explain(error: Any, sections: Collection[str] = (), keys: Sequence[str] = ()
     ``sections`` are names that may have been meant where a section of settings is given one value, and ``keys`` all
     keys with dots, which may have been meant by an unknown one.
     """
-    key = ".".join(str(part) for part in error.absolute_path)
+    key, found = ".".join(str(part) for part in error.absolute_path), repr(error.instance)
+    if len(found) > MOST_SHOWN:
+        found = f"{found[:MOST_SHOWN]}…"
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", ()))
         extra = next(k for k in error.instance if k not in known)
@@ -59,7 +62,7 @@ def explain(error: Any, sections: Collection[str] = (), keys: Sequence[str] = ()
         return f"key '{key}': its key {missing} is missing" if key else f"missing key {missing}"
     if error.validator == "type" and error.schema["type"] == "object" and "explain" not in error.schema:
         known = [name for name in sections if name != key]
-        return f"key '{key}' is {error.instance!r}; expected settings, {key}={{setting: value}}; {hint(key, known)}"
+        return f"key '{key}' is {found}; expected settings, {key}={{setting: value}}; {hint(key, known)}"
     if "explain" in error.schema:
-        return f"key '{key}' is {error.instance!r}; expected {error.schema['explain']}"
+        return f"key '{key}' is {found}; expected {error.schema['explain']}"
     return f"key '{key}': {error.message}"

@@ -57,13 +57,16 @@ def run_study(
     settings: Annotated[str, typer.Option(help="the program's own settings, as JSON")] = "{}",
 ) -> None:
     """Run a study that is a program."""
+    from inspect import signature
+
     from feel_steps.tables import tables
     from studies.measures import read_pooled
     from studies.settings import get_program
 
     step, options = get_program(name), parse_settings(settings, "--settings")
-    truth = tables.read(annotations, "annotations")
-    tables.write(out, "study", step(read_pooled(pooled), truth, clusters=clusters, **options))
+    offered = {"annotations": tables.read(annotations, "annotations"), "clusters": clusters}
+    taken = {key: value for key, value in offered.items() if key in signature(step).parameters}
+    tables.write(out, "study", step(read_pooled(pooled), **taken, **options))
 
 
 @app.command()

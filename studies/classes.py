@@ -11,14 +11,7 @@ from feel_steps.tables.kinds import Columns
 from studies.measures import Pooled, Row, compare, first_classes, mean, to_rows, to_table
 
 
-def classes(
-    pooled: Pooled,
-    annotations: Columns,
-    *,
-    clusters: int,
-    counts: Sequence[int] = (3, 5, 10),
-    draws: int = 5,
-) -> Columns:
+def classes(pooled: Pooled, annotations: Columns, *, counts: Sequence[int] = (3, 5, 10), draws: int = 5) -> Columns:
     """Cluster the videos of a few classes only, with as many clusters.
 
     Parameters
@@ -26,8 +19,6 @@ def classes(
     pooled : mapping of (seed, iteration) to columns of a pooled table
         From iteration 2 on these are features that were learnt on all classes.
     annotations : columns of an annotations table
-    clusters : int
-        K of the run; here it is the number of classes instead.
     counts : sequence of int
         Numbers of classes; those beyond what is annotated are left out, and all classes are added.
     draws : int

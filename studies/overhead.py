@@ -18,7 +18,7 @@ from studies.measures import NONE, Pooled, Row, to_rows, to_table
 Times = tuple[float, float]  # wall, cpu seconds
 
 
-def overhead(pooled: Pooled, annotations: Columns, *, clusters: int, limit: int = 8000) -> Columns:
+def overhead(pooled: Pooled, *, clusters: int, limit: int = 8000) -> Columns:
     """Time k-means (the ten starts of the workflow) and CCI on synthetic features of the run's D and K.
 
     Unlike the other studies this one gives other numbers each time. Memory is measured on Linux only.
@@ -27,8 +27,6 @@ def overhead(pooled: Pooled, annotations: Columns, *, clusters: int, limit: int 
     ----------
     pooled : mapping of (seed, iteration) to columns of a pooled table
         Only the seeds and the dimension at the first iteration are taken.
-    annotations : columns of an annotations table
-        Not read.
     clusters : int
         K
     limit : int

@@ -102,7 +102,8 @@ def read_studies(file: str | Path, config: Config, wanted: str | Sequence[str], 
     ------
     InputError
         The file is missing or is no YAML; it has no wanted study, or needs annotations for it; an entry or a setting
-        has a key or a value that the schemas do not allow, or a reference that is none of its settings.
+        has a key or a value that the schemas do not allow, or a reference that is none of its settings; true labels
+        where videos are cut into parts.
     """
     from jsonschema import Draft202012Validator
 
@@ -130,6 +131,12 @@ def read_studies(file: str | Path, config: Config, wanted: str | Sequence[str], 
             raise InputError(f"{where}, {problem}") from None
         reference = _reference(about, settings, next(iter(config["variants"])), where)
         settings = [setting for setting in settings if annotated or not setting.true_labels]
+        for setting in settings:
+            if setting.true_labels and resolve({**config, "variants": {"": setting.overrides}}, "")["parts"]["cut"]:
+                raise InputError(
+                    f"{where}, setting '{setting.label}': true labels are those of whole videos, and parts.cut cuts "
+                    "them; set parts: {cut: false} in it, or choose other studies by the config key 'studies'"
+                )
         studies[name] = Study(about, settings, reference)
     return studies
 

@@ -24,12 +24,7 @@ SUBSAMPLES = 3  # of the stability
 
 
 def unknown_clusters(
-    pooled: Pooled,
-    annotations: Columns,
-    *,
-    clusters: int,
-    counts: Sequence[int] = (3, 5, 10),
-    images: int = 300,
+    pooled: Pooled, annotations: Columns, *, counts: Sequence[int] = (3, 5, 10), images: int = 300
 ) -> Columns:
     """Estimate K on subsets of the classes, and on scikit-learn's digits beside them.
 
@@ -37,8 +32,6 @@ def unknown_clusters(
     ----------
     pooled : mapping of (seed, iteration) to columns of a pooled table
     annotations : columns of an annotations table
-    clusters : int
-        Not used: K is what is to be found.
     counts : sequence of int
         Numbers of classes, one random subset a seed; those beyond what is annotated are left out, and all classes are
         added.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import math
 import os
 import signal
 import sys
@@ -35,6 +36,9 @@ class Steps(typer.Typer):
             def step(**options: Any) -> None:
                 from feel_steps.tables import provenance
 
+                for option, value in options.items():
+                    if isinstance(value, float) and not math.isfinite(value):  # click lets NaN and infinity pass
+                        raise InputError(f"--{option.strip('_').replace('_', '-')} {value}: expected a finite number")
                 with provenance.recording(name or function.__name__.replace("_", "-"), options):
                     function(**options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,9 +28,12 @@ Out = Annotated[Path, typer.Option(help="where the result goes")]
 def parse_numbers(text: str, option: str) -> list[float]:
     """Parse ``0.1,0.2,0.3``."""
     try:
-        return [float(item) for item in text.split(",")]
+        numbers = [float(item) for item in text.split(",")]
     except ValueError:
-        raise InputError(f"{option} {text!r}: expected numbers with commas between them, such as 0.1,0.2,0.3") from None
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"{option} {text!r}: expected numbers with commas between them, such as 0.1,0.2,0.3")
+    return numbers
 
 
 def parse_integers(text: str, option: str) -> list[int]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import math
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from feel_steps.dataset.files import read_csv, read_json, read_text
-from feel_steps.errors import InputError
+from feel_steps.dataset.files import read_csv, read_json, read_rows, read_text
+from feel_steps.errors import InputError, explain
 
 
 class Segment(NamedTuple):
-    """One segment as a file has it: where it stands, ids that the video may have, label, start and end in seconds."""
+    """One segment as a file has it: where it stands, ids that the video may have, label, start and end in seconds.
+
+    The label is None where somebody marked a region and forgot its label.
+    """
 
     where: str
     names: tuple[str, ...]
@@ -76,6 +78,15 @@ def _read_json(path: str) -> Segments:
     return _read_activitynet(path, content)
 
 
+def _check(path: str, content: Any, schema: dict[str, Any]) -> None:
+    """Refuse content of another form than the schema's."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    if violation := best_match(Draft202012Validator(schema).iter_errors(content)):
+        raise InputError(f"{path}: {explain(violation)}")
+
+
 # ---- ActivityNet
 
 
@@ -97,7 +108,7 @@ def _read_activitynet(path: str, content: Any) -> Segments:
             raise InputError(f"{where}: the list 'annotations' is missing; give [] where there is none")
         for i, annotation in enumerate(annotations):
             here = f"{where}.annotations[{i}]"
-            if not isinstance(annotation, dict) or not {"segment", "label"} <= annotation.keys():
+            if not isinstance(annotation, dict) or "segment" not in annotation or annotation.get("label") is None:
                 raise InputError(f"{here}: expected an object with the keys 'segment' and 'label'")
             segment = annotation["segment"]
             if not isinstance(segment, list) or len(segment) != 2:
@@ -122,7 +133,7 @@ def _read_elan(path: str, folder: str) -> Segments:
             times = [slots.get(annotation.get(f"TIME_SLOT_REF{i}")) for i in (1, 2)]
             try:
                 start, end = (int(time) / 1000 for time in times)  # type: ignore[arg-type]
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise InputError(f"{where}: it has no time; align it in ELAN") from None
             yield Segment(where, names, label, start, end)
 
@@ -139,6 +150,49 @@ def _parse_xml(path: str) -> ET.Element:
 
 
 # ---- BORIS
+
+_PROJECT: dict[str, Any] = {
+    "properties": {
+        "behaviors_conf": {
+            "type": ["object", "null"],
+            "explain": "behaviours, as BORIS saves them",
+            "additionalProperties": {
+                "type": "object",
+                "explain": "a behaviour, with its code and its type",
+                "properties": {"code": {"type": "string", "explain": "the name of a behaviour"}},
+            },
+        },
+        "observations": {
+            "additionalProperties": {
+                "type": "object",
+                "required": ["events"],
+                "explain": "an observation, with its file and its events",
+                "properties": {
+                    "file": {
+                        "type": ["object", "array", "null"],
+                        "maxItems": 0,  # of a live observation
+                        "explain": "media files of each player",
+                        "additionalProperties": {
+                            "type": ["array", "null"],
+                            "items": {"type": "string", "explain": "the path of a media file"},
+                            "explain": "a list of media files",
+                        },
+                    },
+                    "events": {
+                        "type": "array",
+                        "explain": "a list of events",
+                        "items": {
+                            "type": "array",
+                            "minItems": 3,
+                            "prefixItems": [{}, {}, {"type": "string", "explain": "the name of a behaviour"}],
+                            "explain": "[time, subject, behaviour, …]",
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
 
 
 class _Event(NamedTuple):
@@ -170,6 +224,7 @@ def _pair(events: Iterator[_Event]) -> Segments:
 
 def _read_boris(path: str, project: dict[str, Any]) -> Segments:
     """State events of all observations; each is of the video of its name, or of its first media file."""
+    _check(path, project, _PROJECT)
     behaviours = (project.get("behaviors_conf") or {}).values()
     states = {row.get("code") for row in behaviours if "state" in str(row.get("type", "")).lower()}
 
@@ -179,36 +234,34 @@ def _read_boris(path: str, project: dict[str, Any]) -> Segments:
             media = [file for files in (observation.get("file") or {}).values() for file in files or ()]
             names = (name, *_media_names(media[0] if media else ""))
             running: set[tuple[str, ...]] = set()
-            rows = observation.get("events")
-            if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) >= 3 for row in rows):
-                raise InputError(f"{where}: 'events' is no list of [time, subject, behaviour, …]; save it in BORIS")
-            for i, row in enumerate(rows):
+            for i, row in enumerate(observation["events"]):
                 series = (name, *(str(cell) for cell in row[1:4]))
                 kind = ("STOP" if series in running else "START") if row[2] in states else "POINT"
                 running ^= {series} if kind != "POINT" else set()
-                yield _Event(f"{where}, event {i + 1}", names, series, str(row[2]), row[0], kind)
+                yield _Event(f"{where}, event {i + 1}", names, series, row[2], row[0], kind)
 
     return _pair(events())
 
 
 def _read_boris_table(path: str) -> Segments:
     """Events as BORIS exports them, tabular (a row a start or a stop) or aggregated (a row a segment)."""
-    rows = list(csv.reader(io.StringIO(read_text(path), newline=""), delimiter="\t"))
-    head = next((i for i, row in enumerate(rows) if "Behavior" in row), None)
-    if head is None:
-        raise InputError(f"{path}: no column 'Behavior'; export events from BORIS as tabular or aggregated TSV")
-    columns = rows[head]
+    rows = read_rows(path, "\t")
+    columns = next((cells for _, cells in rows if "Behavior" in cells), [])
     kind = next((name for name in ("Behavior type", "Status") if name in columns), "")
     needed = ["Start (s)", "Stop (s)"] if "Start (s)" in columns else ["Time", kind or "Behavior type"]
-    if missing := [name for name in ["Observation id", *needed] if name not in columns]:
+    needed = ["Behavior", "Observation id", *needed]
+    if missing := [name for name in needed if name not in columns]:
         raise InputError(f"{path}: no column '{missing[0]}'; export events from BORIS as tabular or aggregated TSV")
 
     def table() -> Iterator[tuple[str, tuple[str, ...], dict[str, str]]]:
-        for number, cells in enumerate(rows[head + 1 :], head + 2):
-            if cells:
-                row = dict(zip(columns, cells, strict=False))
-                media = row.get("Media file name") or row.get("Media file path") or ""
-                yield f"{path}, row {number}", (row["Observation id"], *_media_names(media)), row
+        for number, cells in rows:
+            row = dict(zip(columns, cells, strict=False))  # an editor may have cut empty cells off the end
+            if not row.keys() >= set(needed) or any(cells[len(columns) :]):
+                raise InputError(
+                    f"{path}, row {number}: {len(cells)} values; expected {len(columns)}, with tabs between"
+                )
+            media = row.get("Media file name") or row.get("Media file path") or ""
+            yield f"{path}, row {number}", (row["Observation id"], *_media_names(media)), row
 
     if "Start (s)" in columns:
         return (Segment(at, names, row["Behavior"], row["Start (s)"], row["Stop (s)"]) for at, names, row in table())
@@ -217,24 +270,75 @@ def _read_boris_table(path: str) -> Segments:
         modifiers = [name for name in columns if name.startswith("Modifier")]
         for at, names, row in table():
             series = tuple(row.get(name, "") for name in ("Observation id", "Subject", "Behavior", *modifiers))
-            what = row.get(kind, "").strip().upper()
+            what = row[kind].strip().upper()
             if what not in ("START", "STOP", "POINT"):
-                raise InputError(f"{at}: {kind} is '{row.get(kind, '')}'; expected START, STOP or POINT")
-            yield _Event(at, names, series, row["Behavior"], row.get("Time", ""), what)
+                raise InputError(f"{at}: {kind} is '{row[kind]}'; expected START, STOP or POINT")
+            yield _Event(at, names, series, row["Behavior"], row["Time"], what)
 
     return _pair(events())
 
 
 # ---- Label Studio
 
+_FRAME = {"type": "number", "maximum": 2**53, "explain": "the number of a frame"}
+_LABELS = {"type": ["array", "null"], "explain": "a list of labels"}
+_RESULTS = {
+    "type": ["array", "null"],
+    "explain": "a list of annotations",
+    "items": {
+        "type": "object",
+        "explain": "an annotation, with its result",
+        "properties": {
+            "result": {
+                "type": ["array", "null"],
+                "explain": "a list of regions",
+                "items": {
+                    "type": "object",
+                    "explain": "a region, with its type and value",
+                    "properties": {
+                        "value": {
+                            "type": ["object", "null"],
+                            "explain": "ranges and labels",
+                            "properties": {
+                                "ranges": {
+                                    "type": ["array", "null"],
+                                    "explain": "a list of ranges of frames",
+                                    "items": {
+                                        "type": "object",
+                                        "required": ["start", "end"],
+                                        "explain": "{start: frame, end: frame}",
+                                        "properties": {"start": _FRAME, "end": _FRAME},
+                                    },
+                                },
+                                "timelinelabels": _LABELS,
+                                "labels": _LABELS,
+                            },
+                        }
+                    },
+                },
+            }
+        },
+    },
+}
+_TASKS: dict[str, Any] = {
+    "items": {
+        "type": "object",
+        "required": ["data"],
+        "explain": "a task; export JSON from Label Studio",
+        "properties": {
+            "data": {"type": "object", "explain": "an object with the task's video"},
+            "annotations": _RESULTS,
+            "predictions": _RESULTS,
+        },
+    }
+}
+
 
 def _read_label_studio(path: str, tasks: list[Any]) -> Segments:
     """Labels on the timeline of each task's video: of its annotations or, where nobody made any, of its predictions."""
+    _check(path, tasks, _TASKS)
     for i, task in enumerate(tasks):
-        where = f"{path}, [{i}]"
-        data = task.get("data") if isinstance(task, dict) else None
-        if not isinstance(data, dict):
-            raise InputError(f"{where}: the object 'data' is missing; export JSON from Label Studio")
+        where, data = f"{path}, [{i}]", task["data"]
         names = tuple(str(data[key]) for key in ("video_id",) if data.get(key))
         names += _media_names(str(data.get("video") or ""))
         made = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
@@ -245,17 +349,19 @@ def _read_label_studio(path: str, tasks: list[Any]) -> Segments:
                     fps = _frame_rate(data, here)
                     for piece in value.get("ranges") or ():
                         start, end = (piece["start"] - 1) / fps, piece["end"] / fps  # frames count from 1
-                        yield from (Segment(here, names, label, start, end) for label in value["timelinelabels"])
+                        labels = value.get("timelinelabels") or [None]
+                        yield from (Segment(here, names, label, start, end) for label in labels)
                 elif result.get("type") == "labels":
-                    yield from (Segment(here, names, label, value["start"], value["end"]) for label in value["labels"])
+                    labels = value.get("labels") or [None]
+                    yield from (Segment(here, names, label, value.get("start"), value.get("end")) for label in labels)
 
 
 def _frame_rate(data: dict[str, Any], where: str) -> float:
     try:
         fps = float(data["fps"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         fps = 0.0
-    if not fps > 0:
+    if not 0 < fps < math.inf:
         raise InputError(f"{where}: its frames have no rate; add 'fps' to the data of the task")
     return fps
 

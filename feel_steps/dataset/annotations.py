@@ -28,9 +28,9 @@ def read_annotations(
 
     Published annotations do not fit their videos everywhere. A segment may end later than its video by one second or
     one per cent, whichever is more: features drop the last frames, and two programs seldom agree on how long a video
-    is. One that ends still later, or begins before 0, is clipped. One without a length, or behind the video's end, is
-    dropped. Those of videos that are not in the data set are ignored. Ids may differ from the data set's by a video
-    suffix or by ActivityNet's prefix ``v_``.
+    is. One that ends still later, or begins before 0, is clipped. One without a length, behind the video's end, or
+    whose label was forgotten in Label Studio, is dropped. Those of videos that are not in the data set are ignored. Ids
+    may differ from the data set's by a video suffix or by ActivityNet's prefix ``v_``.
 
     Parameters
     ----------
@@ -66,18 +66,19 @@ def read_annotations(
         names.add(name)
         video_id = find(name)
         t_start, t_end = _seconds(start, where), _seconds(end, where)
-        if not isinstance(label, str) or not label.strip():
+        if label is not None and (not isinstance(label, str) or not label.strip()):
             raise InputError(f"{where}: label is {label!r}; expected the name of a class")
-        fate, reason = _judge(t_start, t_end, video_id, name, durations, skipped)
+        label = (label or "").strip()
+        fate, reason = _judge(label, t_start, t_end, video_id, name, durations)
         if strict and fate and video_id not in skipped:
             raise InputError(f"{where}: {reason}; correct it, or set annotations.strict: false")
         if fate:
-            dropped.append((name, label.strip(), t_start, t_end, fate, reason))
+            dropped.append((name, label, t_start, t_end, fate, reason))
         if fate in ("", CLIPPED):
             assert video_id is not None
             if fate:
                 t_start, t_end = max(0.0, t_start), min(t_end, durations[video_id])
-            rows.append((video_id, t_start, t_end, label.strip()))
+            rows.append((video_id, t_start, t_end, label))
     if names and all(find(name) is None for name in names):
         raise InputError(
             f"{path}: none of its {len(names)} videos is in the data set; an id there is '{min(names)}', "
@@ -129,12 +130,7 @@ def _bare(name: str) -> str:
 
 
 def _judge(
-    start: float,
-    end: float,
-    video_id: str | None,
-    name: str,
-    durations: Mapping[str, float],
-    skipped: Collection[str],
+    label: str, start: float, end: float, video_id: str | None, name: str, durations: Mapping[str, float]
 ) -> tuple[str, str]:
     """What becomes of a segment, and why; nothing if it is good."""
     if video_id is None:
@@ -142,6 +138,8 @@ def _judge(
     if video_id not in durations:
         return IGNORED, f"video '{video_id}' was left out"
     duration = durations[video_id]
+    if not label:
+        return DROPPED, f"segment from {start:g} s to {end:g} s has no label"
     if end <= start:
         return DROPPED, f"segment from {start:g} s to {end:g} s; expected 0 <= start < end"
     if start >= duration or end <= 0:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import sys
+import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -165,7 +166,8 @@ def check_labels(config: Mapping[str, Any], clusters: Mapping[str, int]) -> None
         return
     from feel_steps.dataset.labels import read_labels
 
-    read_labels(dataset["labels"], _list_videos(dataset), min(clusters.values()))
+    with contextlib.redirect_stderr(io.StringIO()):  # the step will warn
+        read_labels(dataset["labels"], _list_videos(dataset), min(clusters.values()))
 
 
 def check_groups(config: Mapping[str, Any]) -> None:
@@ -247,7 +249,7 @@ def _check_centres(corrections: Corrections, run: Path, path: str) -> None:
 
 
 def _list_videos(dataset: Mapping[str, Any]) -> list[str]:
-    """Ids that the videos of a data set can have, by the names of its files."""
+    """Ids that the videos of a data set can have, by the names of its files; composed, as import has them."""
     if dataset["layout"] == "cola":
         splits = (Path(dataset["path"], f"split_{split}.txt") for split in ("train", "test"))
         names = [name for split in splits if split.is_file() for name in read_text(split).split()]
@@ -257,7 +259,7 @@ def _list_videos(dataset: Mapping[str, Any]) -> list[str]:
         ]
         for stream in dataset["streams"] or ():
             names += [name.removeprefix(f"{stream}/") for name in names if name.startswith(f"{stream}/")]
-    return names
+    return [unicodedata.normalize("NFC", name) for name in names]
 
 
 def _check_paths(dataset: Mapping[str, Any]) -> None:

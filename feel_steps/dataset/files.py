@@ -139,7 +139,7 @@ def read_json(path: str | Path) -> Any:
         raise InputError(
             f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}); correct it"
         ) from None
-    except ValueError as error:  # a number of more digits than Python takes
+    except (ValueError, RecursionError) as error:  # a number of too many digits, or lists in lists without end
         raise InputError(f"{path}: not valid JSON ({error}); correct it") from None
 
 
@@ -150,20 +150,38 @@ def explain_yaml(error: Exception) -> str:
     return where + (problem or " ".join(str(error).split()))
 
 
+def read_rows(path: str | Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Read the rows of a text table that are not empty, each with the number of its last line.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_text`, or a quote is never closed.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise InputError(f"{path}, row {reader.line_num}: {error}; is a quote not closed?") from None
+
+
 def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Read the rows of a CSV that has these columns, each with the number of its line."""
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
-    found = reader.fieldnames or []
+    rows = read_rows(path)
+    _, found = next(rows, (0, []))
     if missing := [name for name in columns if name not in found]:
         if len(found) == 1 and ";" in found[0]:  # as Excel saves it where numbers have a decimal comma
             raise InputError(f"{path}: its columns are separated by semicolons; save it with commas")
         raise InputError(
             f"{path}: column '{missing[0]}' is missing (there are: {', '.join(found)}); expected {','.join(columns)}"
         )
-    for row in reader:
-        if None in row or None in row.values():
-            raise InputError(f"{path}, row {reader.line_num}: expected {len(found)} values; quote values with a comma")
-        yield reader.line_num, {name: row[name].strip() for name in columns}
+    for line, cells in rows:
+        if len(cells) != len(found):
+            raise InputError(f"{path}, row {line}: expected {len(found)} values; quote values with a comma")
+        row = dict(zip(found, cells, strict=True))
+        yield line, {name: row[name].strip() for name in columns}
 
 
 def list_names(names: list[str]) -> str:

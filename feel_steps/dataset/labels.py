@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def read_labels(path: str | Path, video_ids: list[str], clusters: int) -> Column
     path : path
         CSV with the columns video_id, label; or segments, in any form that
         :func:`feel_steps.dataset.annotation_files.read_segments` reads. A video with segments of several labels has the
-        label that lasts longest.
+        label that lasts longest. Regions whose label was forgotten in Label Studio are left out, and counted.
     video_ids : list of str
         The data set's videos.
     clusters : int
@@ -45,9 +46,15 @@ def read_labels(path: str | Path, video_ids: list[str], clusters: int) -> Column
     find, seen = match_ids(video_ids), dict[str, str]()
     lengths = defaultdict[str, dict[str, float]](lambda: defaultdict(float))
     whole = _labels_whole_videos(path)
-    for where, ids, label, length in _rows(path, whole):
-        if (video_id := find(first_known(ids, find))) is None:
-            raise InputError(f"{where}: there is no video '{ids[0]}' in the data set; {hint(ids[0], video_ids)}")
+    rows = _rows(path, whole)
+    if unlabelled := sum(label is None for _, _, label, _ in rows):
+        print(f"warning: {path}: {unlabelled} regions without a label left out", file=sys.stderr)
+    for where, ids, label, length in rows:
+        if label is None:
+            continue
+        name = first_known(ids, find)
+        if (video_id := find(name)) is None:
+            raise InputError(f"{where}: there is no video '{name}' in the data set; {hint(name, video_ids)}")
         if not isinstance(label, str) or not label.strip():
             raise InputError(f"{where}: label is {label!r}; expected the name of a class")
         label = label.strip()
@@ -86,7 +93,7 @@ def _rows(path: str | Path, whole: bool) -> list[tuple[str, tuple[str, ...], Any
 def _length(where: str, start: Any, end: Any) -> float:
     try:
         length = float(end) - float(start)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         length = np.nan
     if not 0 < length < np.inf:
         raise InputError(f"{where}: from {start!r:.30} to {end!r:.30}; expected seconds with 0 <= start < end")

@@ -56,11 +56,6 @@ def map_files(
     }
 
 
-def read_truth(path: str | Path, subset: str) -> Columns:
-    """Read the segments of one subset from an ActivityNet-style ground-truth file."""
-    return _truth(path, _load(path, "database"), subset)
-
-
 def _truth(path: str | Path, database: dict[str, Any], subset: str) -> Columns:
     subsets = {str(_field(path, f"database.{video}", entry, "subset")) for video, entry in database.items()}
     if subset not in subsets:

@@ -62,20 +62,18 @@ def compare(
         variant: [iteration_folder(run, variant, one, i) for one, i in seeds.items()]
         for variant, seeds in _last(run, metrics, (a, b)).items()
     }
+    found: dict[str, list[tuple[Columns, Columns]]] = {a: [], b: []}  # detections and mapping of each seed
+    for variant, iterations in folders.items():
+        for folder in iterations:
+            detections = tables.stream(folder / "detections.parquet", "detections")
+            kept, truth = judged(detections, annotations, videos)
+            found[variant].append((kept, tables.read(folder / "mapping.parquet", "mapping")))
+    if not len(truth["video_id"]):
+        raise InputError(f"{run / 'annotations.parquet'}: no annotated video; a comparison needs annotations")
     tiou, differences = _thresholds(metrics) if tiou is None else tiou, []
     for protocol, metric in PROTOCOLS.items():
-        predictions: dict[str, list[Columns]] = {a: [], b: []}
-        for variant, iterations in folders.items():
-            for folder in iterations:
-                detections = tables.stream(folder / "detections.parquet", "detections")
-                mapping = tables.read(folder / "mapping.parquet", "mapping")
-                kept, truth = judged(detections, annotations, videos)
-                predictions[variant].append(relabelled(kept, mapping, protocol))
-        if not len(truth["video_id"]):
-            raise InputError(f"{run / 'annotations.parquet'}: no annotated video; a comparison needs annotations")
-        differences.append(
-            difference(predictions[a], predictions[b], truth, metric=metric, tiou=tiou, samples=samples, seed=seed)
-        )
+        first, second = ([relabelled(*of_seed, protocol) for of_seed in found[variant]] for variant in (a, b))
+        differences.append(difference(first, second, truth, metric=metric, tiou=tiou, samples=samples, seed=seed))
     return pd.concat(differences, ignore_index=True)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from feel_steps import __version__
 from feel_steps.dataset.files import identifier
 from feel_steps.errors import InputError
-from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.tables import write_text
 
 Rows = list[dict[str, Any]]  # segments of one video: label, score, t_start, t_end
 SCHEMA = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
@@ -29,7 +29,7 @@ def write_elan(by_video: Mapping[str, Rows], videos: Columns, out: Path) -> None
     paths = dict(zip(videos["video_id"], videos["path"], strict=True))
     for video_id, rows in by_video.items():
         file = out / f"{identifier(video_id, 'videos table')}.eaf"
-        _write(file, _elan_document(_apart(rows, video_id, "ELAN"), paths[video_id], file))
+        write_text(file, _elan_document(_apart(rows, video_id, "ELAN"), paths[video_id], file))
 
 
 def write_boris(by_video: Mapping[str, Rows], videos: Columns, out: Path) -> None:
@@ -57,7 +57,7 @@ def write_boris(by_video: Mapping[str, Rows], videos: Columns, out: Path) -> Non
         "coding_map": {},
         "converters": {},
     }
-    _write(out, json.dumps(project, ensure_ascii=False, indent=1))
+    write_text(out, json.dumps(project, ensure_ascii=False, indent=1))
 
 
 def write_boris_table(by_video: Mapping[str, Rows], videos: Columns, out: Path) -> None:
@@ -69,7 +69,7 @@ def write_boris_table(by_video: Mapping[str, Rows], videos: Columns, out: Path) 
     for (video_id, rows), (path, duration, _) in zip(by_video.items(), _media(videos), strict=True):
         for time, label, kind in _events(_apart(rows, video_id, "BORIS")):
             table.writerow([video_id, duration, path or "", "", label, kind, time])
-    _write(out, text.getvalue())
+    write_text(out, text.getvalue())
 
 
 def write_label_studio(by_video: Mapping[str, Rows], videos: Columns, out: Path) -> None:
@@ -84,7 +84,7 @@ def write_label_studio(by_video: Mapping[str, Rows], videos: Columns, out: Path)
         prediction = {"model_version": f"feel-steps {__version__}", "result": results}
         data = {"video": path or video_id, "video_id": video_id, "fps": fps}
         tasks.append({"data": data, "predictions": [prediction]})
-    _write(out, json.dumps(tasks, ensure_ascii=False, indent=1))
+    write_text(out, json.dumps(tasks, ensure_ascii=False, indent=1))
 
 
 def _elan_document(rows: Rows, path: str | None, file: Path) -> str:
@@ -180,8 +180,3 @@ def _apart(rows: Rows, video_id: str, tool: str) -> Rows:
                 "cannot hold; export moments, not all detections, and give each cluster a name of its own"
             )
     return sorted(rows, key=lambda row: (row["t_start"], row["t_end"]))
-
-
-def _write(path: Path, text: str) -> None:
-    with tables.atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")

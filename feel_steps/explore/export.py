@@ -15,9 +15,9 @@ from feel_steps.dataset.files import identifier
 from feel_steps.errors import InputError
 from feel_steps.explore.annotation_tools import Rows, write_boris, write_boris_table, write_elan, write_label_studio
 from feel_steps.explore.moments import one_at_a_time
-from feel_steps.tables import tables
 from feel_steps.tables.folders import check_out
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.tables import write_text
 
 Frame = pd.DataFrame  # rows of detections: video_id, label, score, t_start, t_end
 NO_FILE = "its file is not known, but FiftyOne needs one; export another form"
@@ -85,11 +85,13 @@ def _activitynet(frame: Frame, videos: Columns, out: Path) -> None:
         for video_id, rows in _by_video(frame, videos)
     }
     version = f"feel-steps {__version__}"
-    _write(out, json.dumps({"version": version, "results": results, "external_data": {}}, ensure_ascii=False, indent=1))
+    write_text(
+        out, json.dumps({"version": version, "results": results, "external_data": {}}, ensure_ascii=False, indent=1)
+    )
 
 
 def _csv(frame: Frame, videos: Columns, out: Path) -> None:
-    _write(out, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out, frame.to_csv(index=False, lineterminator="\n"))
 
 
 def _vtt(frame: Frame, videos: Columns, out: Path) -> None:
@@ -98,7 +100,7 @@ def _vtt(frame: Frame, videos: Columns, out: Path) -> None:
             f"{_clock(row['t_start'])} --> {_clock(row['t_end'])}\n{_escaped(row['label'])} {row['score']:.3f}\n"
             for row in rows
         ]
-        _write(out / f"{identifier(video_id, 'videos table')}.vtt", "\n".join(["WEBVTT\n", *cues]))
+        write_text(out / f"{identifier(video_id, 'videos table')}.vtt", "\n".join(["WEBVTT\n", *cues]))
 
 
 def _fiftyone(frame: Frame, videos: Columns, out: Path) -> None:
@@ -114,13 +116,8 @@ def _fiftyone(frame: Frame, videos: Columns, out: Path) -> None:
         or None  # FiftyOne's value for a video without labels
         for video_id, rows in _by_video(frame, videos)
     }
-    _write(out / "data.json", json.dumps(paths, ensure_ascii=False, indent=1))
-    _write(out / "labels.json", json.dumps({"labels": labels}, ensure_ascii=False, indent=1))
-
-
-def _write(path: Path, text: str) -> None:
-    with tables.atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(out / "data.json", json.dumps(paths, ensure_ascii=False, indent=1))
+    write_text(out / "labels.json", json.dumps({"labels": labels}, ensure_ascii=False, indent=1))
 
 
 def _clock(seconds: float) -> str:

@@ -35,7 +35,7 @@ def index(manifest: Columns, unreadable: Columns, parts: Sequence[str | Path]) -
     ------
     InputError
         Parts of different extractions or dimensions, a video in none of them or in two, snippets that do not fit a
-        video's duration, or fewer than two training videos left.
+        video's duration, or no training video left.
     """
     made: dict[str, str] = {}  # how all parts were made; one without a video has no dimension
     found: dict[str, tuple[int, Path]] = {}  # video -> snippets, part

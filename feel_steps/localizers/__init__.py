@@ -6,6 +6,7 @@ Nothing here needs PyTorch, so that the workflow can check its config without it
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,7 +75,7 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
             raise InputError(f"localizer '{name}': it has no setting '{setting}'; {own}{_elsewhere(name, setting)}")
         default = known[setting]
         if isinstance(default, float):
-            fits, expected = type(value) in (int, float) and value >= 0, "a number of 0 or more"
+            fits, expected = type(value) in (int, float) and 0 <= value < math.inf, "a number of 0 or more"
         elif type(default) is int:
             least = min(default, 1)
             fits, expected = type(value) is int and value >= least, f"a whole number of {least} or more"

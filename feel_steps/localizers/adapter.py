@@ -1,7 +1,7 @@
 """A localizer that learns how to see its features: a residual adapter in front, trained with it.
 
 In FEEL the features are given and only the localizer learns. With an adapter the localizer's loss reaches the snippet
-features x as well, by x + W2 relu(W1 x); the next iteration can cluster what comes out (``pool: method: adapted``).
+features x as well, by x + W2 relu(W1 x); the next iteration can cluster what comes out (``pool: {views: [adapted]}``).
 
 Dimensions: B videos, T snippets, F features, K classes.
 """

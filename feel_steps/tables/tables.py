@@ -55,6 +55,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically, with the same bytes on every system."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
 def _to_arrow(kind: str, columns: Mapping[str, Any], metadata: Mapping[str, str] | None) -> pa.Table:
     spec = KINDS[kind]
     extra = [name for name in columns if name not in spec.columns]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from feel_steps.dataset.annotations import read_annotations
+from feel_steps.dataset.labels import read_labels
 from feel_steps.errors import InputError
 from feel_steps.explore.export import export
 
@@ -105,6 +106,26 @@ def test_corrections_in_label_studio_replace_predictions(tmp_path):
     assert [row for row in rows(read(tmp_path / "y.json")) if row[0] == "a"] == [("a", "nap", 1.0, 2.0)]
 
 
+def test_regions_without_a_label_are_left_out_and_counted(tmp_path, capsys):
+    """Label Studio saves them: a video of many regions must not be lost for one whose label was forgotten."""
+    regions = [
+        {"type": "timelinelabels", "value": {"ranges": [{"start": 1, "end": 30}]}},
+        {"type": "timelinelabels", "value": {"ranges": [{"start": 31, "end": 60}], "timelinelabels": ["nap"]}},
+        {"type": "labels", "value": {"start": 4, "end": 5, "labels": []}},
+        {"type": "choices", "value": {"choices": ["good"]}},
+    ]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps([{"data": {"video": "a.mp4", "fps": 30}, "annotations": [{"result": regions}]}]))
+    truth, dropped = read_annotations(path, VIDEOS)
+    assert rows(truth) == [("a", "nap", 1.0, 2.0)]
+    assert dropped["reason"].tolist() == [f"segment from {at} s has no label" for at in ("0 s to 1", "4 s to 5")]
+    assert "x.json: 2 segments dropped" in capsys.readouterr().err
+    with pytest.raises(InputError, match="result 1: segment from 0 s to 1 s has no label; correct it, or set"):
+        read_annotations(path, VIDEOS, strict=True)
+    assert read_labels(path, ["a"], 2)["name"].tolist() == ["nap"]
+    assert "x.json: 2 regions without a label left out" in capsys.readouterr().err
+
+
 def test_overlaps_that_a_tool_cannot_hold_are_refused(tmp_path):
     twice = {**MOMENTS, "t_end": MOMENTS["t_end"] + 0.5}
     for form in ("elan", "boris", "boris-tsv"):
@@ -129,8 +150,19 @@ def test_overlaps_that_a_tool_cannot_hold_are_refused(tmp_path):
             "row 2: 'x' stops before it starts",
         ),
         ("x.tsv", "Observation id\tBehavior\tBehavior type\tTime\na\tx\tBEGIN\t1\n", "type is 'BEGIN'; expected START"),
-        ("x.boris", '{"observations": {"a": {"events": 1}}}', "'events' is no list"),
-        ("x.json", "[1]", "the object 'data' is missing"),
+        (
+            "x.boris",
+            '{"observations": {"a": {"events": 1}}}',
+            "key 'observations.a.events' is 1; expected a list of events",
+        ),
+        (
+            "x.tsv",
+            "Observation id\tTime\tBehavior type\tBehavior\na\t1\tSTART\n",
+            "row 2: 3 values; expected 4, with tabs",
+        ),
+        ("x.tsv", "Observation id\tBehavior\tStart (s)\tStop (s)\na\tx\t1\t2\t3\n", "row 2: 5 values; expected 4"),
+        ("x.json", "[1]", r"key '0' is 1; expected a task; export JSON from Label Studio"),
+        ("x.json", "[{}]", r"key '0': its key 'data' is missing"),
         ("x.json", "{}", "the key 'database' is missing"),
     ],
 )

@@ -83,6 +83,11 @@ def test_map_prints_json(tmp_path):
         (["select", "--refined", "none.parquet", "--rate", "0.5", "--out", "s"], "none.parquet: no such file"),
         (["map", "--predictions", "p", "--annotations", "g", "--tiou", "a,b"], "--tiou 'a,b': expected numbers"),
         (
+            ["map", "--predictions", "p", "--annotations", "g", "--tiou", "0.1,inf"],
+            "--tiou '0.1,inf': expected numbers",
+        ),
+        (["select", "--refined", "r", "--rate", "nan", "--out", "s"], "--rate nan: expected a finite number"),
+        (
             ["import", "--layout", "vid", "--path", ".", "--out", "m", "--out-unreadable", "u"],
             "expected videos, features or cola",
         ),

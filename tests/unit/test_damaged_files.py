@@ -25,8 +25,9 @@ from feel_steps.dataset.checks import settle_layout
 from feel_steps.dataset.cola import open_npy
 from feel_steps.dataset.files import identifier
 from feel_steps.dataset.folder import read_split
+from feel_steps.dataset.labels import read_labels
 from feel_steps.errors import InputError
-from feel_steps.evaluation.activitynet import read_predictions, read_truth
+from feel_steps.evaluation.activitynet import map_files, read_predictions
 from feel_steps.explore.inspect_arrays import _durations
 from feel_steps.explore.launch import _read_settings
 from feel_steps.explore.names import read_names
@@ -50,6 +51,25 @@ TRUTH = {
 }
 FOUND = {"results": {"a": [{"label": "run", "score": 0.5, "segment": [1.0, 2.0]}]}}
 ANNOTATIONS = 'video_id,label,t_start,t_end\na,run,1,2.5\nb,"a ""bow""",0.5,3\n'
+REGIONS = [
+    {"type": "timelinelabels", "value": {"ranges": [{"start": 1, "end": 20}], "timelinelabels": ["run"]}},
+    {"type": "labels", "value": {"start": 1, "end": 2, "labels": ["bow"]}},
+]
+OBSERVATION = {"file": {"1": ["a.mp4"]}, "events": [[1.0, "", "run", "", ""], [2.0, "", "run", "", ""]]}
+TOOLS = {  # what annotation tools write
+    "label-studio.json": json.dumps(
+        [{"data": {"video": "a.mp4", "fps": 25}, "annotations": [{"was_cancelled": False, "result": REGIONS}]}]
+    ),
+    "boris.json": json.dumps(
+        {"behaviors_conf": {"0": {"type": "State event", "code": "run"}}, "observations": {"a": OBSERVATION}}
+    ),
+    "tabular.tsv": "Observation id\tTime\tBehavior\tBehavior type\na\t1\trun\tSTART\na\t2\trun\tSTOP\n",
+    "aggregated.tsv": "Observation id\tBehavior\tStart (s)\tStop (s)\na\trun\t1\t2.5\n",
+    "a.eaf": """<ANNOTATION_DOCUMENT><TIME_ORDER><TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="1000"/>
+        <TIME_SLOT TIME_SLOT_ID="t2" TIME_VALUE="2000"/></TIME_ORDER><TIER TIER_ID="x"><ANNOTATION>
+        <ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="t1" TIME_SLOT_REF2="t2"><ANNOTATION_VALUE>run
+        </ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER></ANNOTATION_DOCUMENT>""",
+}
 SPLIT = "video_id,split\na,train\nb,test\n"
 
 
@@ -174,27 +194,51 @@ def test_an_array_under_any_other_suffix(tmp_path):
     [
         lambda file: read_annotations(file, VIDEOS),
         lambda file: read_annotations(file, VIDEOS, strict=True),
-        lambda file: read_truth(file, "test"),
+        lambda file: map_files(file.with_name("found.json"), file),
         _durations,
     ],
     ids=["import", "strict", "map", "inspect"],
 )
 def test_annotations_as_json(tmp_path, read):
     content = json.dumps(TRUTH).encode()
+    (tmp_path / "found.json").write_text(json.dumps(FOUND))
     survives(read, tmp_path / "gt.json", lambda rng: distort_json(content, rng))
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_files_of_annotation_tools(tmp_path, name):
+    """They are exported by hand and edited: one damaged region must not cost a person a traceback to decipher."""
+    content, damaged = TOOLS[name].encode(), distort_json if name.endswith(".json") else damage
+    (tmp_path / name).write_bytes(content)
+    assert "run" in read_annotations(tmp_path / name, VIDEOS, strict=True)[0]["label"]
+    for read in (lambda file: read_annotations(file, VIDEOS), lambda file: read_labels(file, ["a", "b"], 2)):
+        survives(read, tmp_path / name, lambda rng: damaged(content, rng), each=100)
 
 
 @pytest.mark.parametrize("odd", [10**400, [[]], {}, None])
 def test_odd_values_of_annotations(tmp_path, odd):
     """What many seeds found: a number beyond all floats, and a subset that is a list."""
+    found = tmp_path / "found.json"
+    found.write_text(json.dumps(FOUND))
     for key, value, read in [
         ("annotations", [{"label": "run", "segment": [1, odd]}], lambda file: read_annotations(file, VIDEOS)),
-        ("subset", odd, lambda file: read_truth(file, "train")),
+        ("subset", odd, lambda file: map_files(found, file, subset="train")),
         ("duration", odd, _durations),
     ]:
         (tmp_path / "gt.json").write_text(json.dumps({"database": {"a": {**TRUTH["database"]["a"], key: value}}}))
         with pytest.raises(InputError, match="gt.json"):
             read(tmp_path / "gt.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("gt.json", "[" * 100_000), ("gt.csv", f'{ANNOTATIONS}a,"{"x" * 200_000}'), ("gt.tsv", '"' * 9)],
+)
+def test_texts_without_end(tmp_path, name, content):
+    """Lists in lists until Python's stack ends, and a quote that is opened in a long file and never closed."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=name):
+        read_annotations(tmp_path / name, VIDEOS)
 
 
 def test_predictions(tmp_path):

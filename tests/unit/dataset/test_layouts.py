@@ -8,7 +8,7 @@ import pytest
 
 from feel_steps.dataset import checks
 from feel_steps.dataset.annotations import read_annotations
-from feel_steps.dataset.checks import check_annotations, list_inputs
+from feel_steps.dataset.checks import check_annotations, check_groups, check_labels, list_inputs
 from feel_steps.dataset.cola import import_cola
 from feel_steps.dataset.folder import import_videos
 from feel_steps.dataset.videos import balance
@@ -67,6 +67,27 @@ def test_names_in_either_unicode_form_are_one(tmp_path, clip):
     fill(tmp_path, clip, "cafe\u0301.mp4", "b.mp4")
     (tmp_path / "split.csv").write_text("video_id,split\ncaf\u00e9,train\nb,train\n", encoding="utf-8")
     assert import_videos(tmp_path, split=tmp_path / "split.csv")[0]["video_id"].tolist() == ["b", "caf\u00e9"]
+
+
+@pytest.mark.parametrize("layout", ["videos", "features", "cola"])
+def test_the_check_before_a_run_composes_names_as_import_does(tmp_path, layout):
+    """A folder copied from a Mac must not be refused by a check for videos that import would find."""
+    for name in ("cafe\u0301.mp4", "cafe\u0301.npy", "b.mp4", "b.npy"):
+        (tmp_path / name).write_bytes(b"")
+    files = {
+        "split_train": "cafe\u0301\nb\n",
+        "labels": "video_id,label\ncaf\u00e9,jump\n",
+        "groups": "video_id,group\ncaf\u00e9,old\nb,young\n",
+        "annotations": "video_id,label,t_start,t_end\ncaf\u00e9,jump,1,2\n",
+    }
+    paths = {name: str(tmp_path / f"{name}.txt") for name in files}
+    for name, text in files.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    dataset = {"layout": layout, "path": str(tmp_path), "links": "inside", "streams": None, **paths}
+    config = {"dataset": dataset, "annotations": {"strict": True}, "groups": paths["groups"]}
+    check_annotations(config)
+    check_labels(config, {"feel": 2})
+    check_groups(config)
 
 
 def test_two_videos_of_one_name_keep_their_suffix(tmp_path, clip):

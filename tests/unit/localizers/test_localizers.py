@@ -52,6 +52,7 @@ def test_an_unknown_name_says_which_there_are(name, message):
         ({"hidden": 0}, "setting 'hidden' is 0; expected a whole number of 1 or more, such as 2048"),
         ({"hidden": 8.5}, "setting 'hidden' is 8.5; expected a whole number"),
         ({"hidden": True}, "setting 'hidden' is True; expected a whole number"),
+        ({"temperature": float("inf")}, "setting 'temperature' is inf; expected a number of 0 or more"),
         ({"temperature": "low"}, "setting 'temperature' is 'low'; expected a number of 0 or more, such as 0.07"),
         ({"temperature": float("nan")}, "setting 'temperature' is nan"),
         ({"dropout": 1}, "dropout and contrast_dropout are shares; expected less than 1"),

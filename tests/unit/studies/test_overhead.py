@@ -7,8 +7,8 @@ from tests.unit.studies.few import make_pooled
 
 
 def test_each_size_is_measured_once_a_seed():
-    pooled, annotations = make_pooled(seeds=(0, 1), iterations=(1, 2))
-    table = overhead(pooled, annotations, clusters=3, limit=1000)
+    pooled, _ = make_pooled(seeds=(0, 1), iterations=(1, 2))
+    table = overhead(pooled, clusters=3, limit=1000)
     assert set(table["x"]) == {500, 1000} and set(table["setting"]) == {"k-means", "CCI"}
     seconds = table["value"][table["metric"] == "seconds"]
     assert len(seconds) == 2 * 2 * 2 and (seconds > 0).all()

@@ -105,6 +105,22 @@ def test_without_annotations_true_labels_are_left_out(tmp_path):
     assert study.settings[0].overrides["iterations"] == 1
 
 
+def test_true_labels_of_parts_are_refused(tmp_path):
+    """An annotated class is one of a whole video: two rules would make its tables, and Snakemake would stop."""
+    bound = {"true_labels": True}
+    with pytest.raises(
+        InputError, match=r"study 'one', setting 'bound': true labels .* set parts: \{cut: false\} in it"
+    ):
+        read(tmp_path, {"settings": {"bound": bound, "plain": {}}}, parts={"cut": True})
+    with pytest.raises(InputError, match="setting 'bound'"):
+        read(tmp_path, {"settings": {"bound": {**bound, "parts": {"cut": True}}}})
+    whole = {"settings": {"bound": {**bound, "parts": {"cut": False}}, "plain": {}}}
+    assert len(read(tmp_path, whole, parts={"cut": True})[0].settings) == 2
+    data = {"layout": "videos", "path": str(tmp_path), "annotations": None}
+    study, _ = read(tmp_path, {"settings": {"bound": bound, "plain": {}}}, parts={"cut": True}, dataset=data)
+    assert [one.label for one in study.settings] == ["plain"]
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [

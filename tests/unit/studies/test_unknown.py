@@ -13,7 +13,7 @@ def test_clusters_that_lie_apart_are_counted():
 
 def test_the_error_is_a_share_of_the_true_number():
     pooled, annotations = make_pooled(classes=4, videos=8, seeds=(0,))
-    table = unknown_clusters(pooled, annotations, clusters=7, counts=(2,), images=0)
+    table = unknown_clusters(pooled, annotations, counts=(2,), images=0)
     estimate, error = (values(table, "silhouette", name) for name in ("estimate", "relative error"))
     assert set(table["x"]) == {2, 4}
     assert np.allclose(error, abs(estimate - [2, 4]) / [2, 4])
