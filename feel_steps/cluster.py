@@ -143,8 +143,7 @@ def consensus(
     N = len(views[0])
     draws = np.random.default_rng(seed)
     runs = np.concatenate([_runs(view, clusters, starts, draws) for view in views])  # [R, N]
-    landmarks = max(landmarks, clusters)
-    linked = np.arange(N) if landmarks >= N else np.sort(draws.permutation(N)[:landmarks])
+    linked = np.arange(N) if landmarks >= N else np.sort(draws.permutation(N)[: max(landmarks, clusters)])
     labels = np.full(N, -1)
     used = min(clusters, len(np.unique(runs[:, linked], axis=1).T))  # identical videos are together in every run
     _say_empty(used, clusters)
@@ -166,19 +165,15 @@ def consensus(
         "margin": np.full(N, np.nan) if alone else own - agreement.max(1),
         "second": np.full(N, -1, np.int32) if alone else agreement.argmax(1).astype(np.int32),
     }
-    together = np.concatenate(views, 1)
-    centres = np.stack([_mean(together[labels == k], together) for k in range(clusters)]).astype(np.float32)
+    together, sizes = np.concatenate(views, 1), np.bincount(labels, minlength=clusters)
+    members = [(labels == k) | (sizes[k] == 0) for k in range(clusters)]  # an empty cluster has the mean of all videos
+    centres = np.stack([together[own].mean(0) for own in members]).astype(np.float32)
     return columns, centres
 
 
 def _say_empty(used: int, clusters: int) -> None:
     if used < clusters:
         warnings.warn(f"only {used} of clusters={clusters} have videos: too many videos are identical", stacklevel=3)
-
-
-def _mean(members: np.ndarray, everything: np.ndarray) -> np.ndarray:
-    """Mean of a cluster's rows; of all rows where it has none."""
-    return (members if len(members) else everything).mean(0)
 
 
 def agreement(
