@@ -38,6 +38,8 @@ def list_annotation_files(path: str | Path | None) -> list[str]:
     files = sorted(str(file) for file in Path(path).rglob("*.eaf") if not file.name.startswith("."))
     if not files:
         raise InputError(f"{path}: no .eaf file in this folder; give a file of annotations, or a folder of ELAN files")
+    if braces := [file for file in files if {"{", "}"} & set(file)]:
+        raise InputError(f"{braces[0]}: braces in the name, which Snakemake cannot take; rename the file")
     return files
 
 
@@ -94,6 +96,11 @@ def _read_activitynet(path: str, content: Any) -> Segments:
     try:
         database = content["database"]
     except (KeyError, TypeError):
+        if isinstance(content, dict) and "results" in content:
+            raise InputError(
+                f"{path}: detections in ActivityNet's form ('results'), not annotations ('database'); export csv, "
+                "elan, boris or labelstudio, which can come back"
+            ) from None
         raise InputError(
             f"{path}: the key 'database' is missing; expected ActivityNet's form, a BORIS project or Label Studio's"
         ) from None

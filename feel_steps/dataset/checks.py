@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -254,9 +255,9 @@ def _list_videos(dataset: Mapping[str, Any]) -> list[str]:
         splits = (Path(dataset["path"], f"split_{split}.txt") for split in ("train", "test"))
         names = [name for split in splits if split.is_file() for name in read_text(split).split()]
     else:
-        names = [
-            os.path.splitext(name)[0] for name in list_inputs(dataset["path"], dataset["links"], dataset["layout"])
-        ]
+        files = list(list_inputs(dataset["path"], dataset["links"], dataset["layout"]))
+        stems = Counter(os.path.splitext(name)[0] for name in files)
+        names = [*stems, *(name for name in files if stems[os.path.splitext(name)[0]] > 1)]  # then ids have a suffix
         for stream in dataset["streams"] or ():
             names += [name.removeprefix(f"{stream}/") for name in names if name.startswith(f"{stream}/")]
     return [unicodedata.normalize("NFC", name) for name in names]
@@ -300,7 +301,7 @@ def _training_videos(config: Mapping[str, Any]) -> int:
     Raises
     ------
     InputError
-        The split is of another form; import compares it with the videos.
+        The split is of another form, or names a video that is not there.
     """
     dataset = config["dataset"]
     if dataset["layout"] == "demo":
@@ -313,4 +314,10 @@ def _training_videos(config: Mapping[str, Any]) -> int:
         return most
     from feel_steps.dataset.videos import split_rows
 
-    return min(most, sum(split == "train" for _, _, split in split_rows(dataset["split"])))
+    known, train = dict.fromkeys(_list_videos(dataset)), 0
+    for line, video_id, split in split_rows(dataset["split"]):
+        if video_id not in known:
+            where, instead = f"{dataset['split']}, row {line}", hint(video_id, known)
+            raise InputError(f"{where}: there is no video '{video_id}' in the data set; {instead}")
+        train += split == "train"
+    return min(most, train)

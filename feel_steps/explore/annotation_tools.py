@@ -158,9 +158,11 @@ def _label_studio_result(number: int, row: dict[str, Any], fps: float) -> dict[s
 
 
 def _media(videos: Columns) -> Iterator[tuple[str | None, float, float]]:
-    """Path, length in seconds and frames per second of each video."""
-    for path, duration, fps in zip(videos["path"], videos["duration"].tolist(), videos["fps"].tolist(), strict=True):
-        yield os.path.abspath(path) if path else None, duration, fps
+    """Path, length in seconds and frames per second of each video; where there is no file, those of its features."""
+    columns = (videos[name].tolist() for name in ("path", "duration", "fps", "n_frames"))
+    for path, duration, fps, frames in zip(*columns, strict=True):
+        rate = round(frames / duration, 3) if path and frames > 0 else fps
+        yield os.path.abspath(path) if path else None, duration, rate
 
 
 def _events(rows: Rows) -> list[tuple[float, str, str]]:

@@ -49,7 +49,8 @@ def export(
     Raises
     ------
     InputError
-        The form is unknown, a detection's video is not in the videos table, or (fiftyone) a video has no file.
+        The form is unknown, ``out`` is a folder where it has to be a file or the reverse, a detection's video is not in
+        the videos table, or (fiftyone) a video has no file.
     """
     if form not in FORMS:
         raise InputError(f"form: '{form}' is unknown; expected {', '.join(FORMS)}")
@@ -61,6 +62,8 @@ def export(
         )
     if form in FOLDERS:
         check_out(Path(out))
+    elif Path(out).is_dir():
+        raise InputError(f"{out}: a folder; --out has to be a file for --form {form}")
     names = names or {}
     if form == "vtt":
         detections = one_at_a_time(detections)

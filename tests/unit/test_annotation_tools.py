@@ -15,7 +15,8 @@ VIDEOS = {
     "video_id": np.array(IDS, object),
     "path": np.array(["clips/b/été & <1>.mp4", "clips/a.mp4", None], object),
     "duration": np.array([80.0, 10.0, 5.0]),
-    "fps": np.array([25.0, 30.0, 10.0]),
+    "n_frames": np.array([2000, 300, -1]),
+    "fps": np.array([12.5, 15.0, 10.0]),  # of the features
 }
 MOMENTS = {  # times on whole frames and milliseconds
     "video_id": np.array(IDS[:1] * 4 + ["a"], object),
@@ -54,6 +55,13 @@ def test_what_is_exported_comes_back(tmp_path, form):
     export(MOMENTS, VIDEOS, again, form=form, names=NAMES)
     if form != "elan":  # an .eaf names the way to its video
         assert path.read_bytes() == again.read_bytes()
+
+
+def test_media_have_the_frame_rate_of_their_files(tmp_path):
+    """Features may be made from every second frame; the tools step through all."""
+    export(MOMENTS, VIDEOS, tmp_path / "x.boris", form="boris", names=NAMES)
+    observations = json.loads((tmp_path / "x.boris").read_text())["observations"].values()
+    assert [list(one["media_info"]["fps"].values()) for one in observations] == [[25.0], [30.0], []]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -164,6 +172,7 @@ def test_overlaps_that_a_tool_cannot_hold_are_refused(tmp_path):
         ("x.json", "[1]", r"key '0' is 1; expected a task; export JSON from Label Studio"),
         ("x.json", "[{}]", r"key '0': its key 'data' is missing"),
         ("x.json", "{}", "the key 'database' is missing"),
+        ("x.json", '{"results": {}}', r"detections in ActivityNet's form .*export csv"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, name, text, message):
@@ -174,4 +183,7 @@ def test_damaged_files_are_named(tmp_path, name, text, message):
 
 def test_an_empty_folder_is_no_annotation(tmp_path):
     with pytest.raises(InputError, match=r"no \.eaf file in this folder"):
+        read(tmp_path)
+    (tmp_path / "brace{x}.eaf").touch()
+    with pytest.raises(InputError, match=r"brace\{x\}\.eaf: braces in the name"):
         read(tmp_path)

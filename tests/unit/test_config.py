@@ -113,6 +113,9 @@ def test_a_split_is_read_before_any_work(tmp_path):
     (tmp_path / "split.csv").write_text("video_id,split\n0,validation\n")
     with pytest.raises(InputError, match=r"split.csv, row 2: split is 'validation'; expected train or test"):
         check_all(config(dataset=changes, clusters=3))
+    (tmp_path / "split.csv").write_text("video_id,split\nO,train\n")
+    with pytest.raises(InputError, match=r"split.csv, row 2: there is no video 'O' in the data set; there are 0, 1, 2"):
+        check_all(config(dataset=changes))
     (tmp_path / "split.csv").write_text("video_id,split\n0,train\n1,train\n2,test\n3,test\n")
     with pytest.raises(InputError, match="'clusters' is 3, but there are only 2 training videos"):
         check_all(config(dataset=changes, clusters=3))

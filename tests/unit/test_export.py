@@ -136,3 +136,8 @@ def test_what_cannot_be_exported_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="video 'a': its file is not known"):
         export(DETECTIONS, features_only, tmp_path, form="fiftyone")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_place_of_a_file_is_said(tmp_path):
+    with pytest.raises(InputError, match="a folder; --out has to be a file for --form csv"):
+        export(DETECTIONS, VIDEOS, tmp_path, form="csv")
