@@ -97,9 +97,10 @@ if config["groups"]:
 
     rule compare_groups:
         input:
-            metrics=f"{RUN}/metrics.parquet",
             videos=f"{RUN}/videos.parquet",
-            moments=f"{RUN}/moments.parquet",
+            corrected=[f"{RUN}/{name}.parquet" for name in ("moments", "names")],
+            embeddings=f"{SHOWN}/embeddings.parquet",
+            centres=f"{SHOWN}/centres.parquet",
             groups=config["groups"],
             names=NAMES,
         output:
@@ -113,11 +114,13 @@ if config["groups"]:
         conda:
             "../envs/feel.yaml"
         params:
-            run=get_folder("metrics"),
+            run=get_folder("videos"),
+            shown=get_folder("centres"),
             out=f"{RUN}/groups",
             source=get_source("groups"),
         shell:
-            "python -m feel_steps groups {params.run:q} {input.groups:q} --out {params.out:q} 2>&1 | tee {log:q}"
+            "python -m feel_steps groups {params.run:q} {input.groups:q} --shown {params.shown:q} --out {params.out:q}"
+            " 2>&1 | tee {log:q}"
 
 
 rule write_report:

@@ -162,13 +162,3 @@ def _trim(found: list[Segment], kept: Segment, rule: Rule) -> list[Segment]:
         if b - a >= TRIMMED * length:
             left.append((cluster, a, b, confidence))
     return left
-
-
-def read_shown(run: Path, iteration: Path, shown: bool, kind: str) -> Columns:
-    """Moments or detections of an iteration, corrected if it is the one that the page shows."""
-    if shown and kind == "moments" and (run / "moments.parquet").is_file():
-        return tables.read(run / "moments.parquet", kind)
-    table = tables.read(iteration / f"{kind}.parquet", kind)
-    if shown and (run / "names.parquet").is_file():
-        table["cluster"] = tables.read(run / "names.parquet", "names")["shown_as"][table["cluster"]]
-    return table

@@ -17,8 +17,10 @@ from feel_steps.dataset.corrections import (
 from feel_steps.errors import InputError
 from feel_steps.explore.corrections import correct_moments, load_corrections, name_clusters
 from feel_steps.explore.moments import Rule
+from feel_steps.explore.results import Run
 from feel_steps.tables import tables
 from feel_steps.tables.run import identify
+from tests.synthetic_run import Shape, build
 
 VIDEOS = {"video_id": np.array(["a"], object), "duration": np.array([5.0])}
 OF = "of: {variant: feel, seed: 0, iteration: 2, centres: abc}\n"
@@ -162,3 +164,14 @@ def test_names_go_to_all_that_is_merged():
     names = name_clusters(4, given(merges=[[1, 3]], names={1: "wave"}), labels)
     assert names["shown_as"].tolist() == [0, 1, 2, 1]
     assert names["name"].tolist() == ["bow", "wave", None, "wave"]
+
+
+def test_the_shown_iteration_is_corrected_however_it_is_named(tmp_path):
+    """A script that names the variant would otherwise read moments that a person has removed."""
+    folder = build(tmp_path, Shape(train=8, test=2, iterations=2, media=0))
+    last = tables.read(folder / "feel/seed-0/iter-2/moments.parquet", "moments")
+    tables.write(folder / "moments.parquet", "moments", {name: values[1:] for name, values in last.items()})
+    run = Run(folder)
+    for named in ({"variant": "feel"}, {"seed": 0}, {"iteration": 2}):
+        assert run.moments(**named).equals(run.moments())
+    assert len(run.moments()) == len(last["cluster"]) - 1

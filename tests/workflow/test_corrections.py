@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from feel_steps.tables import tables
+from feel_steps.tables.provenance import read_provenance
 from feel_steps.tables.run import identify
 
 from .test_rerun import END, steps
@@ -109,6 +111,8 @@ def test_groups_stand_on_the_page_and_train_nothing(workspace):
     assert workspace.planned() == {"compare_groups", "write_report"}
     workspace.snakemake()
     assert "control – treated" in (workspace.results / "report.html").read_text("utf-8")
+    read = json.loads(read_provenance(workspace.results / "groups/tests.parquet")["feel.inputs"])
+    assert "../moments.parquet" in read and "../metrics.parquet" not in read  # metrics come from ground truth
     (workspace.results / "clusters.yaml").write_text("0: waving")
     assert workspace.planned() == {"compare_groups", "write_report"}  # the tables of the groups carry names, too
     (workspace.folder / "groups.csv").write_text(f"video_id,group\n{rows}train_99,control\n")
