@@ -224,6 +224,21 @@ def check_clusters(corrections: Corrections, clusters: int, path: object) -> Non
         raise InputError(f"{path}: there is no cluster {wrong[0]}; expected numbers from 0 to {clusters - 1}")
 
 
+def check_shown(corrections: Corrections | None, variant: str, seed: int, path: object) -> None:
+    """Refuse corrections of another variant or seed than the page shows: its clusters have other numbers.
+
+    Raises
+    ------
+    InputError
+    """
+    if corrections and (corrections.variant, corrections.seed) != (variant, seed):
+        raise InputError(
+            f"{path}: made for variant '{corrections.variant}', seed {corrections.seed}, but the page shows "
+            f"'{variant}', seed {seed}, whose clusters have other numbers; put {corrections.variant} first under "
+            f"'variants' and {corrections.seed} first under 'seeds'"
+        )
+
+
 def _find_conflict(found: Corrections) -> str:
     """The first contradiction in words; empty where there is none."""
     if wrong := [key for key in found.names if type(key) is not int]:

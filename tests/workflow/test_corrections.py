@@ -103,6 +103,14 @@ def test_bad_corrections_are_one_line_before_work_starts(workspace, text, messag
     assert "corrections.yaml" in line and message in line
 
 
+def test_corrections_of_another_seed_than_the_shown_one_are_refused(workspace, corrected):
+    """They would name and merge clusters that have nothing in common with the corrected ones but their numbers."""
+    corrected(names={0: "waving"})
+    workspace.configure(corrections="corrections.yaml", seeds=[1, 0])
+    output = workspace.snakemake("--dry-run", succeeds=False)
+    assert "error: corrections.yaml: made for variant 'feel', seed 0, but the page shows 'feel', seed 1" in output
+
+
 def test_groups_stand_on_the_page_and_train_nothing(workspace):
     """A comparison is asked for after the run; a wrong id must not cost the wait."""
     rows = "".join(f"train_{i:02d},{'treated' if i % 2 else 'control'}\n" for i in range(8))
