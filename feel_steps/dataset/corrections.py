@@ -197,7 +197,7 @@ def match_corrections(
     Raises
     ------
     InputError
-        A video is not in the data set.
+        A video is not in the data set, or what is said of one video under several names contradicts itself.
     """
 
     def known(name: str) -> str:
@@ -205,10 +205,18 @@ def match_corrections(
             raise InputError(f"{path}: there is no video '{name}' in the data set; {hint(name, video_ids)}")
         return video_id
 
+    for section in (corrections.moves, corrections.ignored):
+        called: dict[str, str] = {}
+        for name in section:
+            if (other := called.setdefault(known(name), name)) != name:
+                raise InputError(f"{path}: '{other}' and '{name}' are the same video, '{known(name)}'; keep one")
     moves = {known(video): cluster for video, cluster in corrections.moves.items()}
     moments = [Mark(**{**vars(moment), "video_id": known(moment.video_id)}) for moment in corrections.moments]
     ignored = [known(video) for video in corrections.ignored]
-    return Corrections(**{**vars(corrections), "moves": moves, "moments": moments, "ignored": ignored})
+    found = Corrections(**{**vars(corrections), "moves": moves, "moments": moments, "ignored": ignored})
+    if conflict := _find_conflict(found):
+        raise InputError(f"{path}: {conflict}")
+    return found
 
 
 def check_clusters(corrections: Corrections, clusters: int, path: object) -> None:

@@ -100,6 +100,20 @@ def test_ids_are_matched_and_unknown_ones_named():
         match_corrections(given(ignored=["x"]), match_ids(["a", "b"]), ["a", "b"], "c.yaml")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"moves": {"a.mp4": 0, "v_a": 1}}, "c.yaml: 'a.mp4' and 'v_a' are the same video, 'a'; keep one"),
+        ({"moves": {"a.mp4": 0}, "ignored": ["a"]}, "c.yaml: video 'a' is both moved and ignored; keep one"),
+        ({"moments": [Mark("a", 0, 1, 2, "right"), Mark("v_a", 0, 1, 2, "wrong")]}, "as right and as wrong"),
+    ],
+)
+def test_contradictions_under_several_names_of_a_video_are_refused(changes, message):
+    """One of the two would win, and nobody would be told which."""
+    with pytest.raises(InputError, match=message):
+        match_corrections(given(**changes), match_ids(["a", "b"]), ["a", "b"], "c.yaml")
+
+
 def test_corrections_of_other_clusters_are_refused(tmp_path):
     """Numbers mean nothing after the clusters were computed anew."""
     (tmp_path / "corrections.yaml").write_text(OF)
