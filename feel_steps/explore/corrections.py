@@ -64,7 +64,11 @@ def load_corrections(path: Path, videos: Columns, centres: Path) -> Corrections:
 
 
 def correct_moments(
-    moments: Columns, corrections: Corrections, assigned: Mapping[str, int], rule: Rule | None = None
+    moments: Columns,
+    corrections: Corrections,
+    assigned: Mapping[str, int],
+    rule: Rule | None = None,
+    former: Mapping[str, int] | None = None,
 ) -> Columns:
     """Apply corrections to moments.
 
@@ -77,27 +81,33 @@ def correct_moments(
         Cluster of each video before the corrections.
     rule : Rule, optional
         Whether moments of different clusters may overlap.
+    former : mapping of str to int, optional
+        Cluster of each video in the iteration that was corrected, if the moments are of a later one.
 
     Returns
     -------
     columns of a moments table
-        Clusters have the numbers under which they are shown. In a moved video, moments of its former cluster are of the
-        new one. An ignored video has none. Wrong moments are gone. A moment with a mark or new borders has confidence
-        1; what overlaps it is trimmed, or is gone if less than half is left. A judged moment is found again by its
-        cluster and a tIoU of at least 0.5.
+        Clusters have the numbers under which they are shown. In a moved video, moments and marks of its former cluster
+        are of the new one. An ignored video has none. Wrong moments are gone. A moment with a mark or new borders has
+        confidence 1; what overlaps it is trimmed, or is gone if less than half is left. A judged moment is found again
+        by its cluster and a tIoU of at least 0.5.
     """
     rule = rule or Rule()
     shown = corrections.shown_as(1 + max([*assigned.values(), *_numbers(moments, corrections)], default=0))
+
+    def number(video_id: str, cluster: int) -> int:
+        moved = video_id in corrections.moves and cluster in (assigned[video_id], (former or assigned)[video_id])
+        return shown[corrections.moves[video_id] if moved else cluster]
+
     marks: dict[str, list[tuple[int, Segment | None, tuple[float, float]]]] = {}
     for mark in corrections.moments:
-        kept = None if mark.mark == "wrong" else (shown[mark.cluster], *mark.segment, 1.0)
-        marks.setdefault(mark.video_id, []).append((shown[mark.cluster], kept, (mark.t_start, mark.t_end)))
+        cluster = number(mark.video_id, mark.cluster)
+        kept = None if mark.mark == "wrong" else (cluster, *mark.segment, 1.0)
+        marks.setdefault(mark.video_id, []).append((cluster, kept, (mark.t_start, mark.t_end)))
     segments: dict[str, list[Segment]] = {video_id: [] for video_id in assigned}
     columns = (moments[name].tolist() for name in ("cluster", "t_start", "t_end", "confidence"))
     for video_id, cluster, start, end, confidence in zip(moments["video_id"], *columns, strict=True):
-        if video_id in corrections.moves and cluster == assigned[video_id]:
-            cluster = corrections.moves[video_id]
-        segments[video_id].append((shown[cluster], start, end, confidence))
+        segments[video_id].append((number(video_id, cluster), start, end, confidence))
     rows = []
     for video_id, found in segments.items():
         if video_id in corrections.ignored:

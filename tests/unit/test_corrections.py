@@ -161,6 +161,17 @@ def test_what_is_shown_follows_the_corrections():
     assert rows(correct_moments(moments, corrections, assigned)) == expected
 
 
+def test_what_is_marked_in_a_moved_video_moves_with_it():
+    """The page showed them under the former cluster: a wrong moment would stay, and a right one would not move."""
+    moments = table(("a", 0, 0, 3, 0.5), ("a", 0, 5, 8, 0.5), ("a", 1, 10, 12, 0.5))
+    marks = [Mark("a", 0, 0, 3, "wrong"), Mark("a", 0, 5, 8, "right", (5, 9)), Mark("a", 1, 10, 12, "right")]
+    corrections = given(moves={"a": 2}, moments=marks)
+    expected = [("a", 2, 5, 9, 1.0), ("a", 1, 10, 12, 1.0)]
+    assert rows(correct_moments(moments, corrections, {"a": 0})) == expected
+    later = table(("a", 2, 0, 3, 0.5), ("a", 2, 5, 8, 0.5), ("a", 1, 10, 12, 0.5))
+    assert rows(correct_moments(later, corrections, {"a": 2}, former={"a": 0})) == expected
+
+
 @pytest.mark.parametrize("overlap", ["all", "cluster"])
 def test_new_borders_leave_no_two_moments_over_each_other(overlap):
     moments = table(("a", 0, 0, 4, 0.5), ("a", 1, 4, 6, 0.4), ("a", 0, 6, 9, 0.3), ("a", 1, 9, 12, 0.3))

@@ -52,7 +52,8 @@ def test_moves_hold_in_later_iterations_alone_and_names_stay_out_of_them(workspa
     refined = tables.read(workspace.results / "feel/seed-0/iter-2/refined.parquet", "refined")
     moved, ignored = refined["video_id"][0], refined["video_id"][1]
     target = (int(refined["cluster"][0]) + 1) % 3
-    changes = {"moves": {moved: target}, "ignored": [ignored]}
+    mark = {"video_id": moved, "cluster": int(refined["cluster"][0]), "t_start": 0.5, "t_end": 2.5, "mark": "right"}
+    changes = {"moves": {moved: target}, "ignored": [ignored], "moments": [mark]}
     corrected(iterations=3, names={0: "waving"}, **changes)
     assert workspace.planned() == {"constrain_videos"} | steps(3) | END
     workspace.snakemake()
@@ -61,7 +62,9 @@ def test_moves_hold_in_later_iterations_alone_and_names_stay_out_of_them(workspa
     assert table["cluster"][table["video_id"] == moved] == [target]
     selected = tables.read(later / "selected.parquet", "selected")["video_id"]
     assert moved in selected and ignored not in selected
-    assert ignored not in tables.read(workspace.results / "moments.parquet", "moments")["video_id"]
+    moments = tables.read(workspace.results / "moments.parquet", "moments")
+    assert ignored not in moments["video_id"]
+    assert moments["cluster"][(moments["video_id"] == moved) & (moments["t_start"] == 0.5)].tolist() == [target]
     before = dict(zip(refined["video_id"], refined["cluster"], strict=True))
     same = np.mean([before[video] == c for video, c in zip(table["video_id"], table["cluster"], strict=True)])
     assert same > 0.5  # clusters keep their numbers, and with them their names
