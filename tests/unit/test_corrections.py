@@ -157,8 +157,40 @@ def test_what_is_shown_follows_the_corrections():
     )
     assigned = {"a": 0, "b": 2, "c": 1, "d": 0}
     corrections = given(merges=[[0, 2]], moves={"a": 1}, ignored=["c"], moments=[Mark("d", 0, 5, 9, "wrong")])
-    expected = [("a", 1, 0, 2, 0.5), ("a", 1, 2, 4, 0.4), ("b", 0, 0, 1, 0.3)]
+    expected = [("a", 1, 0, 4, 0.45), ("b", 0, 0, 1, 0.3)]
     assert rows(correct_moments(moments, corrections, assigned)) == expected
+
+
+@pytest.mark.parametrize("overlap", ["all", "cluster"])
+def test_moments_of_merged_clusters_are_one_bout(overlap):
+    """A comparison of groups would count a bout twice, and its time, too."""
+    moments = table(
+        ("a", 0, 0, 3, 0.5), ("a", 1, 3.2, 6.2, 0.3), ("a", 0, 8, 9, 0.5), ("b", 0, 0, 1, 0.2), ("b", 2, 1, 2, 0.2)
+    )
+    more = table(("c", 0, 0, 6, 0.5), ("c", 1, 2, 4, 0.3), ("c", 2, 3, 5, 0.3), ("c", 1, 5, 8, 0.2))
+    if overlap == "cluster":
+        moments = {name: np.concatenate([moments[name], more[name]]) for name in moments}
+    found = rows(correct_moments(moments, given(merges=[[0, 1]]), {"a": 0, "b": 0, "c": 0}, Rule(overlap)))
+    expected = [("a", 0, 0, 6.2, 0.4), ("a", 0, 8, 9, 0.5), ("b", 0, 0, 1, 0.2), ("b", 2, 1, 2, 0.2)]
+    if overlap == "cluster":
+        expected += [("c", 0, 0, 8, 4.2 / 11), ("c", 2, 3, 5, 0.3)]
+    assert [row[:4] for row in found] == [row[:4] for row in expected]
+    assert [row[4] for row in found] == pytest.approx([row[4] for row in expected])
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        (Mark("a", 1, 2, 6, "wrong"), [("a", 0, 0, 2, 0.5)]),  # on the page where the two were apart
+        (Mark("a", 0, 0, 6, "wrong"), []),  # on the page that shows them as one
+        (Mark("a", 0, 0, 6, "", (1, 6)), [("a", 0, 1, 6, 1.0)]),
+        (Mark("a", 1, 2, 6, "right"), [("a", 0, 0, 2, 0.5), ("a", 0, 2, 6, 1.0)]),  # borders that a person saw stay
+    ],
+)
+def test_marks_find_moments_of_merged_clusters_apart_and_joined(mark, expected):
+    """Else a person's "wrong" does nothing, or takes a moment with it that was not meant."""
+    moments = table(("a", 0, 0, 2, 0.5), ("a", 1, 2, 6, 0.4))
+    assert rows(correct_moments(moments, given(merges=[[0, 1]], moments=[mark]), {"a": 0})) == expected
 
 
 def test_what_is_marked_in_a_moved_video_moves_with_it():

@@ -39,7 +39,7 @@ def test_names_and_merges_train_nothing_again(workspace, corrected):
     assert workspace.planned() == SHOWN
     workspace.snakemake()
     after = tables.read(workspace.results / "moments.parquet", "moments")
-    assert set(after["cluster"]) <= {0, 2} and len(after["cluster"]) == len(before["cluster"])
+    assert set(after["cluster"]) <= {0, 2} and 0 < len(after["cluster"]) <= len(before["cluster"])
     assert "waving" in (workspace.results / "report.html").read_text()
     corrected(names={0: "bowing"}, merges=[[0, 1]], moves={"train_03": 2})
     assert workspace.planned() == SHOWN  # a move changes what is shown, and later iterations alone
