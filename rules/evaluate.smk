@@ -67,6 +67,7 @@ rule correct_moments:
         embeddings=f"{SHOWN}/embeddings.parquet",
         corrections=config["corrections"] or [],
         centres=f"{CORRECTED}/centres.parquet" if CORRECTIONS else [],
+        former=[f"{CORRECTED}/{name}.parquet" for name in ("refined", "embeddings") if CORRECTIONS],
         labels=f"{RUN}/labels.parquet" if config["dataset"]["labels"] else [],
     output:
         moments=f"{RUN}/moments.parquet",
@@ -97,9 +98,10 @@ if config["groups"]:
 
     rule compare_groups:
         input:
-            metrics=f"{RUN}/metrics.parquet",
             videos=f"{RUN}/videos.parquet",
-            moments=f"{RUN}/moments.parquet",
+            corrected=[f"{RUN}/{name}.parquet" for name in ("moments", "names")],
+            embeddings=f"{SHOWN}/embeddings.parquet",
+            centres=f"{SHOWN}/centres.parquet",
             groups=config["groups"],
             names=NAMES,
         output:
@@ -113,11 +115,13 @@ if config["groups"]:
         conda:
             "../envs/feel.yaml"
         params:
-            run=get_folder("metrics"),
+            run=get_folder("videos"),
+            shown=get_folder("centres"),
             out=f"{RUN}/groups",
             source=get_source("groups"),
         shell:
-            "python -m feel_steps groups {params.run:q} {input.groups:q} --out {params.out:q} 2>&1 | tee {log:q}"
+            "python -m feel_steps groups {params.run:q} {input.groups:q} --shown {params.shown:q} --out {params.out:q}"
+            " 2>&1 | tee {log:q}"
 
 
 rule write_report:

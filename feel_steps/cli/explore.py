@@ -61,7 +61,7 @@ def name(
 
     Example: feel-steps name results/demo
     """
-    from feel_steps.explore.names import ask_names, open_page
+    from feel_steps.explore.naming import ask_names, open_page
 
     if not ask_here and open_page(run):
         typer.echo(f"page: {run / 'report.html'}; save corrections.yaml there, and run snakemake with")
@@ -100,13 +100,14 @@ def predict(
     Where others made the run's features: feel-steps predict results/mine --features new.npy
     """
     from feel_steps.explore.names import find_names
-    from feel_steps.explore.predict import choose, table, write
     from feel_steps.explore.predict import predict as step
+    from feel_steps.explore.predict import table, write
     from feel_steps.runtime.claim import claim
     from feel_steps.tables.folders import check_out
+    from feel_steps.tables.run import find_run
 
     check_out(out)
-    place, shown = choose(run, variant, seed, iteration)
+    place, shown = find_run(run).choose(variant, seed, iteration)
     names = find_names(run, place) if shown else {}
     own = parse_settings(settings, "--settings")
     with claim(device) as where:
@@ -142,16 +143,15 @@ def export(
 
     Example: feel-steps export results/demo --form csv --out moments.csv
     """
-    from feel_steps.explore.corrections import read_shown
     from feel_steps.explore.export import export as step
     from feel_steps.explore.moments import as_detections
     from feel_steps.explore.names import find_names, read_names
-    from feel_steps.explore.predict import choose
     from feel_steps.tables import tables
+    from feel_steps.tables.run import find_run, read_shown
 
     named: Path | None  # the iteration whose clusters these are
     if run is not None and detections is None:
-        place, shown = choose(run, variant, seed, iteration)
+        place, shown = find_run(run).choose(variant, seed, iteration)
         found = read_shown(run, place, shown, "detections" if every else "moments")
         found = found if every else as_detections(found)
         called, named = find_names(run, place) if shown else {}, place
@@ -176,31 +176,34 @@ def groups(
     variant: Annotated[str | None, typer.Option(help="default: the run's first")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="default: the variant's first")] = None,
     iteration: Annotated[int | None, typer.Option(min=1, help="default: the last")] = None,
+    shown: Annotated[
+        Path | None, typer.Option(help="folder of the iteration that the page shows; default: as metrics.parquet says")
+    ] = None,
     names: Annotated[Path | None, typer.Option(help="names of clusters; default: clusters.yaml of the run")] = None,
 ) -> None:
     """Compare groups of videos: time share, bouts, latency and transitions of each cluster.
 
     Example: feel-steps groups results/mine groups.csv --out compared
     """
-    from feel_steps.explore.corrections import read_shown
     from feel_steps.explore.groups import compare_groups, read_groups, summary, write
     from feel_steps.explore.names import find_names, read_names
-    from feel_steps.explore.predict import choose
     from feel_steps.tables import tables
     from feel_steps.tables.folders import check_out
-    from feel_steps.tables.run import count_clusters
+    from feel_steps.tables.run import count_clusters, find_run, read_shown
 
     check_out(out)
-    place, shown = choose(run, variant, seed, iteration)
+    if shown and (variant, seed, iteration) != (None, None, None):
+        raise InputError("give either --shown, or --variant, --seed and --iteration")
+    place, is_shown = (shown, True) if shown else find_run(run).choose(variant, seed, iteration)
     videos = tables.read(run / "videos.parquet", "videos")
     found = compare_groups(
-        read_shown(run, place, shown, "moments"),
+        read_shown(run, place, is_shown, "moments"),
         dict(zip(videos["video_id"], videos["duration"].tolist(), strict=True)),
         read_groups(table, videos["video_id"]),
         count_clusters(place),
         correction=correction,  # type: ignore[arg-type]
         permutations=permutations,
     )
-    called = read_names(names, place) if names else find_names(run, place) if shown else {}
+    called = read_names(names, place) if names else find_names(run, place) if is_shown else {}
     write(found, out, called)
     typer.echo(f"{summary(found, called)}\ntables: {out}")

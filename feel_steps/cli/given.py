@@ -60,7 +60,10 @@ def correct(
     out_names: Annotated[Path, typer.Option(help="names table: under which number and name a cluster is shown")],
     out_given: Annotated[Path, typer.Option(help="table of what was said about videos")],
     corrections: Annotated[Path | None, typer.Option(help="corrections.yaml; none: nothing is corrected")] = None,
-    centres: Annotated[Path | None, typer.Option(help="centres of the clusters that were corrected")] = None,
+    centres: Annotated[
+        Path | None,
+        typer.Option(help="centres of the corrected clusters, in the folder of their iteration"),
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="labels table, whose names the clusters carry")] = None,
 ) -> None:
     """Apply a person's corrections to what is shown: names, merges, moved and ignored videos, marked moments.
@@ -76,13 +79,17 @@ def correct(
 
     table = tables.read(videos, "videos")
     video_ids = table["video_id"]
-    scores, found = tables.read(embeddings, "embeddings"), tables.read(moments, "moments")
+    scores, found = tables.read(embeddings, "embeddings", ["video_id", "score"]), tables.read(moments, "moments")
     settings, given = tables.read_metadata(moments).get("settings", "{}"), None
     if corrections and centres:
         given = load_corrections(corrections, table, centres)
-        assigned = assign(video_ids, tables.read(refined, "refined"), scores)
+        before = tables.read(centres.with_name("embeddings.parquet"), "embeddings", ["video_id", "score"])
         rule = read_rule(parse_settings(settings, f"{moments}"))
-        found = correct_moments(found, given, dict(zip(video_ids, assigned.tolist(), strict=True)), rule)
+        assigned, former = (
+            dict(zip(video_ids, assign(video_ids, tables.read(file, "refined"), own).tolist(), strict=True))
+            for file, own in ((refined, scores), (centres.with_name("refined.parquet"), before))
+        )
+        found = correct_moments(found, given, assigned, rule, former)
     tables.write(out, "moments", found, {"settings": settings})
     tables.write(out_given, "given", list_given(given))
     labelled = tables.read(labels, "given") if labels else None

@@ -225,9 +225,8 @@ def select(
 
     table, fixed = tables.read(refined, "refined"), None
     if said := read_given(given, table["video_id"]):
-        table = {name: values[~said.ignored] for name, values in table.items()}
-        fixed = (said.fixed >= 0)[~said.ignored]
+        kept = ~said.left_out(table["cluster"])
+        table, fixed = {name: values[kept] for name, values in table.items()}, (said.fixed >= 0)[kept]
     rows, rank = step(table["cluster"], table["distance"], rate, fixed)
-    kept: dict[str, Any] = {name: table[name][rows] for name in ("video_id", "cluster", "distance")}
-    kept["rank"] = rank
-    tables.write(out, "selected", kept)
+    chosen: dict[str, Any] = {name: table[name][rows] for name in ("video_id", "cluster", "distance")}
+    tables.write(out, "selected", chosen | {"rank": rank})

@@ -197,7 +197,7 @@ def match_corrections(
     Raises
     ------
     InputError
-        A video is not in the data set.
+        A video is not in the data set, or what is said of one video under several names contradicts itself.
     """
 
     def known(name: str) -> str:
@@ -205,10 +205,18 @@ def match_corrections(
             raise InputError(f"{path}: there is no video '{name}' in the data set; {hint(name, video_ids)}")
         return video_id
 
+    for section in (corrections.moves, corrections.ignored):
+        called: dict[str, str] = {}
+        for name in section:
+            if (other := called.setdefault(known(name), name)) != name:
+                raise InputError(f"{path}: '{other}' and '{name}' are the same video, '{known(name)}'; keep one")
     moves = {known(video): cluster for video, cluster in corrections.moves.items()}
     moments = [Mark(**{**vars(moment), "video_id": known(moment.video_id)}) for moment in corrections.moments]
     ignored = [known(video) for video in corrections.ignored]
-    return Corrections(**{**vars(corrections), "moves": moves, "moments": moments, "ignored": ignored})
+    found = Corrections(**{**vars(corrections), "moves": moves, "moments": moments, "ignored": ignored})
+    if conflict := _find_conflict(found):
+        raise InputError(f"{path}: {conflict}")
+    return found
 
 
 def check_clusters(corrections: Corrections, clusters: int, path: object) -> None:
@@ -222,6 +230,21 @@ def check_clusters(corrections: Corrections, clusters: int, path: object) -> Non
     used += [cluster for group in corrections.merges for cluster in group]
     if wrong := [cluster for cluster in used if not 0 <= cluster < clusters]:
         raise InputError(f"{path}: there is no cluster {wrong[0]}; expected numbers from 0 to {clusters - 1}")
+
+
+def check_shown(corrections: Corrections | None, variant: str, seed: int, path: object) -> None:
+    """Refuse corrections of another variant or seed than the page shows: its clusters have other numbers.
+
+    Raises
+    ------
+    InputError
+    """
+    if corrections and (corrections.variant, corrections.seed) != (variant, seed):
+        raise InputError(
+            f"{path}: made for variant '{corrections.variant}', seed {corrections.seed}, but the page shows "
+            f"'{variant}', seed {seed}, whose clusters have other numbers; put {corrections.variant} first under "
+            f"'variants' and {corrections.seed} first under 'seeds'"
+        )
 
 
 def _find_conflict(found: Corrections) -> str:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
+from feel_steps.tables.segments import temporal_iou
 
 TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 PAIRS_AT_ONCE = 1 << 21  # pairs of prediction and segment in one block, about 200 MB
@@ -116,13 +117,6 @@ def mean_average_precision(predictions: Columns, truth: Columns, tiou: Sequence[
     starts = np.cumsum([0, *map(len, by_class)])
     order = np.concatenate([np.empty(0, np.int64), *by_class])
     return DetectionMap(thresholds, labels.tolist(), ap, matched, order, starts, instances)
-
-
-def temporal_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray) -> np.ndarray:
-    """Intersection over union of segments, elementwise; 0 for two segments of length 0."""
-    inner = np.maximum(0.0, np.minimum(end, other_end) - np.maximum(start, other_start))
-    union = (end - start) + (other_end - other_start) - inner
-    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
 
 
 def overlapping_pairs(

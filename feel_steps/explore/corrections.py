@@ -17,14 +17,14 @@ from feel_steps.dataset.corrections import (
 )
 from feel_steps.dataset.videos import strings
 from feel_steps.errors import InputError
-from feel_steps.explore.moments import TRIMMED, Rule
+from feel_steps.explore.moments import TRIMMED, Moment, Rule, join
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.run import identify
+from feel_steps.tables.segments import temporal_iou
 
 SAME = 0.5  # tIoU from which a moment is the one that a person judged: iterations move borders
 BEYOND = 0.5  # seconds by which a moment may end after its video: players and containers round
-Segment = tuple[int, float, float, float]  # cluster, start, end, confidence
 
 
 def load_corrections(path: Path, videos: Columns, centres: Path) -> Corrections:
@@ -64,7 +64,11 @@ def load_corrections(path: Path, videos: Columns, centres: Path) -> Corrections:
 
 
 def correct_moments(
-    moments: Columns, corrections: Corrections, assigned: Mapping[str, int], rule: Rule | None = None
+    moments: Columns,
+    corrections: Corrections,
+    assigned: Mapping[str, int],
+    rule: Rule | None = None,
+    former: Mapping[str, int] | None = None,
 ) -> Columns:
     """Apply corrections to moments.
 
@@ -77,36 +81,45 @@ def correct_moments(
         Cluster of each video before the corrections.
     rule : Rule, optional
         Whether moments of different clusters may overlap.
+    former : mapping of str to int, optional
+        Cluster of each video in the iteration that was corrected, if the moments are of a later one.
 
     Returns
     -------
     columns of a moments table
-        Clusters have the numbers under which they are shown. In a moved video, moments of its former cluster are of the
-        new one. An ignored video has none. Wrong moments are gone. A moment with a mark or new borders has confidence
-        1; what overlaps it is trimmed, or is gone if less than half is left. A judged moment is found again by its
-        cluster and a tIoU of at least 0.5.
+        Clusters have the numbers under which they are shown. In a moved video, moments and marks of its former cluster
+        are of the new one. An ignored video has none. Wrong moments are gone. A moment with a mark or new borders has
+        confidence 1; what overlaps it is trimmed, or is gone if less than half is left. A judged moment is found again
+        by its cluster and a tIoU of at least 0.5. Moments that are of one cluster now, and overlap or follow each other
+        within the rule's gap, are one, apart from those with a mark or new borders.
     """
     rule = rule or Rule()
     shown = corrections.shown_as(1 + max([*assigned.values(), *_numbers(moments, corrections)], default=0))
-    marks: dict[str, list[tuple[int, Segment | None, tuple[float, float]]]] = {}
+
+    def number(video_id: str, cluster: int) -> int:
+        moved = video_id in corrections.moves and cluster in (assigned[video_id], (former or assigned)[video_id])
+        return shown[corrections.moves[video_id] if moved else cluster]
+
+    marks: dict[str, list[tuple[int, Moment | None, tuple[float, float]]]] = {}
     for mark in corrections.moments:
-        kept = None if mark.mark == "wrong" else (shown[mark.cluster], *mark.segment, 1.0)
-        marks.setdefault(mark.video_id, []).append((shown[mark.cluster], kept, (mark.t_start, mark.t_end)))
-    segments: dict[str, list[Segment]] = {video_id: [] for video_id in assigned}
+        cluster = number(mark.video_id, mark.cluster)
+        kept = None if mark.mark == "wrong" else (cluster, *mark.segment, 1.0)
+        marks.setdefault(mark.video_id, []).append((cluster, kept, (mark.t_start, mark.t_end)))
+    segments: dict[str, list[Moment]] = {video_id: [] for video_id in assigned}
     columns = (moments[name].tolist() for name in ("cluster", "t_start", "t_end", "confidence"))
     for video_id, cluster, start, end, confidence in zip(moments["video_id"], *columns, strict=True):
-        if video_id in corrections.moves and cluster == assigned[video_id]:
-            cluster = corrections.moves[video_id]
-        segments[video_id].append((shown[cluster], start, end, confidence))
+        segments[video_id].append((number(video_id, cluster), start, end, confidence))
     rows = []
     for video_id, found in segments.items():
         if video_id in corrections.ignored:
             continue
-        for cluster, kept, segment in marks.get(video_id, []):
-            found = [own for own in found if own[0] != cluster or _overlap(own[1:3], segment) < SAME]
-            if kept:
-                found = [*_trim(found, kept, rule), kept]
-        rows += [(video_id, *own) for own in sorted(found, key=lambda own: (own[1:3], own[0]))]
+        own = marks.get(video_id, [])
+        judged = {moment for cluster, _, segment in own for moment in _find_judged(found, cluster, segment, rule)}
+        found = [moment for moment in found if moment not in judged]
+        right = [kept for _, kept, _ in own if kept]
+        for kept in right:
+            found = [*_trim(found, kept, rule), kept]
+        rows += [(video_id, *moment) for moment in join(found, rule, right)]
     names, types = ("video_id", "cluster", "t_start", "t_end", "confidence"), (object, np.int32, float, float, float)
     values = list(zip(*rows, strict=True)) or [()] * 5
     return {name: np.array(column, type_) for name, column, type_ in zip(names, values, types, strict=True)}
@@ -145,13 +158,22 @@ def _numbers(moments: Columns, corrections: Corrections) -> list[int]:
     return [*set(moments["cluster"].tolist()), *merged, *marked, *corrections.moves.values()]
 
 
-def _overlap(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Temporal intersection over union of two segments."""
-    shared = min(a[1], b[1]) - max(a[0], b[0])
-    return max(0.0, shared) / (max(a[1], b[1]) - min(a[0], b[0]))
+def _find_judged(found: list[Moment], cluster: int, segment: tuple[float, float], rule: Rule) -> set[Moment]:
+    """The moments that a mark is for: those near it, or all parts of one if the page showed them joined."""
+    overlap = {
+        moment: float(temporal_iou(*moment[1:3], *segment))
+        for moment in (*found, *join(found, rule))
+        if moment[0] == cluster
+    }
+    nearest = max(overlap, key=overlap.__getitem__, default=None)
+    if nearest is None or overlap[nearest] < SAME:
+        return set()
+    _, start, end, _ = nearest
+    own = [moment for moment in found if moment[0] == cluster]
+    return {moment for moment in own if overlap[moment] >= SAME or (start <= moment[1] and moment[2] <= end)}
 
 
-def _trim(found: list[Segment], kept: Segment, rule: Rule) -> list[Segment]:
+def _trim(found: list[Moment], kept: Moment, rule: Rule) -> list[Moment]:
     """Trim moments that a kept moment may not overlap to their longer free side; drop those of which little is left."""
     own, start, end, _ = kept
     left = []
@@ -162,13 +184,3 @@ def _trim(found: list[Segment], kept: Segment, rule: Rule) -> list[Segment]:
         if b - a >= TRIMMED * length:
             left.append((cluster, a, b, confidence))
     return left
-
-
-def read_shown(run: Path, iteration: Path, shown: bool, kind: str) -> Columns:
-    """Moments or detections of an iteration, corrected if it is the one that the page shows."""
-    if shown and kind == "moments" and (run / "moments.parquet").is_file():
-        return tables.read(run / "moments.parquet", kind)
-    table = tables.read(iteration / f"{kind}.parquet", kind)
-    if shown and (run / "names.parquet").is_file():
-        table["cluster"] = tables.read(run / "names.parquet", "names")["shown_as"][table["cluster"]]
-    return table

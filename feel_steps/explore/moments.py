@@ -6,7 +6,7 @@ Detections serve a measure that ranks them: many lie over each other. A person w
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.tables import runs
 
+Moment = tuple[int, float, float, float]  # cluster, start, end, confidence
 TRIMMED = 0.5  # share of a detection that must be left beside stronger moments of other clusters
 
 
@@ -112,11 +113,31 @@ def find_moments(detections: Columns, rule: Rule, confidence: Columns | Trust | 
     chosen: list[tuple[str, int, float, float, float]] = []
     for video_id, start, stop in runs(detections["video_id"]):
         pieces = _choose(_part(detections, start, stop), rule)
-        joined = _join([(c, a, b, float(certainty[start + row])) for c, a, b, row in pieces], rule)
+        joined = join([(c, a, b, float(certainty[start + row])) for c, a, b, row in pieces], rule)
         chosen += [(video_id, *moment) for moment in joined]
     columns = list(zip(*chosen, strict=True)) or [()] * 5
     names, types = ("video_id", "cluster", "t_start", "t_end", "confidence"), (object, np.int32, float, float, float)
     return {name: np.array(column, type_) for name, column, type_ in zip(names, columns, types, strict=True)}
+
+
+def join(moments: Collection[Moment], rule: Rule, apart: Collection[Moment] = ()) -> list[Moment]:
+    """Join moments of one video and cluster that follow each other over a gap, or overlap since clusters were merged.
+
+    Those in ``apart`` stay as they are. The list is in order of time.
+    """
+    joined: list[tuple[int, float, float, float, float]] = []  # with the length of the parts
+    last: dict[int, int] = {}  # of each cluster, or of all: where its last moment stands in the list
+    for c, a, b, sure in sorted(moments, key=lambda moment: (moment[1:3], moment[0])):
+        line = c if rule.overlap == "cluster" else -1
+        before = joined[last[line]] if line in last else (-1, 0.0, 0.0, 0.0, 0.0)
+        other, start, end, mean, length = before
+        if other == c and a - end <= rule.gap and before[:4] not in apart and (c, a, b, sure) not in apart:
+            total = length + b - a
+            joined[last[line]] = (c, start, max(b, end), (mean * length + sure * (b - a)) / total, total)
+        else:
+            last[line] = len(joined)
+            joined.append((c, a, b, sure, b - a))
+    return [moment[:4] for moment in joined]
 
 
 def one_at_a_time(segments: Columns) -> Columns:
@@ -183,20 +204,3 @@ def _trim(others: list[tuple[float, float, int, int]], own: int, a: float, b: fl
             return None
         a, b = (end, b) if start <= a else (a, start)
     return (a, b) if a < b else None
-
-
-def _join(pieces: list[tuple[int, float, float, float]], rule: Rule) -> list[tuple[int, float, float, float]]:
-    """Moments as (cluster, start, end, confidence), in order of time; neighbours of one cluster joined over gaps."""
-    joined: list[tuple[int, float, float, float, float]] = []  # with the length of the parts
-    last: dict[int, int] = {}  # of each cluster, or of all: where its last moment stands in the list
-    for c, a, b, sure in pieces:
-        line = c if rule.overlap == "cluster" else -1
-        before = last.get(line)
-        if before is not None and joined[before][0] == c and a - joined[before][2] <= rule.gap:
-            _, start, _, mean, length = joined[before]
-            total = length + b - a
-            joined[before] = (c, start, b, (mean * length + sure * (b - a)) / total, total)
-        else:
-            last[line] = len(joined)
-            joined.append((c, a, b, sure, b - a))
-    return [moment[:4] for moment in joined]

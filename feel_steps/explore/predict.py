@@ -25,9 +25,8 @@ from feel_steps.parts import cut, to_table
 from feel_steps.pool import pool
 from feel_steps.report.page import predicted_page
 from feel_steps.tables import tables
-from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.run import find_parts, find_run
+from feel_steps.tables.run import find_parts
 from feel_steps.tables.snippets import Snippets, load_snippets
 from feel_steps.tables.tables import runs
 from feel_steps.tables.tensors import read_arrays
@@ -76,37 +75,6 @@ class Prediction:
         return _empty("annotations")
 
 
-def choose(
-    run: Path, variant: str | None = None, seed: int | None = None, iteration: int | None = None
-) -> tuple[Path, bool]:
-    """Find the folder of an iteration; default: first variant, its first seed, last iteration, as in the report.
-
-    Returns
-    -------
-    (path, bool)
-        The folder, and whether the report shows this iteration.
-
-    Raises
-    ------
-    InputError
-        The run is not finished, or has no such variant, seed or iteration.
-    """
-    finished = find_run(run)
-    variant = variant or finished.variant
-    if variant not in finished.seeds:
-        raise InputError(f"{run}: no variant '{variant}'; it has {', '.join(finished.seeds)}")
-    seed = finished.seeds[variant][0] if seed is None else seed
-    if seed not in finished.seeds[variant]:
-        raise InputError(f"{run}: no seed {seed} of '{variant}'; it has {', '.join(map(str, finished.seeds[variant]))}")
-    metrics = finished.metrics[(finished.metrics["variant"] == variant) & (finished.metrics["seed"] == seed)]
-    last = int(metrics["iteration"].max())
-    iteration = last if iteration is None else iteration
-    if not 1 <= iteration <= last:
-        raise InputError(f"{run}: no iteration {iteration} of '{variant}', seed {seed}; it has 1 to {last}")
-    folder = iteration_folder(run, variant, seed, iteration)
-    return folder, folder == finished.iteration_folder(finished.iterations)
-
-
 def predict(
     run: Path,
     files: Sequence[Path],
@@ -128,7 +96,7 @@ def predict(
         run of it has them. With ``features``, they are optional and give players and durations for the arrays with the
         same names.
     iteration : path
-        Folder of the iteration whose localizer is used, see :func:`choose`.
+        Folder of the iteration whose localizer is used, see :meth:`feel_steps.tables.run.Run.choose`.
     features : paths
         Arrays [T, D] of the new videos, or folders of them, for a run that read its features from arrays.
     settings : mapping, optional

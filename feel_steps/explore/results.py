@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from feel_steps.errors import InputError, hint
+from feel_steps.explore.names import find_names
 from feel_steps.tables import tables
-from feel_steps.tables.folders import iteration_folder
 from feel_steps.tables.kinds import KINDS, Columns
-from feel_steps.tables.run import find_run
+from feel_steps.tables.run import find_run, read_shown
 
 
 class Run:
@@ -84,7 +84,7 @@ class Run:
 
         Its clusters are not those of the other tables. InputError: the run has none.
         """
-        path = self._folder(variant, seed, None).parent / "segments.parquet"
+        path = self._shown.choose(variant, seed)[0].parent / "segments.parquet"
         if not path.is_file():
             raise InputError(f"{path}: no such file; set segments: {{find: true}} in the config and run again")
         return _frame(tables.read(path, "segments"))
@@ -118,42 +118,26 @@ class Run:
         """
         if kind not in KINDS:
             raise InputError(f"table '{kind}': unknown; {hint(kind, KINDS)}")
-        return _frame(tables.read(self._folder(variant, seed, iteration) / f"{kind}.parquet", kind))
+        place, _ = self._shown.choose(variant, seed, iteration)
+        return _frame(tables.read(place / f"{kind}.parquet", kind))
 
     def names(
         self, variant: str | None = None, seed: int | None = None, iteration: int | None = None
     ) -> dict[int, str]:
-        """Names that a person gave to clusters, by cluster; empty without ``feel-steps name``."""
-        from feel_steps.explore.names import find_names  # loads scikit-learn
-
-        return find_names(self.folder, self._folder(variant, seed, iteration))
+        """Names that a person gave to the clusters that the page shows, by cluster; those of others have none."""
+        place, shown = self._shown.choose(variant, seed, iteration)
+        return find_names(self.folder, place) if shown else {}
 
     def _named(self, kind: str, variant: str | None, seed: int | None, iteration: int | None) -> pd.DataFrame:
         """A table with the name of each row's cluster, if clusters have names."""
-        shown = (variant, seed, iteration) == (None, None, None)
-        if shown and kind != "refined":
-            from feel_steps.explore.corrections import read_shown
-
-            table = _frame(read_shown(self.folder, self._folder(None, None, None), shown, kind))
-        else:
+        place, shown = self._shown.choose(variant, seed, iteration)
+        if kind == "refined":
             table = self.table(kind, variant, seed, iteration)
-        if shown and (names := self.names()):
+        else:
+            table = _frame(read_shown(self.folder, place, shown, kind))
+        if names := self.names(variant, seed, iteration):
             table.insert(list(table.columns).index("cluster") + 1, "name", table["cluster"].map(names))
         return table
-
-    def _folder(self, variant: str | None, seed: int | None, iteration: int | None) -> Path:
-        """Folder of one iteration."""
-        variant = variant if variant is not None else self._shown.variant
-        if variant not in self.seeds:
-            raise InputError(f"{self.folder}: no variant '{variant}'; {hint(variant, self.seeds)}")
-        seed = seed if seed is not None else self.seeds[variant][0]
-        if seed not in self.seeds[variant]:
-            raise InputError(f"{self.folder}: no seed {seed}; it has {', '.join(map(str, self.seeds[variant]))}")
-        own = self._shown.metrics.query("variant == @variant and seed == @seed")["iteration"]
-        number = iteration if iteration is not None else int(own.max())
-        if number not in set(own):
-            raise InputError(f"{self.folder}: no iteration {number}; expected 1 to {own.max()}")
-        return iteration_folder(self.folder, variant, seed, number)
 
 
 def _frame(columns: Columns) -> pd.DataFrame:

@@ -32,10 +32,21 @@ class Given:
     ignored: np.ndarray
 
     def obey(self, scores: np.ndarray) -> np.ndarray:
-        """The cluster with the highest score [N, K] that each video may be in; int [N]."""
+        """The cluster with the highest score [N, K] that each video may be in, int [N]; of all if it may be in none."""
         allowed = scores.astype(float)
-        allowed[self.banned[:, 0], self.banned[:, 1]] = -np.inf
+        allowed[self.banned[:, 0], self.banned[:, 1]] -= np.ptp(allowed) + 1  # below all that it may be in
         return np.where(self.fixed >= 0, self.fixed, allowed.argmax(1))
+
+    def is_banned(self, clusters: np.ndarray) -> np.ndarray:
+        """Whether each video is banned from the cluster that it has in ``clusters`` [N]; bool [N]."""
+        rows, banned = self.banned.T
+        found = np.zeros(len(clusters), bool)
+        found[rows[clusters[rows] == banned]] = True
+        return found
+
+    def left_out(self, clusters: np.ndarray) -> np.ndarray:
+        """Videos that are not trained on, bool [N]: the ignored ones, and those for which no cluster [N] was found."""
+        return self.ignored | (self.is_banned(clusters) & (self.fixed < 0))
 
     def known(self, before: np.ndarray | None) -> np.ndarray:
         """Clusters that are known before the videos are clustered, int [N]; -1 where unknown.
@@ -51,15 +62,15 @@ class Given:
         """Columns of a refined table, changed to what a person said.
 
         A fixed video is in its cluster, at distance 0; the cluster where it was is the runner-up. A video that is
-        banned from its cluster is in that of the runner-up, with no margin.
+        banned from its cluster is in that of the runner-up, with no margin; one that is banned from both stays where it
+        is, and :meth:`left_out` has it.
         """
         labels, second = refined["cluster"].copy(), refined["second"].copy()
         distance, margin = refined["distance"].astype(float), refined["margin"].astype(float)
-        rows, clusters = self.banned.T
-        rows = rows[(labels[rows] == clusters) & (second[rows] >= 0)]
-        labels[rows], second[rows] = second[rows], labels[rows]
-        distance[rows] += margin[rows]
-        margin[rows] = 0.0
+        other = self.is_banned(labels) & (second >= 0) & ~self.is_banned(second)
+        labels[other], second[other] = second[other], labels[other]
+        distance[other] += margin[other]
+        margin[other] = 0.0
         fixed = self.fixed >= 0
         moved = fixed & (labels != self.fixed)
         second[moved], labels[moved] = labels[moved], self.fixed[moved]

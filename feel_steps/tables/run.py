@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from feel_steps.errors import InputError
+from feel_steps.errors import InputError, hint
 from feel_steps.tables import folders, provenance, tables
 from feel_steps.tables.kinds import Columns
 from feel_steps.tables.parts import name_parts
@@ -144,6 +144,36 @@ class Run:
     def iteration_folder(self, iteration: int) -> Path:
         """Folder of an iteration of the variant and seed that are shown."""
         return folders.iteration_folder(self.folder, self.variant, self.seed, iteration)
+
+    def choose(
+        self, variant: str | None = None, seed: int | None = None, iteration: int | None = None
+    ) -> tuple[Path, bool]:
+        """Find the folder of an iteration; default: first variant, its first seed, last iteration, as in the report.
+
+        Returns
+        -------
+        (path, bool)
+            The folder, and whether the report shows this iteration.
+
+        Raises
+        ------
+        InputError
+            The run has no such variant, seed or iteration.
+        """
+        variant = self.variant if variant is None else variant
+        if variant not in self.seeds:
+            raise InputError(f"{self.folder}: no variant '{variant}'; {hint(variant, self.seeds)}")
+        seeds = self.seeds[variant]
+        seed = seeds[0] if seed is None else seed
+        if seed not in seeds:
+            raise InputError(f"{self.folder}: no seed {seed} of '{variant}'; it has {', '.join(map(str, seeds))}")
+        own = self.metrics[(self.metrics["variant"] == variant) & (self.metrics["seed"] == seed)]
+        last = int(own["iteration"].max())
+        iteration = last if iteration is None else iteration
+        if not 1 <= iteration <= last:
+            raise InputError(f"{self.folder}: no iteration {iteration} of '{variant}', seed {seed}; it has 1 to {last}")
+        folder = folders.iteration_folder(self.folder, variant, seed, iteration)
+        return folder, folder == self.iteration_folder(self.iterations)
 
     def table(self, iteration: int, kind: str, columns: Sequence[str] | None = None) -> Columns:
         """A table of one iteration, or some of its columns."""
@@ -320,3 +350,13 @@ def find_run(folder: Path) -> Run:
     for variant, seed in iterations.index:
         seeds.setdefault(variant, []).append(int(seed))
     return Run(folder, seeds, int(iterations.iloc[0]))
+
+
+def read_shown(run: Path, iteration: Path, shown: bool, kind: str) -> Columns:
+    """Moments or detections of an iteration, corrected if it is the one that the page shows."""
+    if shown and kind == "moments" and (run / "moments.parquet").is_file():
+        return tables.read(run / "moments.parquet", kind)
+    table = tables.read(iteration / f"{kind}.parquet", kind)
+    if shown and (run / "names.parquet").is_file():
+        table["cluster"] = tables.read(run / "names.parquet", "names")["shown_as"][table["cluster"]]
+    return table

@@ -17,8 +17,10 @@ from feel_steps.dataset.corrections import (
 from feel_steps.errors import InputError
 from feel_steps.explore.corrections import correct_moments, load_corrections, name_clusters
 from feel_steps.explore.moments import Rule
+from feel_steps.explore.results import Run
 from feel_steps.tables import tables
 from feel_steps.tables.run import identify
+from tests.synthetic_run import Shape, build
 
 VIDEOS = {"video_id": np.array(["a"], object), "duration": np.array([5.0])}
 OF = "of: {variant: feel, seed: 0, iteration: 2, centres: abc}\n"
@@ -98,6 +100,20 @@ def test_ids_are_matched_and_unknown_ones_named():
         match_corrections(given(ignored=["x"]), match_ids(["a", "b"]), ["a", "b"], "c.yaml")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"moves": {"a.mp4": 0, "v_a": 1}}, "c.yaml: 'a.mp4' and 'v_a' are the same video, 'a'; keep one"),
+        ({"moves": {"a.mp4": 0}, "ignored": ["a"]}, "c.yaml: video 'a' is both moved and ignored; keep one"),
+        ({"moments": [Mark("a", 0, 1, 2, "right"), Mark("v_a", 0, 1, 2, "wrong")]}, "as right and as wrong"),
+    ],
+)
+def test_contradictions_under_several_names_of_a_video_are_refused(changes, message):
+    """One of the two would win, and nobody would be told which."""
+    with pytest.raises(InputError, match=message):
+        match_corrections(given(**changes), match_ids(["a", "b"]), ["a", "b"], "c.yaml")
+
+
 def test_corrections_of_other_clusters_are_refused(tmp_path):
     """Numbers mean nothing after the clusters were computed anew."""
     (tmp_path / "corrections.yaml").write_text(OF)
@@ -141,8 +157,51 @@ def test_what_is_shown_follows_the_corrections():
     )
     assigned = {"a": 0, "b": 2, "c": 1, "d": 0}
     corrections = given(merges=[[0, 2]], moves={"a": 1}, ignored=["c"], moments=[Mark("d", 0, 5, 9, "wrong")])
-    expected = [("a", 1, 0, 2, 0.5), ("a", 1, 2, 4, 0.4), ("b", 0, 0, 1, 0.3)]
+    expected = [("a", 1, 0, 4, 0.45), ("b", 0, 0, 1, 0.3)]
     assert rows(correct_moments(moments, corrections, assigned)) == expected
+
+
+@pytest.mark.parametrize("overlap", ["all", "cluster"])
+def test_moments_of_merged_clusters_are_one_bout(overlap):
+    """A comparison of groups would count a bout twice, and its time, too."""
+    moments = table(
+        ("a", 0, 0, 3, 0.5), ("a", 1, 3.2, 6.2, 0.3), ("a", 0, 8, 9, 0.5), ("b", 0, 0, 1, 0.2), ("b", 2, 1, 2, 0.2)
+    )
+    more = table(("c", 0, 0, 6, 0.5), ("c", 1, 2, 4, 0.3), ("c", 2, 3, 5, 0.3), ("c", 1, 5, 8, 0.2))
+    if overlap == "cluster":
+        moments = {name: np.concatenate([moments[name], more[name]]) for name in moments}
+    found = rows(correct_moments(moments, given(merges=[[0, 1]]), {"a": 0, "b": 0, "c": 0}, Rule(overlap)))
+    expected = [("a", 0, 0, 6.2, 0.4), ("a", 0, 8, 9, 0.5), ("b", 0, 0, 1, 0.2), ("b", 2, 1, 2, 0.2)]
+    if overlap == "cluster":
+        expected += [("c", 0, 0, 8, 4.2 / 11), ("c", 2, 3, 5, 0.3)]
+    assert [row[:4] for row in found] == [row[:4] for row in expected]
+    assert [row[4] for row in found] == pytest.approx([row[4] for row in expected])
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        (Mark("a", 1, 2, 6, "wrong"), [("a", 0, 0, 2, 0.5)]),  # on the page where the two were apart
+        (Mark("a", 0, 0, 6, "wrong"), []),  # on the page that shows them as one
+        (Mark("a", 0, 0, 6, "", (1, 6)), [("a", 0, 1, 6, 1.0)]),
+        (Mark("a", 1, 2, 6, "right"), [("a", 0, 0, 2, 0.5), ("a", 0, 2, 6, 1.0)]),  # borders that a person saw stay
+    ],
+)
+def test_marks_find_moments_of_merged_clusters_apart_and_joined(mark, expected):
+    """Else a person's "wrong" does nothing, or takes a moment with it that was not meant."""
+    moments = table(("a", 0, 0, 2, 0.5), ("a", 1, 2, 6, 0.4))
+    assert rows(correct_moments(moments, given(merges=[[0, 1]], moments=[mark]), {"a": 0})) == expected
+
+
+def test_what_is_marked_in_a_moved_video_moves_with_it():
+    """The page showed them under the former cluster: a wrong moment would stay, and a right one would not move."""
+    moments = table(("a", 0, 0, 3, 0.5), ("a", 0, 5, 8, 0.5), ("a", 1, 10, 12, 0.5))
+    marks = [Mark("a", 0, 0, 3, "wrong"), Mark("a", 0, 5, 8, "right", (5, 9)), Mark("a", 1, 10, 12, "right")]
+    corrections = given(moves={"a": 2}, moments=marks)
+    expected = [("a", 2, 5, 9, 1.0), ("a", 1, 10, 12, 1.0)]
+    assert rows(correct_moments(moments, corrections, {"a": 0})) == expected
+    later = table(("a", 2, 0, 3, 0.5), ("a", 2, 5, 8, 0.5), ("a", 1, 10, 12, 0.5))
+    assert rows(correct_moments(later, corrections, {"a": 2}, former={"a": 0})) == expected
 
 
 @pytest.mark.parametrize("overlap", ["all", "cluster"])
@@ -162,3 +221,14 @@ def test_names_go_to_all_that_is_merged():
     names = name_clusters(4, given(merges=[[1, 3]], names={1: "wave"}), labels)
     assert names["shown_as"].tolist() == [0, 1, 2, 1]
     assert names["name"].tolist() == ["bow", "wave", None, "wave"]
+
+
+def test_the_shown_iteration_is_corrected_however_it_is_named(tmp_path):
+    """A script that names the variant would otherwise read moments that a person has removed."""
+    folder = build(tmp_path, Shape(train=8, test=2, iterations=2, media=0))
+    last = tables.read(folder / "feel/seed-0/iter-2/moments.parquet", "moments")
+    tables.write(folder / "moments.parquet", "moments", {name: values[1:] for name, values in last.items()})
+    run = Run(folder)
+    for named in ({"variant": "feel"}, {"seed": 0}, {"iteration": 2}):
+        assert run.moments(**named).equals(run.moments())
+    assert len(run.moments()) == len(last["cluster"]) - 1

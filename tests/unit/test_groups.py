@@ -129,11 +129,17 @@ def test_the_command_writes_tables_and_says_what_differs(tmp_path):
     CliRunner().invoke(app, words, catch_exceptions=False)
     assert (tmp_path / "out/tests.parquet").read_bytes() == first
     page = tmp_path / "report.html"
-    words = ["report", "--run", str(run), "--groups", str(tmp_path / "out"), "--out", str(page)]
-    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    shown = ["report", "--run", str(run), "--groups", str(tmp_path / "out"), "--out", str(page)]
+    assert CliRunner().invoke(app, shown, catch_exceptions=False).exit_code == 0
     text = page.read_text("utf-8")
     assert 'id="groups"' in text and "Share of the time" in text and "old – young" in text
     assert text.count("old: what follows what, relative to chance") == 2  # its title, and its words for a screen reader
+    (run / "metrics.parquet").unlink()  # the workflow says which iteration is shown: metrics come from ground truth
+    same = [*words, "--shown", str(run / "feel/seed-0/iter-1"), "--out", str(tmp_path / "same")]
+    CliRunner().invoke(app, same, catch_exceptions=False)
+    assert (tmp_path / "same/tests.csv").read_bytes() == (tmp_path / "out/tests.csv").read_bytes()
+    done = CliRunner().invoke(app, [*same, "--seed", "0"])
+    assert "give either --shown, or --variant" in str(done.exception)
 
 
 @pytest.mark.parametrize(

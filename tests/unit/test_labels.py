@@ -113,6 +113,22 @@ def test_refined_tables_keep_a_persons_word():
     np.testing.assert_allclose(found["margin"], [0.1, 0, 0.1])
 
 
+def test_a_video_that_is_banned_from_its_nearest_clusters_is_not_trained_on():
+    """It was trained on in a cluster of which a person had said that it is wrong."""
+    said = given(2, {}, banned=[(0, 0), (0, 1), (0, 2), (1, 2), (1, 0)])
+    assert said.obey(np.array([[0.2, 0.5, 0.3], [0.2, 0.3, 0.5]])).tolist() == [1, 1]
+    refined = {
+        "cluster": np.array([2, 2], np.int32),
+        "second": np.array([1, 0], np.int32),
+        "distance": np.array([0.2, 0.3]),
+        "margin": np.array([0.1, 0.1]),
+    }
+    held = said.hold(refined)
+    assert held["cluster"].tolist() == [2, 2] and held["distance"].tolist() == [0.2, 0.3]
+    assert said.left_out(held["cluster"]).tolist() == [True, True]
+    assert said.left_out(np.array([2, 1])).tolist() == [True, False]
+
+
 def test_labelled_videos_are_always_selected():
     cluster, distance = np.array([0, 0, 0, 0, 1]), np.array([0.1, 0.9, 0.8, 0.2, 0.5])
     rows, rank = select(cluster, distance, 0.25, np.array([False, True, True, False, False]))

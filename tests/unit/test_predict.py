@@ -15,10 +15,11 @@ from feel_steps.dataset.folder import import_videos
 from feel_steps.errors import InputError
 from feel_steps.explore.names import write_names
 from feel_steps.explore.new_videos import run_extractor
-from feel_steps.explore.predict import choose, predict, unlike, write
+from feel_steps.explore.predict import predict, unlike, write
 from feel_steps.features.contract import read_contract
 from feel_steps.features.extract import extract_part
 from feel_steps.tables import tables
+from feel_steps.tables.run import find_run
 from tests.clips import scene, write_video
 
 VIDEOS = {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}  # name, seed
@@ -114,7 +115,7 @@ def test_videos_of_the_run_get_its_own_detections(kind: str, request: pytest.Fix
     """
     run = request.getfixturevalue(kind)
     assert (run / "scaling.parquet").exists() == (kind == "scaled_run")
-    place, shown = choose(run)
+    place, shown = find_run(run).choose()
     assert shown
     files = [run.parent / f"videos/{name}.mp4" for name in ("e", "b")]
     found = predict(run, files, place, device="cpu", threads=1)
@@ -132,7 +133,9 @@ def test_a_folder_stands_for_its_videos(run: Path, tmp_path: Path) -> None:
     """A person has a hundred new videos in folders, one a day, that cameras call the same; ids are those of a run."""
     for name, seed in (("day 1/tea.mp4", 1), ("day 2/tea.mp4", 2), ("day 2/tea.avi", 3)):
         write_video(tmp_path / "new" / name, scene(40, seed=seed))
-    found = predict(run, [tmp_path / "new", run.parent / "videos/a.mp4"], choose(run)[0], device="cpu", threads=1)
+    found = predict(
+        run, [tmp_path / "new", run.parent / "videos/a.mp4"], find_run(run).choose()[0], device="cpu", threads=1
+    )
     assert found.videos["video_id"].tolist() == ["day 1/tea", "day 2/tea.avi", "day 2/tea.mp4", "a"]
     assert not found.failed
     write(found, tmp_path / "out", run="run", names={})
@@ -200,7 +203,7 @@ def test_the_command_writes_every_form(run: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), np.uint8)
     write_video(tmp_path / "noise.mp4", list(noise))
     own = Path(shutil.copytree(run, tmp_path / "named"))
-    place, _ = choose(own)
+    place, _ = find_run(own).choose()
     write_names(own / "clusters.yaml", {0: "up & down", 1: "swing"}, place)
     with pytest.warns(UserWarning, match="noise: looks unlike"):
         done = CliRunner().invoke(
@@ -225,7 +228,7 @@ def test_the_command_writes_every_form(run: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_predicted_is_said(run: Path, tmp_path: Path) -> None:
-    place, _ = choose(run)
+    place, _ = find_run(run).choose()
     (tmp_path / "a.mp4").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"a\.mp4: .*; fix it or leave it out"):
         predict(run, [tmp_path / "a.mp4"], place)
@@ -237,12 +240,12 @@ def test_what_cannot_be_predicted_is_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="grid is 3, but the run's features were made with 2"):
         predict(run, [run.parent / "videos/a.mp4"], place, settings={"grid": 3})
     for wrong, message in [
-        ({"variant": "x"}, "no variant 'x'; it has feel"),
+        ({"variant": "x"}, "no variant 'x'; there are feel"),
         ({"seed": 5}, "no seed 5 of 'feel'; it has 0"),
         ({"iteration": 2}, "no iteration 2 of 'feel', seed 0; it has 1 to 1"),
     ]:
         with pytest.raises(InputError, match=message):
-            choose(run, **wrong)
+            find_run(run).choose(**wrong)
 
 
 def test_a_broken_file_among_others_costs_only_itself(run: Path, tmp_path: Path) -> None:
@@ -256,7 +259,7 @@ def test_a_broken_file_among_others_costs_only_itself(run: Path, tmp_path: Path)
     assert "broken.mp4" in errors[0] and "short.mp4: 0.16 s long" in errors[1]
     assert json.loads((tmp_path / "out/detections.json").read_text())["results"].keys() == {"a"}
     with pytest.raises(InputError, match=r"none of the 2 can be used: .*broken\.mp4: .*; .*short\.mp4: "):
-        predict(run, [tmp_path / "broken.mp4", short], choose(run)[0])
+        predict(run, [tmp_path / "broken.mp4", short], find_run(run).choose()[0])
 
 
 def test_the_extractor_is_the_one_of_the_run(tmp_path: Path) -> None:
@@ -309,7 +312,7 @@ def arrays_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_new_arrays_of_two_streams_are_a_folder(arrays_run: Path, tmp_path: Path) -> None:
     """The run's own arrays get the run's own detections."""
-    place, _ = choose(arrays_run)
+    place, _ = find_run(arrays_run).choose()
     found = predict(arrays_run, [], place, features=[arrays_run.parent / "npy"], device="cpu", threads=1)
     table = tables.read(place / "detections.parquet", "detections")
     assert len(table["score"]) and found.detections["video_id"].tolist() == table["video_id"].tolist()
@@ -321,7 +324,7 @@ def test_new_arrays_of_two_streams_are_a_folder(arrays_run: Path, tmp_path: Path
 
 
 def test_arrays_that_are_not_of_the_run_are_named(arrays_run: Path, run: Path, tmp_path: Path) -> None:
-    place, _ = choose(arrays_run)
+    place, _ = find_run(arrays_run).choose()
     own = [arrays_run.parent / "npy"]
     with pytest.raises(
         InputError, match=r"others made its features; give those of the new videos, --features NEW\.npy"
@@ -339,10 +342,10 @@ def test_arrays_that_are_not_of_the_run_are_named(arrays_run: Path, run: Path, t
     with pytest.raises(InputError, match=r"the id 'v0' is taken by .*v0\.npy; rename one"):
         predict(arrays_run, [], place, features=[*own, *own])
     with pytest.raises(InputError, match=r"the run extracted its features itself, by 'descriptors'; name videos"):
-        predict(run, [], choose(run)[0], features=own)
+        predict(run, [], find_run(run).choose()[0], features=own)
     with pytest.raises(InputError, match="no video is given"):
-        predict(run, [], choose(run)[0])
+        predict(run, [], find_run(run).choose()[0])
     with pytest.raises(InputError, match=r"none of the 2 .*gone\.mp4: no such file; .*v\.avi: no such file"):
-        predict(run, [tmp_path / "gone.mp4", tmp_path / "v.avi"], choose(run)[0])
+        predict(run, [tmp_path / "gone.mp4", tmp_path / "v.avi"], find_run(run).choose()[0])
     with pytest.raises(InputError, match=r"a: no video in this folder; expected files such as clip\.mp4"):
-        predict(run, [tmp_path / "wide/a"], choose(run)[0])
+        predict(run, [tmp_path / "wide/a"], find_run(run).choose()[0])

@@ -179,7 +179,7 @@ def test_altered_weights_are_refused(tmp_path):
 
 
 COMMANDS = ["demo", "import", "extract", "pool", "refine", "select", "train", "attend", "localize", "evaluate"]
-COMMANDS += ["gather", "report", "label-classes"]
+COMMANDS += ["gather", "report", "label-classes", "groups"]
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +217,8 @@ def package(tmp_path, monkeypatch, shipped):
         ("features/i3d.py", {"extract"}, {"pool", "train", "report"}),
         ("runtime/devices.py", {"train", "attend", "refine"}, {"evaluate", "report", "import"}),
         ("tables/snippets.py", {"pool", "train", "attend"}, {"import", "evaluate"}),
-        ("report/page.css", {"report"}, {"refine", "select", "train", "evaluate", "gather", "label-classes"}),
-        ("explore/predict.py", set(), {"report", "train"}),  # imported for its types only
+        ("report/page.css", {"report"}, {"refine", "select", "train", "evaluate", "gather", "label-classes", "groups"}),
+        ("explore/predict.py", set(), {"report", "train", "groups"}),  # imported for its types only
     ],
 )
 def test_an_edit_changes_the_source_of_the_steps_that_run_it(package, file, within, without):
@@ -227,7 +227,7 @@ def test_an_edit_changes_the_source_of_the_steps_that_run_it(package, file, with
 
 
 def test_an_edit_to_what_all_share_changes_all(package):
-    assert len(package("tables/tables.py")) == 13
+    assert len(package("tables/tables.py")) == 14
 
 
 def test_of_the_command_line_only_the_commands_own_lines_count(package):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from feel_steps.tables import tables
+from feel_steps.tables.provenance import read_provenance
 from feel_steps.tables.run import identify
 
 from .test_rerun import END, steps
@@ -37,7 +39,7 @@ def test_names_and_merges_train_nothing_again(workspace, corrected):
     assert workspace.planned() == SHOWN
     workspace.snakemake()
     after = tables.read(workspace.results / "moments.parquet", "moments")
-    assert set(after["cluster"]) <= {0, 2} and len(after["cluster"]) == len(before["cluster"])
+    assert set(after["cluster"]) <= {0, 2} and 0 < len(after["cluster"]) <= len(before["cluster"])
     assert "waving" in (workspace.results / "report.html").read_text()
     corrected(names={0: "bowing"}, merges=[[0, 1]], moves={"train_03": 2})
     assert workspace.planned() == SHOWN  # a move changes what is shown, and later iterations alone
@@ -50,7 +52,8 @@ def test_moves_hold_in_later_iterations_alone_and_names_stay_out_of_them(workspa
     refined = tables.read(workspace.results / "feel/seed-0/iter-2/refined.parquet", "refined")
     moved, ignored = refined["video_id"][0], refined["video_id"][1]
     target = (int(refined["cluster"][0]) + 1) % 3
-    changes = {"moves": {moved: target}, "ignored": [ignored]}
+    mark = {"video_id": moved, "cluster": int(refined["cluster"][0]), "t_start": 0.5, "t_end": 2.5, "mark": "right"}
+    changes = {"moves": {moved: target}, "ignored": [ignored], "moments": [mark]}
     corrected(iterations=3, names={0: "waving"}, **changes)
     assert workspace.planned() == {"constrain_videos"} | steps(3) | END
     workspace.snakemake()
@@ -59,7 +62,9 @@ def test_moves_hold_in_later_iterations_alone_and_names_stay_out_of_them(workspa
     assert table["cluster"][table["video_id"] == moved] == [target]
     selected = tables.read(later / "selected.parquet", "selected")["video_id"]
     assert moved in selected and ignored not in selected
-    assert ignored not in tables.read(workspace.results / "moments.parquet", "moments")["video_id"]
+    moments = tables.read(workspace.results / "moments.parquet", "moments")
+    assert ignored not in moments["video_id"]
+    assert moments["cluster"][(moments["video_id"] == moved) & (moments["t_start"] == 0.5)].tolist() == [target]
     before = dict(zip(refined["video_id"], refined["cluster"], strict=True))
     same = np.mean([before[video] == c for video, c in zip(table["video_id"], table["cluster"], strict=True)])
     assert same > 0.5  # clusters keep their numbers, and with them their names
@@ -101,6 +106,14 @@ def test_bad_corrections_are_one_line_before_work_starts(workspace, text, messag
     assert "corrections.yaml" in line and message in line
 
 
+def test_corrections_of_another_seed_than_the_shown_one_are_refused(workspace, corrected):
+    """They would name and merge clusters that have nothing in common with the corrected ones but their numbers."""
+    corrected(names={0: "waving"})
+    workspace.configure(corrections="corrections.yaml", seeds=[1, 0])
+    output = workspace.snakemake("--dry-run", succeeds=False)
+    assert "error: corrections.yaml: made for variant 'feel', seed 0, but the page shows 'feel', seed 1" in output
+
+
 def test_groups_stand_on_the_page_and_train_nothing(workspace):
     """A comparison is asked for after the run; a wrong id must not cost the wait."""
     rows = "".join(f"train_{i:02d},{'treated' if i % 2 else 'control'}\n" for i in range(8))
@@ -109,6 +122,8 @@ def test_groups_stand_on_the_page_and_train_nothing(workspace):
     assert workspace.planned() == {"compare_groups", "write_report"}
     workspace.snakemake()
     assert "control – treated" in (workspace.results / "report.html").read_text("utf-8")
+    read = json.loads(read_provenance(workspace.results / "groups/tests.parquet")["feel.inputs"])
+    assert "../moments.parquet" in read and "../metrics.parquet" not in read  # metrics come from ground truth
     (workspace.results / "clusters.yaml").write_text("0: waving")
     assert workspace.planned() == {"compare_groups", "write_report"}  # the tables of the groups carry names, too
     (workspace.folder / "groups.csv").write_text(f"video_id,group\n{rows}train_99,control\n")

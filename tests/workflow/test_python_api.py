@@ -58,8 +58,8 @@ def test_a_wrong_argument_names_what_there_is(here):
     run = feel_steps.run("videos", clusters=3, name="mine", cores=4)
     for arguments, message in (
         ({"variant": "fel"}, "did you mean 'feel'"),
-        ({"seed": 7}, "no seed 7; it has 0"),
-        ({"iteration": 3}, "no iteration 3; expected 1 to 2"),
+        ({"seed": 7}, "no seed 7 of 'feel'; it has 0"),
+        ({"iteration": 3}, "no iteration 3 of 'feel', seed 0; it has 1 to 2"),
     ):
         with pytest.raises(feel_steps.InputError, match=message):
             run.moments(**arguments)

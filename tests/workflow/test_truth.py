@@ -46,8 +46,11 @@ def reach(workspace, start):
 
 def test_no_rule_but_evaluation_and_report_can_reach_the_annotations(workspace):
     """Walk the real DAG: no chain of inputs leads from ground truth to any other job, and no command names its file."""
+    rows = "".join(f"train_{i:02d},{'treated' if i % 2 else 'control'}\n" for i in range(8))
+    (workspace.folder / "groups.csv").write_text(f"video_id,group\n{rows}")
+    workspace.configure(groups="groups.csv")
     reached, rules = reach(workspace, "import_annotations")
-    assert {"import_annotations", "train_localizer", "evaluate_iteration"} <= rules
+    assert {"import_annotations", "train_localizer", "evaluate_iteration", "compare_groups"} <= rules
     assert reached == READERS
     commands = workspace.snakemake("--dry-run", "--forceall", "--printshellcmds", "--quiet", "host")
     _, *parts = JOB.split(commands)
