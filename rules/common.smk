@@ -19,7 +19,7 @@ from feel_steps.dataset.checks import (
     settle_corrections,
     settle_layout,
 )
-from feel_steps.dataset.corrections import check_shown, digest_constraints
+from feel_steps.dataset.corrections import digest_constraints
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
 from feel_steps.selection import schedule
@@ -34,7 +34,6 @@ try:
     numbers = {variant: settings["clusters"] for variant, settings in SETTINGS.items()}
     check_dataset(config, numbers)
     CORRECTIONS = settle_corrections(config, SETTINGS)
-    check_shown(CORRECTIONS, next(iter(config["variants"])), config["seeds"][0], config["corrections"])
     if workflow.is_main_process:
         check_annotations(config)
         check_labels(config, numbers)

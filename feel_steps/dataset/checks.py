@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from feel_steps.config import resolve
-from feel_steps.dataset.corrections import Corrections, check_clusters, match_corrections, read_corrections
+from feel_steps.dataset.corrections import (
+    Corrections,
+    check_clusters,
+    match_corrections,
+    match_videos,
+    read_corrections,
+)
 from feel_steps.dataset.files import guess_layout, list_files, read_csv, read_text
 from feel_steps.dataset.suffixes import ARRAY, may_be_video
 from feel_steps.errors import InputError, hint
@@ -214,6 +220,13 @@ def settle_corrections(config: Mapping[str, Any], settings: Mapping[str, Mapping
         )
     if found.seed not in config["seeds"]:
         raise InputError(f"{path}: made for seed {found.seed}, but config key 'seeds' is {config['seeds']}")
+    variant, seed = next(iter(settings)), config["seeds"][0]
+    if (found.variant, found.seed) != (variant, seed):
+        raise InputError(
+            f"{path}: made for variant '{found.variant}', seed {found.seed}, but the page shows '{variant}', seed "
+            f"{seed}, whose clusters have other numbers; put {found.variant} first under 'variants' and {found.seed} "
+            "first under 'seeds'"
+        )
     own = settings[found.variant]
     if found.iteration > own["iterations"]:
         raise InputError(
@@ -227,12 +240,12 @@ def settle_corrections(config: Mapping[str, Any], settings: Mapping[str, Mapping
         names = _list_videos(config["dataset"])
         match_corrections(found, match_ids(names), names, path)
     if find_spec("pyarrow") is not None:
-        _check_centres(found, Path("results", config["name"]), path)
+        _check_against_run(found, Path("results", config["name"]), path)
     return found
 
 
-def _check_centres(corrections: Corrections, run: Path, path: str) -> None:
-    """Refuse corrections for other clusters than a run has now; if it has none yet, its jobs check them."""
+def _check_against_run(corrections: Corrections, run: Path, path: str) -> None:
+    """Refuse corrections for other clusters or videos than a run has now; if it has none yet, its jobs check them."""
     from feel_steps.tables import tables
     from feel_steps.tables.folders import iteration_folder
     from feel_steps.tables.run import identify
@@ -240,6 +253,7 @@ def _check_centres(corrections: Corrections, run: Path, path: str) -> None:
     place = iteration_folder(run, corrections.variant, corrections.seed, corrections.iteration)
     try:
         now = identify(tables.read(place / "centres.parquet", "centres")["feature"])
+        videos = tables.read(run / "videos.parquet", "videos", ["video_id", "duration"])
     except InputError:
         return  # not there, or damaged: it will be made
     if now != corrections.centres:
@@ -247,6 +261,7 @@ def _check_centres(corrections: Corrections, run: Path, path: str) -> None:
             f"{path}: made for other clusters than those in {place}, which were computed anew since; "
             "correct the present page"
         )
+    match_videos(corrections, videos, path)
 
 
 def _list_videos(dataset: Mapping[str, Any]) -> list[str]:

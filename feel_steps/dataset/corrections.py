@@ -12,13 +12,17 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from feel_steps.dataset.files import explain_yaml, read_text
 from feel_steps.errors import InputError, explain, hint
 
+if TYPE_CHECKING:
+    from feel_steps.tables.kinds import Columns
+
+BEYOND = 0.5  # seconds by which a moment may end after its video: players and containers round
 IS, NOT, IGNORED = "is", "not", "ignored"  # roles of a constraint
 Constraint = tuple[str, str, int | None]  # video, role, cluster
 
@@ -219,6 +223,29 @@ def match_corrections(
     return found
 
 
+def match_videos(corrections: Corrections, videos: Columns, path: object) -> Corrections:
+    """The corrections with the ids of a videos table, whose moments end where their videos do.
+
+    Raises
+    ------
+    InputError
+        As :func:`match_corrections`, or a moment ends after its video.
+    """
+    from feel_steps.dataset.annotations import match_ids  # loads numpy
+
+    ids = videos["video_id"].tolist()
+    found = match_corrections(corrections, match_ids(ids), ids, path)
+    durations = dict(zip(ids, videos["duration"].tolist(), strict=True))
+    for mark in found.moments:
+        end, duration = mark.segment[1], durations[mark.video_id]
+        if end > duration + BEYOND:
+            raise InputError(
+                f"{path}: a moment of '{mark.video_id}' ends at {end:g} s, but the video at {duration:.4g} s; correct "
+                "its times"
+            )
+    return found
+
+
 def check_clusters(corrections: Corrections, clusters: int, path: object) -> None:
     """Refuse numbers of clusters that do not exist.
 
@@ -230,21 +257,6 @@ def check_clusters(corrections: Corrections, clusters: int, path: object) -> Non
     used += [cluster for group in corrections.merges for cluster in group]
     if wrong := [cluster for cluster in used if not 0 <= cluster < clusters]:
         raise InputError(f"{path}: there is no cluster {wrong[0]}; expected numbers from 0 to {clusters - 1}")
-
-
-def check_shown(corrections: Corrections | None, variant: str, seed: int, path: object) -> None:
-    """Refuse corrections of another variant or seed than the page shows: its clusters have other numbers.
-
-    Raises
-    ------
-    InputError
-    """
-    if corrections and (corrections.variant, corrections.seed) != (variant, seed):
-        raise InputError(
-            f"{path}: made for variant '{corrections.variant}', seed {corrections.seed}, but the page shows "
-            f"'{variant}', seed {seed}, whose clusters have other numbers; put {corrections.variant} first under "
-            f"'variants' and {corrections.seed} first under 'seeds'"
-        )
 
 
 def _find_conflict(found: Corrections) -> str:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from feel_steps.dataset.annotations import match_ids
 from feel_steps.dataset.corrections import (
     Corrections,
     check_clusters,
     list_constraints,
-    match_corrections,
+    match_videos,
     read_corrections,
 )
 from feel_steps.dataset.videos import strings
@@ -24,7 +23,6 @@ from feel_steps.tables.run import identify
 from feel_steps.tables.segments import temporal_iou
 
 SAME = 0.5  # tIoU from which a moment is the one that a person judged: iterations move borders
-BEYOND = 0.5  # seconds by which a moment may end after its video: players and containers round
 
 
 def load_corrections(path: Path, videos: Columns, centres: Path) -> Corrections:
@@ -50,17 +48,7 @@ def load_corrections(path: Path, videos: Columns, centres: Path) -> Corrections:
             f"{found.iteration}, which were computed anew since; correct the present page"
         )
     check_clusters(found, len(table["cluster"]), path)
-    video_ids = videos["video_id"].tolist()
-    found = match_corrections(found, match_ids(video_ids), video_ids, path)
-    durations = dict(zip(video_ids, videos["duration"].tolist(), strict=True))
-    for mark in found.moments:
-        end = mark.segment[1]
-        if end > durations[mark.video_id] + BEYOND:
-            raise InputError(
-                f"{path}: a moment of '{mark.video_id}' ends at {end:g} s, but the video at "
-                f"{durations[mark.video_id]:.4g} s; correct its times"
-            )
-    return found
+    return match_videos(found, videos, path)
 
 
 def correct_moments(

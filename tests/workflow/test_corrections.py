@@ -106,6 +106,15 @@ def test_bad_corrections_are_one_line_before_work_starts(workspace, text, messag
     assert "corrections.yaml" in line and message in line
 
 
+def test_times_after_the_end_are_refused_before_they_cost_the_run_its_moments(workspace, corrected):
+    """A failed job's results are removed: those of the run that was there."""
+    mark = {"video_id": "train_01", "cluster": 0, "t_start": 1.0, "t_end": 999.0, "mark": "right"}
+    corrected(moments=[mark])
+    output = workspace.snakemake(succeeds=False)
+    assert "error: corrections.yaml: a moment of 'train_01' ends at 999 s, but the video at" in output
+    assert (workspace.results / "moments.parquet").is_file()
+
+
 def test_corrections_of_another_seed_than_the_shown_one_are_refused(workspace, corrected):
     """They would name and merge clusters that have nothing in common with the corrected ones but their numbers."""
     corrected(names={0: "waving"})
