@@ -289,7 +289,7 @@ def _read_boris_table(path: str) -> Segments:
 
 _FRAME = {"type": "number", "maximum": 2**53, "explain": "the number of a frame"}
 _LABELS = {"type": ["array", "null"], "explain": "a list of labels"}
-_RESULTS = {
+_RESULTS: dict[str, Any] = {
     "type": ["array", "null"],
     "explain": "a list of annotations",
     "items": {
@@ -335,7 +335,7 @@ _TASKS: dict[str, Any] = {
         "properties": {
             "data": {"type": "object", "explain": "an object with the task's video"},
             "annotations": _RESULTS,
-            "predictions": _RESULTS,
+            "predictions": {**_RESULTS, "items": {**_RESULTS["items"], "type": ["object", "integer"]}},
         },
     }
 }
@@ -349,7 +349,8 @@ def _read_label_studio(path: str, tasks: list[Any]) -> Segments:
         names = tuple(str(data[key]) for key in ("video_id",) if data.get(key))
         names += _media_names(str(data.get("video") or ""))
         made = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
-        for one in made or task.get("predictions") or ():
+        guessed = [one for one in task.get("predictions") or () if isinstance(one, dict)]  # an export may have only ids
+        for one in made or guessed:
             for number, result in enumerate(one.get("result") or ()):
                 here, value = f"{where}, result {number + 1}", result.get("value") or {}
                 if result.get("type") == "timelinelabels":

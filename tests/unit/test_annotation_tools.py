@@ -110,6 +110,7 @@ def test_corrections_in_label_studio_replace_predictions(tmp_path):
     tasks = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
     value = {"ranges": [{"start": 31, "end": 60}], "timelinelabels": ["nap"]}
     tasks[1]["annotations"] = [{"result": [{"type": "timelinelabels", "value": value}]}]
+    tasks[1]["predictions"] = [7]  # some exports have only the numbers of the predictions
     (tmp_path / "y.json").write_text(json.dumps(tasks), encoding="utf-8")
     assert [row for row in rows(read(tmp_path / "y.json")) if row[0] == "a"] == [("a", "nap", 1.0, 2.0)]
 
