@@ -62,7 +62,8 @@ def explain(error: Any, sections: Collection[str] = (), keys: Sequence[str] = ()
         return f"key '{key}': its key {missing} is missing" if key else f"missing key {missing}"
     if error.validator == "type" and error.schema["type"] == "object" and "explain" not in error.schema:
         known = [name for name in sections if name != key]
-        return f"key '{key}' is {found}; expected settings, {key}={{setting: value}}; {hint(key, known)}"
+        instead = hint(key, known if get_close_matches(key, known, 1) else error.schema.get("properties", ()))
+        return f"key '{key}' is {found}; expected settings, {key}={{setting: value}}; {instead}"
     if "explain" in error.schema:
         return f"key '{key}' is {found}; expected {error.schema['explain']}"
     return f"key '{key}': {error.message}"

@@ -240,8 +240,7 @@ def write(comparison: Comparison, out: Path, names: Mapping[int, str]) -> None:
         called = table.copy()
         for column in {"cluster", "following"} & set(table.columns):
             called[column] = called[column].map(lambda c: names.get(c, f"cluster-{c}"))
-        with tables.atomic(out / f"{name}.csv") as temporary:
-            called.to_csv(temporary, index=False, lineterminator="\n")
+        tables.write_text(out / f"{name}.csv", called.to_csv(index=False, lineterminator="\n"))
 
 
 def summary(comparison: Comparison, names: Mapping[int, str]) -> str:

@@ -87,8 +87,7 @@ def write_names(path: str | Path, names: Mapping[int, str], iteration: str | Pat
     """Write names of the clusters of one iteration, whose folder is ``iteration``."""
     lines: dict[int | str, str] = {**dict(sorted(names.items())), "of": _identity(Path(iteration))}
     text = yaml.safe_dump(lines, sort_keys=False, allow_unicode=True)
-    with tables.atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    tables.write_text(path, text)
 
 
 def _number_of_clusters(iteration: Path) -> int:

@@ -214,6 +214,8 @@ def test_a_section_that_is_given_one_value_names_the_key_that_was_meant():
         InputError, match=r"key 'cluster' is 4; expected settings, cluster=\{setting: value\}; did you mean 'clu"
     ):
         check(config() | {"cluster": 4}, SCHEMA)
+    with pytest.raises(InputError, match=r"features=\{setting: value\}; there are extractor, streams"):
+        check(config() | {"features": "frames"}, SCHEMA)
 
 
 def test_a_path_without_a_layout_is_taken_for_what_lies_there(tmp_path):
