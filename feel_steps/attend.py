@@ -17,7 +17,7 @@ from feel_steps.localizers.base import Localizer
 from feel_steps.runtime import devices
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.parts import gather_embeddings, time_parts
+from feel_steps.tables.parts import gather_embeddings
 from feel_steps.tables.snippets import Snippets, Stored
 from feel_steps.tables.tables import join, timing
 
@@ -104,7 +104,7 @@ def attend(
     blocks = attend_in_blocks(
         model, snippets, videos, length=length, device=device, precision=precision, threads=threads
     )
-    attention, embeddings = zip(*blocks, strict=True)
+    attention, embeddings, _ = zip(*blocks, strict=True)
     return join(attention), join(embeddings)
 
 
@@ -128,24 +128,25 @@ def attend_parts(
     of_parts : columns
         Embeddings of the parts, a row each.
     """
-    from feel_steps.parts import split  # loads SciPy, a quarter of a second that whole videos do not need
-
-    rows, own = split(snippets, parts)
-    maps, of_parts = attend(model, rows, time_parts(own, videos), **how)
-    return maps | list_cells(snippets, videos), gather_embeddings(of_parts, own), of_parts
+    attention, embeddings, of_parts = zip(*attend_in_blocks(model, snippets, videos, parts, **how), strict=True)
+    return join(attention), join(embeddings), join(of_parts)
 
 
 def attend_in_blocks(
     model: Localizer,
     snippets: Snippets,
     videos: Columns,
+    parts: Columns | None = None,
     *,
     length: int = 750,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-) -> Iterator[tuple[Columns, Columns]]:
-    """Give both tables of :func:`attend` in pieces, of as many videos as are in memory at once."""
+) -> Iterator[tuple[Columns, Columns, Columns]]:
+    """Give the tables of :func:`attend_parts` in pieces, of as many videos as are in memory at once.
+
+    Without parts, the last table is that of the videos, too.
+    """
     where = devices.pick(device)
     dtype = devices.pick_precision(precision, where)
     if model.settings["features"] != snippets.features.shape[1]:
@@ -156,19 +157,31 @@ def attend_in_blocks(
     known = set(videos["video_id"])
     if missing := [video_id for video_id in snippets.video_ids if video_id not in known]:
         raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
+    rows, unit, cuts = snippets, "video", parts
+    if parts is not None:
+        from feel_steps.parts import split  # loads SciPy, a quarter of a second that whole videos do not need
+
+        (rows, cuts), unit = split(snippets, parts), "part"
     advice = f"lower train.length ({length}) and train again, or use a device of more memory"
     if isinstance(snippets.features, Stored):
         devices.release_buffers()
     with (
         devices.out_of_memory("attending", where, advice),
         devices.deterministic(0, threads),
-        Progress("attending", len(snippets.video_ids), "video") as progress,
+        Progress("attending", len(rows.video_ids), unit) as progress,
     ):
         model = model.to(where).eval()
-        for _, block in snippets.blocks():
-            maps, pooled = _look(model, block, length, where, dtype, progress)
-            embeddings = {"video_id": np.array(block.video_ids, object), "feature": np.empty((0, 1))} | pooled
-            yield list_cells(block, videos) | maps, embeddings
+        for place, block in snippets.blocks():
+            seen, own = block, None
+            if cuts is not None:  # the parts of these videos
+                first, stop = np.searchsorted(rows.offsets, [place.start, place.stop])
+                offsets = rows.offsets[first : stop + 1] - place.start
+                seen = Snippets(rows.video_ids[first:stop], block.features, offsets)
+                own = {name: column[first:stop] for name, column in cuts.items()}
+            maps, pooled = _look(model, seen, length, where, dtype, progress)
+            embeddings = {"video_id": np.array(seen.video_ids, object), "feature": np.empty((0, 1))} | pooled
+            of_videos = embeddings if own is None else gather_embeddings(embeddings, own)
+            yield list_cells(block, videos) | maps, of_videos, embeddings
 
 
 @torch.inference_mode()

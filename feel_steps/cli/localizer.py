@@ -113,7 +113,9 @@ def attend(
     Example: feel-steps attend --videos videos.parquet --features features --model model.safetensors
     --out attention.parquet --out-embeddings embeddings.parquet
     """
-    from feel_steps.attend import attend_in_blocks, attend_parts
+    from contextlib import nullcontext
+
+    from feel_steps.attend import attend_in_blocks
     from feel_steps.localizers import weights
     from feel_steps.runtime.claim import claim
     from feel_steps.tables import tables
@@ -125,18 +127,15 @@ def attend(
         claim(device) as where,
         tables.write_in_pieces(out, "attention") as attention,
         tables.write_in_pieces(out_embeddings, "embeddings") as embeddings,
+        tables.write_in_pieces(out_part_embeddings, "embeddings") if out_part_embeddings else nullcontext() as of_parts,
     ):
         how: dict[str, Any] = {"length": length, "precision": precision, "device": where, "threads": threads}
-        if parts:
-            *seen, of_parts = attend_parts(weights.load(model), snippets, table, tables.read(parts, "parts"), **how)
-            if out_part_embeddings:
-                tables.write(out_part_embeddings, "embeddings", of_parts)
-            blocks = iter([tuple(seen)])
-        else:
-            blocks = attend_in_blocks(weights.load(model), snippets, table, **how)
-        for maps, vectors in blocks:
+        cuts = tables.read(parts, "parts") if parts else None
+        for maps, vectors, part_vectors in attend_in_blocks(weights.load(model), snippets, table, cuts, **how):
             attention.add(maps)
             embeddings.add(vectors)
+            if of_parts:
+                of_parts.add(part_vectors)
 
 
 @app.command()

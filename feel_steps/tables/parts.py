@@ -9,17 +9,12 @@ import numpy as np
 
 from feel_steps.errors import InputError
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.tables import runs, timing
+from feel_steps.tables.tables import runs
 
 
 def name_parts(parts: Columns) -> np.ndarray:
     """The name of each row of a parts table, ``VIDEO#PART``, object [P]."""
     return np.array([f"{video}#{part}" for video, part in zip(parts["video_id"], parts["part"], strict=True)], object)
-
-
-def time_parts(parts: Columns, videos: Columns) -> Columns:
-    """What a videos table says about when snippets are, a row a part."""
-    return timing(videos, parts["video_id"]) | {"video_id": name_parts(parts)}
 
 
 def chain_of(rows: np.ndarray, parts: Columns) -> np.ndarray:

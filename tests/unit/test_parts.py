@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from feel_steps import pool
+from feel_steps.attend import attend_in_blocks, attend_parts
 from feel_steps.description import Description
 from feel_steps.errors import InputError
 from feel_steps.evaluation.evaluate import NO_CLASS, label_parts
 from feel_steps.explore.mixed import count_mixed
+from feel_steps.localizers import weights
 from feel_steps.parts import _chain, _cut, count, cut, smooth, split, to_table
 from feel_steps.pool import scale
 from feel_steps.tables import snippets as stored
@@ -310,21 +312,43 @@ def test_a_description_has_the_moments_of_a_window():
 def test_memory_does_not_grow_with_the_videos(tmp_path, monkeypatch):
     """Described all at once, a data set of 10,000 videos would take 4 GB."""
     monkeypatch.setattr(pool, "FITTED", 100)
-    monkeypatch.setattr(stored, "HELD", 0)
     monkeypatch.setattr(stored, "BLOCK", 1)
     peaks = []
     for n in (10, 40):
         snippets, folder = make_moving([(0, 1)] * n), tmp_path / str(n)
+        monkeypatch.setattr(stored, "HELD", snippets.video(0).nbytes)
         with tables.write_features(folder / "part-0000.parquet") as writer:
             for i, video_id in enumerate(snippets.video_ids):
                 writer.add(video_id, snippets.video(i))
         opened = load_snippets(make_videos(snippets), folder)
+        assert not isinstance(opened.features, np.ndarray)
         tracemalloc.start()
         borders = learn_and_cut(opened, np.full(n, 0.25), "motion", shortest=2, longest=60)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert np.array_equal(borders, learn_and_cut(snippets, np.full(n, 0.25), "motion", shortest=2, longest=60))
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_videos_are_looked_at_part_by_part_without_the_maps_of_all(tmp_path, monkeypatch):
+    """Memory must not grow with the number of videos where parts are cut, either."""
+    snippets, parts = make_parts()
+    videos, model = make_videos(snippets), weights.build("cola", 6, 3, hidden=8)
+    expected = attend_parts(model, snippets, videos, parts, device="cpu", threads=1)
+    with tables.write_features(tmp_path / "part-0000.parquet") as writer:
+        for i, video_id in enumerate(snippets.video_ids):
+            writer.add(video_id, snippets.video(i))
+    monkeypatch.setattr(stored, "HELD", snippets.video(0).nbytes)
+    monkeypatch.setattr(stored, "BLOCK", 1)
+    opened = load_snippets(videos, tmp_path)
+    pieces = list(attend_in_blocks(model, opened, videos, parts, device="cpu", threads=1))
+    assert [[len(table["video_id"]) for table in piece] for piece in pieces] == [[24, 1, 2], [12, 1, 1]]
+    for table, found in zip(expected, zip(*pieces, strict=True), strict=True):
+        for name, column in tables.join(found).items():
+            if column.dtype == object:
+                assert column.tolist() == table[name].tolist()
+            else:
+                assert np.allclose(column, table[name], atol=1e-6)
 
 
 def test_videos_of_several_actions_are_counted():
