@@ -29,7 +29,7 @@ from feel_steps.tables.tables import runs
 
 COMPONENTS = {"second": 32, "lag": 32, "whitened": 64}  # d
 RIDGE = 0.01  # of the mean variance within videos, added to C_w
-NULL = 1e-4  # deviation along a direction, over the largest, that is rounding and not variation
+NULL = 1e-6  # what varies along a direction, over the size of the rows, that is rounding
 FLAT = 1e-6  # deviation of a column, over its largest value, that is rounding
 FITTED = 10_000  # snippets, evenly spaced, that the principal components are fitted on at most
 COMPARED = 2000  # videos whose pairs are compared
@@ -213,7 +213,8 @@ def describe(snippets: Snippets, views: Sequence[str], weights: np.ndarray | Non
     Returns
     -------
     dict of view to float32 [N, E]
-        Every row of length 1 (or 0). E = d (d + 1) / 2 for "second", d (d - 1) / 2 for "lag", d for "whitened".
+        Every row of length 1 (or 0). E = d (d + 1) / 2 for "second", d (d - 1) / 2 for "lag" (1 where d
+        is), d for "whitened".
     """
     directions, origin = project(snippets, max(COMPONENTS[view] for view in views))
     shares = _shares(snippets, weights)
@@ -299,6 +300,7 @@ def principal(rows: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray
         Of the rows along them, summed over the directions.
     """
     n, D = rows.shape
+    size = np.linalg.norm(rows)
     mean = rows.mean(0, dtype=np.float64)
     rows -= mean.astype(np.float32)
     d = min(components, D)
@@ -307,7 +309,7 @@ def principal(rows: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray
     directions = directions[:, ::-1]
     directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(d)])
     deviation = np.linalg.norm(rows @ directions.astype(np.float32), axis=0)  # those of the scatter are inexact
-    directions = directions[:, deviation >= NULL * deviation.max()]
+    directions = directions[:, (deviation > NULL * size) | (deviation == deviation.max())]
     return directions, mean @ directions, float(values.clip(0).sum() / n)
 
 
@@ -371,7 +373,12 @@ def roots(covariances: np.ndarray) -> np.ndarray:
 
 
 def _directions(covariances: np.ndarray) -> np.ndarray:
-    """Strict upper triangles of the antisymmetric parts of [N, d, d], signed square root of each entry."""
+    """Strict upper triangles of the antisymmetric parts of [N, d, d], signed square root of each entry.
+
+    Along one direction nothing turns: a column of zeros.
+    """
+    if covariances.shape[1] == 1:
+        return covariances[:, :, 0] * 0
     turning = (covariances - covariances.transpose(0, 2, 1))[:, *np.triu_indices(covariances.shape[1], 1)] / 2
     return np.sign(turning) * np.sqrt(np.abs(turning))
 

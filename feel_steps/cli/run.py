@@ -17,7 +17,9 @@ def run(
     context: typer.Context,
     path: Annotated[Path | None, typer.Argument(help="folder of videos, or of feature arrays")] = None,
     clusters: Annotated[str, typer.Option(help="kinds of action to look for; several numbers are compared")] = "",
-    name: Annotated[str | None, typer.Option(help="results go to results/NAME; default: the folder's name")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="results go to results/NAME; default: the folder's, with hyphens where needed")
+    ] = None,
     features: Annotated[Path | None, typer.Option(help="folder of feature arrays of these videos")] = None,
     annotations: Annotated[Path | None, typer.Option(help="ground truth, for evaluation only")] = None,
     split: Annotated[Path | None, typer.Option(help="CSV video_id,split with train or test")] = None,
@@ -33,7 +35,7 @@ def run(
 
     Example: feel-steps run videos --clusters 4,6,8 --cores 8 -- --dry-run
     """
-    from feel_steps.explore.launch import DRY, default_name, finish, make_config, start
+    from feel_steps.explore.launch import default_name, finish, is_dry, make_config, start
 
     options = context.args
     if path is not None and str(path).startswith("-"):  # the first of Snakemake's options, where no folder is given
@@ -48,5 +50,5 @@ def run(
     if status:
         raise typer.Exit(status)
     page = Path("results", name, "report.html")
-    if page.is_file() and not DRY & set(words):  # there may be none if a part of the run was asked for
+    if page.is_file() and not is_dry(words):  # there may be none if a part of the run was asked for
         finish(page, open_page=open_)

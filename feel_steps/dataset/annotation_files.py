@@ -287,7 +287,7 @@ def _read_boris_table(path: str) -> Segments:
 
 # ---- Label Studio
 
-_FRAME = {"type": "number", "maximum": 2**53, "explain": "the number of a frame"}
+_FRAME = {"type": "number", "minimum": -(2**53), "maximum": 2**53, "explain": "the number of a frame"}
 _LABELS = {"type": ["array", "null"], "explain": "a list of labels"}
 _RESULTS: dict[str, Any] = {
     "type": ["array", "null"],

@@ -224,8 +224,8 @@ def settle_corrections(config: Mapping[str, Any], settings: Mapping[str, Mapping
     if (found.variant, found.seed) != (variant, seed):
         raise InputError(
             f"{path}: made for variant '{found.variant}', seed {found.seed}, but the page shows '{variant}', seed "
-            f"{seed}, whose clusters have other numbers; put {found.variant} first under 'variants' and {found.seed} "
-            "first under 'seeds'"
+            f"{seed}, whose clusters have other numbers; put that variant (or number of clusters) and seed first in "
+            "the config"
         )
     own = settings[found.variant]
     if found.iteration > own["iterations"]:

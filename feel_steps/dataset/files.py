@@ -180,6 +180,8 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, 
     for line, cells in rows:
         if len(cells) != len(found):
             raise InputError(f"{path}, row {line}: expected {len(found)} values; quote values with a comma")
+        if any("\n" in cell for cell in cells):
+            raise InputError(f"{path}, row {line}: a value with a line break in it; is a quote not closed?")
         row = dict(zip(found, cells, strict=True))
         yield line, {name: row[name].strip() for name in columns}
 

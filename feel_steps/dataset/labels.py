@@ -48,7 +48,7 @@ def read_labels(path: str | Path, video_ids: list[str], clusters: int) -> Column
     whole = _labels_whole_videos(path)
     rows = _rows(path, whole)
     if unlabelled := sum(label is None for _, _, label, _ in rows):
-        print(f"warning: {path}: {unlabelled} regions without a label left out", file=sys.stderr)
+        print(f"warning: {path}: left out, because they have no label: {unlabelled} regions", file=sys.stderr)
     for where, ids, label, length in rows:
         if label is None:
             continue

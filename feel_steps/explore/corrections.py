@@ -104,10 +104,10 @@ def correct_moments(
         own = marks.get(video_id, [])
         judged = {moment for cluster, _, segment in own for moment in _find_judged(found, cluster, segment, rule)}
         found = [moment for moment in found if moment not in judged]
-        right = [kept for _, kept, _ in own if kept]
-        for kept in right:
-            found = [*_trim(found, kept, rule), kept]
-        rows += [(video_id, *moment) for moment in join(found, rule, right)]
+        right = list[Moment]()  # where two overlap, the later one trims the earlier
+        for moment in (kept for _, kept, _ in own if kept):
+            found, right = _trim(found, moment, rule), [*_trim(right, moment, rule), moment]
+        rows += [(video_id, *moment) for moment in join([*found, *right], rule, right)]
     names, types = ("video_id", "cluster", "t_start", "t_end", "confidence"), (object, np.int32, float, float, float)
     values = list(zip(*rows, strict=True)) or [()] * 5
     return {name: np.array(column, type_) for name, column, type_ in zip(names, values, types, strict=True)}

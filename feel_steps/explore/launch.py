@@ -35,7 +35,7 @@ NOTHING = "Nothing to be done"
 STARTED = "Select jobs to execute"
 LOCKED = "Directory cannot be locked"
 CONFIG = {"--config", "-C"}
-DRY = {"-n", "--dry-run", "--dryrun"}
+DRY = {"--dry-run", "--dryrun"}
 LOG = "logs/run.log"  # of a run's folder: Snakemake's output
 POLL = 0.1  # seconds between looks at Snakemake's output
 AT_MOST = 15  # lines of Snakemake's output shown if a run fails without an error of ours
@@ -111,15 +111,17 @@ def default_name(folder: Path | None) -> str:
     """Name of a run where none is given: the folder's, without accents, with hyphens for what a name cannot hold."""
     if folder is None:
         return "demo"
-    plain = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode()
+    if NAME.fullmatch(name := folder.resolve().name):
+        return name
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")
 
 
 def start(config: Mapping[str, Any], **how: Any) -> tuple[int, list[str]]:
     """Write a run's config and run Snakemake with it.
 
-    A dry run, and one that ends before its first job, such as for a wrong setting, leave ``results/NAME.yaml`` to the
-    run that it describes.
+    What starts no job, such as a dry run or one with a wrong setting, leaves ``results/NAME.yaml`` to the run that it
+    describes.
 
     Parameters
     ----------
@@ -135,13 +137,18 @@ def start(config: Mapping[str, Any], **how: Any) -> tuple[int, list[str]]:
         The command line.
     """
     file, log = Path("results", f"{config['name']}.yaml"), Path("results", config["name"], LOG)
-    before = file.read_text("utf-8") if file.is_file() else None
+    before = file.read_bytes() if file.is_file() else None
     words = write_config(config, **how)
     status = launch(words, log, config.get("iterations", 4))
-    refused = status and STARTED not in (log.read_text("utf-8", "replace") if log.is_file() else "")
-    if before is not None and (refused or DRY & set(words)):
-        file.write_text(before, "utf-8")
+    said = log.read_text("utf-8", "replace") if log.is_file() and not is_dry(words) else ""
+    if before is not None and STARTED not in said and (status or NOTHING not in said):
+        file.write_bytes(before)
     return status, words
+
+
+def is_dry(words: Sequence[str]) -> bool:
+    """Whether Snakemake is asked for its plan: ``-n``, also among other letters, as in ``-np``."""
+    return any(word in DRY or re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", word) for word in words)
 
 
 def make_config(
@@ -243,7 +250,7 @@ def write_config(config: Mapping[str, Any], **how: Any) -> list[str]:
     path = Path("results", f"{config['name']}.yaml")
     path.parent.mkdir(exist_ok=True)
     words = command(path, **how)
-    same = shlex.join(word for word in words if word not in DRY)
+    same = shlex.join(word for word in words if not is_dry([word]))
     head = f"# Written by feel-steps run. The same run without it:\n#   {same}\n"
     path.write_text(head + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), "utf-8")
     return words
@@ -301,7 +308,7 @@ def launch(words: Sequence[str], log: Path, iterations: int) -> int:
     int
         Snakemake's exit status. Ctrl-C reaches Snakemake as well, which then ends in good order.
     """
-    if DRY & set(words):
+    if is_dry(words):
         return subprocess.call([sys.executable, "-m", *words])  # its output is the result
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)  # a run that still goes on keeps its own

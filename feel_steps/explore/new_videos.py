@@ -67,6 +67,8 @@ def find_files(paths: Sequence[Path]) -> dict[str, Path]:
         found = video_files(path, links="anywhere") if path.is_dir() else {path.stem: path}
         if not found:
             raise InputError(f"{path}: no video in this folder; expected files such as clip.mp4")
+        known = {file.resolve() for file in files.values()}
+        found = {video_id: file for video_id, file in found.items() if file.resolve() not in known}
         if twice := sorted(files.keys() & found.keys()):
             raise InputError(
                 f"{found[twice[0]]}: called '{twice[0]}' as {files[twice[0]]} is; rename one, or name the folder that "
@@ -271,10 +273,16 @@ def _read(paths: Sequence[Path], key: str | None, transposed: bool) -> np.ndarra
 
 def _clips(files: Mapping[str, Path], ids: Sequence[str]) -> dict[str, Path]:
     """Map the ids of arrays to the video files with the same ids, or with the same names in another folder."""
-    names = {PurePosixPath(video_id).name: video_id for video_id in ids} | {video_id: video_id for video_id in ids}
-    if strange := [video_id for video_id in files if video_id not in names]:
-        raise InputError(f"{files[strange[0]]}: no array is called '{strange[0]}'; there is '{ids[0]}'")
-    return {names[video_id]: file for video_id, file in files.items()}
+    names = {PurePosixPath(video_id).name: video_id for video_id in ids}
+    clips: dict[str, Path] = {}
+    for video_id, file in files.items():
+        own = video_id if video_id in ids else names.get(PurePosixPath(video_id).name)
+        if own is None:
+            raise InputError(f"{file}: no array is called '{video_id}'; there is '{ids[0]}'")
+        if own in clips:
+            raise InputError(f"{file}: the array '{own}' has the video {clips[own]} already; name one of them")
+        clips[own] = file
+    return clips
 
 
 # ---------------------------------------------------------------------------------------------------- both

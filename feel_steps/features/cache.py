@@ -10,7 +10,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -62,7 +61,6 @@ class FeatureCache:
         tables.write(place, "features", columns)
 
 
-@cache
 def program() -> str:
     """SHA-256 of the modules that make features, and of the versions of the libraries that they use."""
     digest = hashlib.sha256()

@@ -81,7 +81,7 @@ def verify(run: Path) -> tuple[int, list[Finding]]:
     check_folder(run)
     files = sorted(_files(run))
     if not FIRST & set(files):
-        raise InputError(f"{run}: no results of a run in it; name the results folder of a run, such as results/demo")
+        raise InputError(f"{run}: not a whole run; name the results folder of a run, such as results/demo")
     intact: dict[Path, dict[str, str]] = {}  # provenance of each artifact whose bytes are as written
     findings: list[Finding] = []
     for file in track(files, "verifying", "file"):

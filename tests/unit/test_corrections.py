@@ -232,3 +232,11 @@ def test_the_shown_iteration_is_corrected_however_it_is_named(tmp_path):
     for named in ({"variant": "feel"}, {"seed": 0}, {"iteration": 2}):
         assert run.moments(**named).equals(run.moments())
     assert len(run.moments()) == len(last["cluster"]) - 1
+
+
+def test_a_moment_that_was_judged_right_stays_sure_where_a_later_one_trims_it():
+    """Else it falls to the confidence of its unsure neighbour, and both become one."""
+    found = table(("a", 0, 0.0, 2.0, 0.5), ("a", 0, 2.2, 6.0, 0.4), ("a", 1, 7.0, 9.0, 0.3))
+    marks = [Mark("a", 0, 2.2, 6.0, "right"), Mark("a", 1, 7.0, 9.0, "right", (5.0, 9.0))]
+    corrected = correct_moments(found, given(moments=marks), {"a": 0}, Rule(gap=1.0))
+    assert rows(corrected) == [("a", 0, 0.0, 2.0, 0.5), ("a", 0, 2.2, 5.0, 1.0), ("a", 1, 5.0, 9.0, 1.0)]

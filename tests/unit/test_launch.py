@@ -59,6 +59,9 @@ def test_the_config_of_a_run_repeats_it(tmp_path, monkeypatch):
     ("options", "status", "said", "kept"),
     [
         (["-n"], 0, "", "old"),
+        (["-np"], 0, "", "old"),
+        (["--dag"], 0, "digraph {}\n", "old"),
+        ([], 0, "Nothing to be done\n", "new"),
         ([], 1, "error: train.steps: banana\n", "old"),
         ([], 1, "Select jobs to execute...\nerror: a.mp4: no video\n", "new"),
         ([], 0, "Select jobs to execute...\n", "new"),
@@ -87,6 +90,7 @@ def test_a_folder_of_any_name_can_be_run_without_a_name(tmp_path):
     assert default_name(None) == "demo"
     assert default_name(tmp_path / "My Vidéos ü's 🏃") == "My-Videos-u-s"
     assert default_name(tmp_path / "..clips_2/") == "clips_2"
+    assert default_name(tmp_path / "my_videos_") == "my_videos_"  # as it was called before
     with pytest.raises(InputError, match="expected letters, digits"):
         make_config(tmp_path, name=default_name(tmp_path / "動画"), clusters=[2])
 

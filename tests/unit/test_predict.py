@@ -22,6 +22,7 @@ from feel_steps.tables import tables
 from feel_steps.tables.run import find_run
 from tests.clips import scene, write_video
 
+ONE = {"device": "cpu", "threads": 1}
 VIDEOS = {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}  # name, seed
 
 
@@ -347,5 +348,10 @@ def test_arrays_that_are_not_of_the_run_are_named(arrays_run: Path, run: Path, t
         predict(run, [], find_run(run).choose()[0])
     with pytest.raises(InputError, match=r"none of the 2 .*gone\.mp4: no such file; .*v\.avi: no such file"):
         predict(run, [tmp_path / "gone.mp4", tmp_path / "v.avi"], find_run(run).choose()[0])
+    twice = predict(run, [run.parent / "videos/a.mp4", run.parent / "videos"], find_run(run).choose()[0], **ONE)
+    assert sorted(twice.videos["video_id"]) == sorted(VIDEOS)  # a file that is named again is passed over
+    clips = [write_video(tmp_path / place / "v0.mp4", scene(60), fps=10) for place in ("x", "y")]
+    with pytest.raises(InputError, match=r"called 'v0' as .*v0\.mp4 is; rename one"):
+        predict(arrays_run, clips, place, features=own)
     with pytest.raises(InputError, match=r"a: no video in this folder; expected files such as clip\.mp4"):
         predict(run, [tmp_path / "wide/a"], find_run(run).choose()[0])

@@ -111,6 +111,22 @@ def test_numbers_that_only_repeat_others_change_nothing(view):
     assert np.allclose(own @ own.T, repeated @ repeated.T, atol=1e-3)
 
 
+def test_one_large_column_does_not_hide_the_others():
+    """A frame number beside joint angles: five columns of normal size still tell videos apart."""
+    snippets = make_snippets(LENGTHS)
+    features = snippets.features[:, :6].copy()
+    features[:, 0] *= 1e5
+    assert describe(Snippets(snippets.video_ids, features, snippets.offsets), ["second"])["second"].shape[1] == 21
+
+
+def test_features_along_one_line_have_every_view():
+    snippets = make_snippets(LENGTHS)
+    line = snippets.features[:, :1] * np.arange(1, 5, dtype=np.float32)
+    found = describe(Snippets(snippets.video_ids, line, snippets.offsets), list(views.COMPONENTS))
+    assert {view: own.shape[1] for view, own in found.items()} == {"second": 1, "lag": 1, "whitened": 1}
+    assert not found["lag"].any()  # nothing turns
+
+
 def test_a_constant_column_becomes_0_and_not_its_rounding():
     column = np.full((1000, 1), 0.1, np.float32)
     assert not standardize(column).any()
