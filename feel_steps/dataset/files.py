@@ -156,7 +156,7 @@ def read_rows(path: str | Path, delimiter: str = ",") -> Iterator[tuple[int, lis
     Raises
     ------
     InputError
-        As :func:`read_text`, or a quote is never closed.
+        As :func:`read_text`, or a value is longer than csv takes, as where a quote is not closed.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
@@ -180,8 +180,6 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, 
     for line, cells in rows:
         if len(cells) != len(found):
             raise InputError(f"{path}, row {line}: expected {len(found)} values; quote values with a comma")
-        if any("\n" in cell for cell in cells):
-            raise InputError(f"{path}, row {line}: a value with a line break in it; is a quote not closed?")
         row = dict(zip(found, cells, strict=True))
         yield line, {name: row[name].strip() for name in columns}
 

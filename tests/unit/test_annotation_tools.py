@@ -132,7 +132,7 @@ def test_regions_without_a_label_are_left_out_and_counted(tmp_path, capsys):
     with pytest.raises(InputError, match="result 1: segment from 0 s to 1 s has no label; correct it, or set"):
         read_annotations(path, VIDEOS, strict=True)
     assert read_labels(path, ["a"], 2)["name"].tolist() == ["nap"]
-    assert "x.json: 2 regions without a label left out" in capsys.readouterr().err
+    assert "x.json: left out, because they have no label: 2 regions" in capsys.readouterr().err
 
 
 def test_overlaps_that_a_tool_cannot_hold_are_refused(tmp_path):
