@@ -22,6 +22,7 @@ from feel_steps.tables.snippets import Snippets, Stored
 from feel_steps.tables.tables import join, timing
 
 ROWS = 16 * 750  # snippets that go through the network at once
+SAMPLINGS = ("windows", "length")
 EASY = 5  # a video's embedding is the mean over the T / EASY snippets of highest actionness
 POOLED = {"feature": "embedding", "adapted": "adapted"}  # what is pooled so, where the localizer gives it
 
@@ -65,14 +66,15 @@ def attend(
     videos: Columns,
     *,
     length: int = 750,
+    sampling: str = "windows",
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
 ) -> tuple[Columns, Columns]:
     """Look at all videos with a trained localizer; see :func:`attend_in_blocks` for more than memory holds.
 
-    A video longer than ``length`` is sampled at equal steps, as published, and the result brought back to its own
-    snippets by linear interpolation; a shorter one is looked at whole.
+    A video longer than ``length`` is sampled at equal steps, and the result brought back to its own snippets by linear
+    interpolation; a shorter one is looked at whole.
 
     Parameters
     ----------
@@ -83,6 +85,9 @@ def attend(
         Of which ``video_id``, ``fps``, ``snippet_stride`` and ``snippet_window`` are used.
     length : int
         T, at most.
+    sampling : {"windows", "length"}
+        Of longer videos. ``windows``: T is as many windows as lie side by side, where those are more, so that no frame
+        of a long video is left out. ``length``: as published.
     device, precision, threads
         As in :func:`feel_steps.train.train`.
 
@@ -102,7 +107,7 @@ def attend(
         The model is of features of another dimension, a video is not in the table, or memory runs out.
     """
     blocks = attend_in_blocks(
-        model, snippets, videos, length=length, device=device, precision=precision, threads=threads
+        model, snippets, videos, length=length, sampling=sampling, device=device, precision=precision, threads=threads
     )
     attention, embeddings, _ = zip(*blocks, strict=True)
     return join(attention), join(embeddings)
@@ -119,7 +124,7 @@ def attend_parts(
         As in :func:`attend`.
     parts : columns of a parts table
     **how
-        ``length``, ``device``, ``precision`` and ``threads`` of :func:`attend`.
+        ``length``, ``sampling``, ``device``, ``precision`` and ``threads`` of :func:`attend`.
 
     Returns
     -------
@@ -139,6 +144,7 @@ def attend_in_blocks(
     parts: Columns | None = None,
     *,
     length: int = 750,
+    sampling: str = "windows",
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -157,6 +163,10 @@ def attend_in_blocks(
     known = set(videos["video_id"])
     if missing := [video_id for video_id in snippets.video_ids if video_id not in known]:
         raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
+    if sampling not in SAMPLINGS:
+        raise InputError(f"sampling: '{sampling}'; expected {' or '.join(SAMPLINGS)}")
+    step = max(1.0, float((videos["snippet_window"] / videos["snippet_stride"]).min(initial=np.inf)))
+    most = step if sampling == "windows" else np.inf
     rows, unit, cuts = snippets, "video", parts
     if parts is not None:
         from feel_steps.parts import split  # loads SciPy, a quarter of a second that whole videos do not need
@@ -178,7 +188,7 @@ def attend_in_blocks(
                 offsets = rows.offsets[first : stop + 1] - place.start
                 seen = Snippets(rows.video_ids[first:stop], block.features, offsets)
                 own = {name: column[first:stop] for name, column in cuts.items()}
-            maps, pooled = _look(model, seen, length, where, dtype, progress)
+            maps, pooled = _look(model, seen, length, most, where, dtype, progress)
             embeddings = {"video_id": np.array(seen.video_ids, object), "feature": np.empty((0, 1))} | pooled
             of_videos = embeddings if own is None else gather_embeddings(embeddings, own)
             yield list_cells(block, videos) | maps, of_videos, embeddings
@@ -186,15 +196,24 @@ def attend_in_blocks(
 
 @torch.inference_mode()
 def _look(
-    model: Localizer, snippets: Snippets, length: int, where: torch.device, dtype: torch.dtype, progress: Progress
+    model: Localizer,
+    snippets: Snippets,
+    length: int,
+    step: float,
+    where: torch.device,
+    dtype: torch.dtype,
+    progress: Progress,
 ) -> tuple[Columns, Columns]:
-    """Actionness and activation of each snippet, and what is pooled of each video, for videos in memory."""
+    """Actionness and activation of each snippet, and what is pooled of each video, for videos in memory.
+
+    Samples of a video lie no further apart than ``step`` snippets, and are ``length`` or fewer if that allows it.
+    """
     features = snippets.matrix
     S, N, K = len(features), len(snippets.video_ids), model.settings["clusters"]
     actionness, activation = np.empty(S, np.float32), np.empty((S, K), np.float32)
     pooled: Columns = {"score": np.empty((N, K), np.float32)}
     for own in np.unique(snippets.lengths):  # videos of one length at once: no padding
-        positions = uniform_positions(int(own), length)
+        positions = uniform_positions(int(own), max(length, int(np.ceil(own / step))))
         alike, size = np.flatnonzero(snippets.lengths == own), max(1, ROWS // len(positions))
         for some in np.split(alike, range(size, len(alike), size)):
             places = snippets.offsets[some][:, None] + np.arange(own)  # [V, S]

@@ -21,6 +21,7 @@ METHODS: dict[str, Config] = {
         "cluster": {"method": "consensus"},
         "refine": {"method": "none"},
         "select": {"speed": "none", "share": 0.75},
+        "attend": {"sampling": "windows"},
         "localize": {"time": "centre", "signal": "both", "score": "product", "soft_nms": 0.3},
     },
     "feel": {
@@ -28,6 +29,7 @@ METHODS: dict[str, Config] = {
         "cluster": {"method": "kmeans"},
         "refine": {"method": "cci"},
         "select": {"speed": "constant", "share": 1.0},
+        "attend": {"sampling": "length"},
         "localize": {"time": "start", "signal": "activation", "score": "sum", "soft_nms": 0},
     },
 }

@@ -168,9 +168,9 @@ def get_threads(wildcards):
 
 
 def get_attend_options(wildcards):
-    """Attention looks at the videos as training did."""
-    train = get_settings(wildcards)["train"]
-    return flags({key: train[key] for key in ("length", "precision")})
+    """Attention has the length and the precision of the training."""
+    settings = get_settings(wildcards)
+    return flags({key: settings["train"][key] for key in ("length", "precision")} | settings["attend"])
 
 
 def get_shown():

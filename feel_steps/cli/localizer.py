@@ -99,7 +99,10 @@ def attend(
     model: Annotated[Path, typer.Option(help="trained weights, .safetensors")],
     out: Annotated[Path, typer.Option(help="attention table: actionness and activation of every snippet")],
     out_embeddings: Annotated[Path, typer.Option(help="embeddings table: one vector a video, and class probabilities")],
-    length: Annotated[int, typer.Option(min=2, help="longer videos are sampled at so many snippets")] = 750,
+    length: Annotated[int, typer.Option(min=2, help="longer videos are sampled, see sampling")] = 750,
+    sampling: Annotated[
+        str, typer.Option(help="of longer videos: windows, side by side | length: at so many snippets, as published")
+    ] = "windows",
     precision: Annotated[str, typer.Option(help="auto | float32 | bfloat16")] = "auto",
     device: Device = "auto",
     threads: Threads = 2,
@@ -114,6 +117,7 @@ def attend(
     --out attention.parquet --out-embeddings embeddings.parquet
     """
     from contextlib import nullcontext
+    from json import dumps
 
     from feel_steps.attend import attend_in_blocks
     from feel_steps.localizers import weights
@@ -125,11 +129,12 @@ def attend(
     snippets = load_snippets(table, features)
     with (
         claim(device) as where,
-        tables.write_in_pieces(out, "attention") as attention,
+        tables.write_in_pieces(out, "attention", {"settings": dumps({"sampling": sampling})}) as attention,
         tables.write_in_pieces(out_embeddings, "embeddings") as embeddings,
         tables.write_in_pieces(out_part_embeddings, "embeddings") if out_part_embeddings else nullcontext() as of_parts,
     ):
-        how: dict[str, Any] = {"length": length, "precision": precision, "device": where, "threads": threads}
+        how: dict[str, Any] = {"length": length, "sampling": sampling, "precision": precision}
+        how |= {"device": where, "threads": threads}
         cuts = tables.read(parts, "parts") if parts else None
         for maps, vectors, part_vectors in attend_in_blocks(weights.load(model), snippets, table, cuts, **how):
             attention.add(maps)

@@ -138,6 +138,8 @@ def predict(
     trained = weights.read_tensors(iteration / "model.safetensors")[1]["training"]
     model = weights.load(iteration / "model.safetensors")
     how = {"length": trained["length"], "precision": trained["precision"], "device": device, "threads": threads}
+    seen = tables.read_metadata(iteration / "attention.parquet").get("settings", '{"sampling": "length"}')
+    how |= json.loads(seen)  # an older version wrote nothing, and sampled so
     if cuts is None:
         parts = None
         attention, embeddings = attend(model, snippets, table, **how)

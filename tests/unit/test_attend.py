@@ -42,6 +42,22 @@ def test_every_snippet_has_its_row_and_the_cells_tile_the_video():
     np.testing.assert_allclose(embeddings["score"].sum(1), 1, rtol=1e-5)
 
 
+def test_no_frame_of_a_long_video_is_left_out():
+    """Of a video of ten minutes, 64 looks leave out most actions of a few seconds."""
+    model, snippets, videos = make([100, 30])
+    how = {"precision": "float32", "device": "cpu", "threads": 1}
+    windows = attend(model, snippets, videos, length=10, sampling="windows", **how)[0]["actionness"]
+    every_second = attend(model, snippets, videos, length=50, sampling="length", **how)[0]["actionness"]
+    assert np.array_equal(windows[:100], every_second[:100])  # a window is two strides long
+    few = attend(model, snippets, videos, length=10, sampling="length", **how)[0]["actionness"]
+    assert not np.allclose(windows, few)
+    apart = videos | {"snippet_window": videos["snippet_stride"]}
+    whole = attend(model, snippets, videos, length=100, **how)[0]["actionness"]
+    assert np.array_equal(attend(model, snippets, apart, length=10, **how)[0]["actionness"], whole)
+    with pytest.raises(InputError, match="sampling: 'all'; expected windows or length"):
+        attend(model, snippets, videos, sampling="all", **how)
+
+
 def test_the_tables_are_of_the_schema(tmp_path):
     for kind, table in zip(("attention", "embeddings"), attend(*make([4, 9]), length=6), strict=True):
         tables.write(tmp_path / f"{kind}.parquet", kind, table)
