@@ -31,8 +31,8 @@ def train(
     most_steps: Annotated[int, typer.Option(min=1, help="however many videos there are")] = 3000,
     batch: Annotated[int, typer.Option(min=1, help="videos a step")] = 16,
     length: Annotated[int, typer.Option(min=2, help="snippets sampled from each video, with jitter")] = 750,
-    learning_rate: float = 1e-4,
-    weight_decay: float = 5e-4,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-4,
+    weight_decay: Annotated[float, typer.Option(min=0)] = 5e-4,
     precision: Annotated[
         str, typer.Option(help="auto | float32 | bfloat16 (auto: where the hardware has it)")
     ] = "auto",

@@ -71,7 +71,7 @@ def open_array(path: str | Path, key: str | None = None, transposed: bool = Fals
     _check_format(path)
     try:
         array = reader(path, key)
-    except ArrayError:
+    except (ArrayError, InputError):  # InputError: a library that reads this format is not installed
         raise
     except Exception as error:  # each library has its own ways to say that a file is damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0]

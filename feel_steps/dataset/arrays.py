@@ -151,10 +151,17 @@ def import_arrays(
         bad |= _set_aside(shapes)
     _check_dimensions(arrays, shapes)
     kept = [video_id for video_id in ids if video_id in shapes]
-    lengths = {
-        video_id: common_length([T for T, _ in shapes[video_id]], f"video '{video_id}' in {root}") for video_id in kept
-    }
-    _check_pace(root, lengths, infos, fps, window, stride)
+    lengths: dict[str, int] = {}
+    for video_id in kept:
+        try:
+            lengths[video_id] = common_length([T for T, _ in shapes[video_id]], f"video '{video_id}' in {root}")
+        except InputError as error:
+            if on_bad_video == "fail":
+                raise
+            bad[video_id] = str(error)
+    infos = {video_id: info for video_id, info in infos.items() if video_id in lengths}
+    bad |= _check_pace(root, lengths, infos, fps, window, stride, on_bad_video)
+    kept = [video_id for video_id in kept if video_id not in bad]
     splits = read_split(split, kept, bad) if split else dict.fromkeys(kept, "train")
     manifest: Columns = {
         "video_id": strings(kept),
@@ -261,10 +268,14 @@ def _check_pace(
     fps: float,
     window: int,
     stride: int,
-) -> None:
-    """Refuse arrays that have more or fewer snippets than their videos have room for."""
+    on_bad_video: str,
+) -> dict[str, str]:
+    """Arrays that have more or fewer snippets than their videos have room for, and how many that is.
+
+    They are refused where ``on_bad_video`` says so, and where most do not fit: then it is the settings that do not.
+    """
     off = [v for v, info in infos.items() if not fits(lengths[v], info.duration, fps, window, stride, padded=True)]
-    if off:
+    if off and (on_bad_video == "fail" or 2 * len(off) > len(infos)):
         v = off[0]
         expected = expected_snippets(infos[v].duration, fps, window, stride)
         raise InputError(
@@ -272,3 +283,4 @@ def _check_pace(
             f"{fps:g}, window {window} and stride {stride} make {expected} ({len(off)} of {len(infos)} videos do not "
             f"fit); 'feel-steps inspect {root} --videos FOLDER' says which would"
         )
+    return {v: f"{lengths[v]} snippets in a video of {infos[v].duration:.2f} s" for v in off}

@@ -78,6 +78,9 @@ def _factors(streams: Mapping[str, tuple[int, float]], weights: Mapping[str, flo
     known = {*streams, *(name.partition(": ")[0] for name in streams)}
     if unknown := [name for name in weights if name not in known]:
         raise InputError(f"weights: there is no stream '{unknown[0]}'; {hint(unknown[0], sorted(known))}")
+    for name, weight in weights.items():
+        if not isinstance(weight, int | float) or not weight > 0:
+            raise InputError(f"weights: that of '{name}' is {weight!r}; expected a number above 0")
     return {name: float(weights.get(name, weights.get(name.partition(": ")[0], 1.0))) for name in streams}
 
 

@@ -175,7 +175,8 @@ def _draw(found: list[Clustering], crosses: list[np.ndarray], shown: int) -> dic
         mean = (position @ cross) / np.maximum(cross.sum(0), 1)
         orders.append(np.argsort(mean, kind="stable"))
     most = max(one.clusters for one in found)
-    scale = (HEIGHT - TOP - GAP * (most - 1)) / len(found[0].assigned)
+    gaps = min(GAP * (most - 1), (HEIGHT - TOP) / 2)  # all of a column together
+    scale = (HEIGHT - TOP - gaps) / len(found[0].assigned)
     colours = [_cross(one, found[shown]).argmax(1) for one in found]
     xs = np.linspace(SIDE, WIDTH - SIDE - BAR, len(found)).round(1)
     tops = [_tops(one.sizes * scale, order) for one, order in zip(found, orders, strict=True)]

@@ -11,8 +11,10 @@
   // ------------------------------------------------------------------ state
 
   let state = copy(corrections);
+  const base = JSON.stringify(corrections); // what the run has applied; if the file was changed, it wins
   try {
-    state = JSON.parse(localStorage.getItem(KEY)) ?? state;
+    const kept = JSON.parse(localStorage.getItem(KEY));
+    if (kept?.base === base) state = kept.state;
   } catch { /* a browser may refuse to keep anything */ }
 
   /** The number under which a cluster is shown: the first of its group. */
@@ -53,7 +55,7 @@
   /** Keep the state, and show it wherever it is to be seen. */
   function changed() {
     try {
-      localStorage.setItem(KEY, JSON.stringify(state));
+      localStorage.setItem(KEY, JSON.stringify({ base, state }));
     } catch { /* as above */ }
     names.forEach((_, c) => { names[c] = state.names[shown(c)] ?? given.names[shown(c)]; });
     videos.forEach((video, i) => { video.cluster = shown(state.moves[video.id] ?? given.clusters[i]); });

@@ -70,7 +70,7 @@ def test_a_video_more_or_less_is_noticed_and_a_name_is_only_told(mine):
     (mine.folder / "split.csv").write_text((mine.folder / "split.csv").read_text() + "new,train\n")
     assert {*STEPS, "train_localizer 1", "write_report"} <= mine.planned()
     new.unlink()
-    assert "import_videos" in mine.planned()  # its row is still in the split
+    assert "row 7: there is no video 'new' in the data set" in mine.snakemake("--dry-run", succeeds=False)
     rows = (mine.folder / "split.csv").read_text().splitlines(keepends=True)
     (mine.folder / "split.csv").write_text("".join(rows[:-1]))
     (mine.folder / "clips/.thumbnails").write_text("a file manager's own")

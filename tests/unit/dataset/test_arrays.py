@@ -262,6 +262,26 @@ def test_arrays_of_different_widths_are_named(tmp_path):
         import_arrays(root, **RATE, on_bad_video="skip")
 
 
+def test_a_truncated_array_is_left_out_where_that_is_asked_for(tmp_path):
+    """One copy that broke off among ten thousand must not stop all; if most do not fit, the settings are wrong."""
+    arrays, videos = make_folder(tmp_path / "npy"), make_videos(tmp_path / "videos")
+    np.save(arrays / "v1.npy", np.load(arrays / "v1.npy")[:9])
+    with pytest.raises(InputError, match=r"'v1' has 9 snippets"):
+        import_arrays(arrays, **RATE, videos=videos)
+    manifest, skipped = import_arrays(arrays, **RATE, videos=videos, on_bad_video="skip")
+    assert manifest["video_id"].tolist() == ["v0", "v2"]
+    assert skipped["video_id"].tolist() == ["v1"] and skipped["reason"][0].startswith("9 snippets in a video of")
+    with pytest.raises(InputError, match="of 3 videos do not fit"):
+        import_arrays(arrays, **(RATE | {"stride": 2 * RATE["stride"]}), videos=videos, on_bad_video="skip")
+    for stream in ("rgb", "flow"):
+        make_folder(tmp_path / "two" / stream)
+    np.save(tmp_path / "two/flow/v0.npy", np.load(tmp_path / "two/flow/v0.npy")[:5])
+    two = {"streams": ["rgb", "flow"], **RATE}
+    with pytest.raises(InputError, match=r"'v0' .*at most one may be missing"):
+        import_arrays(tmp_path / "two", **two)
+    assert import_arrays(tmp_path / "two", **two, on_bad_video="skip")[0]["video_id"].tolist() == ["v1", "v2"]
+
+
 def test_streams_may_differ_by_one_snippet(tmp_path):
     """Flow needs a next frame; what is longer is cut when the features are copied."""
     make_folder(tmp_path / "f/rgb")
