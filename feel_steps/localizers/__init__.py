@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from feel_steps.errors import InputError, hint
+
+Limit = tuple[Callable[[Any], bool], str]  # whether a value is of use, and what is expected
 
 LOCALIZERS = {
     "cola": "feel_steps.localizers.cola:CoLA",
@@ -20,6 +22,20 @@ LOCALIZERS = {
     "co2net": "feel_steps.localizers.co2net:CO2Net",
 }
 SHARED = {"adapter": 0, "members": 1}  # settings that every localizer has besides its own
+BELOW_1: Limit = (lambda value: value < 1, "a share below 1")
+ABOVE_0: Limit = (lambda value: value > 0, "a number above 0")
+ODD: Limit = (lambda value: value % 2 == 1, "an odd number of snippets")
+HEADS: Limit = (lambda value: value in ("thumos", "activitynet"), "thumos or activitynet")
+LIMITS: dict[str, dict[str, Limit]] = {  # what holds beside the types of the settings
+    "cola": {
+        **dict.fromkeys(("dropout", "contrast_dropout"), BELOW_1),
+        **dict.fromkeys(("kernel", "class_kernel"), ODD),
+        "temperature": ABOVE_0,
+        "head": HEADS,
+    },
+    "aicl": {"q": ABOVE_0, "temperature": ABOVE_0, "kernel": ODD},
+    "co2net": {"dropout": BELOW_1},
+}
 
 
 def place_of(name: str) -> tuple[str, str]:
@@ -61,7 +77,8 @@ def settings_of(name: str) -> dict[str, Any]:
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Refuse settings that a localizer does not have, and values unlike the defaults.
 
-    Whole numbers are sizes (1 or more; an adapter's may be 0: none), others are shares and weights (0 or more).
+    Whole numbers are sizes (1 or more; an adapter's may be 0: none), others are shares and weights (0 or more), within
+    their :data:`LIMITS`.
 
     Raises
     ------
@@ -81,10 +98,16 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
             fits, expected = type(value) is int and value >= least, f"a whole number of {least} or more"
         else:
             fits, expected = default is None or type(value) is type(default), f"a {type(default).__name__}"
+        if fits and setting in LIMITS.get(name, {}):
+            within, expected = LIMITS[name][setting]
+            fits = within(value)
         if not fits:
             raise InputError(
                 f"localizer '{name}': setting '{setting}' is {value!r}; expected {expected}, such as {default!r}"
             )
+    given = {**known, **settings}
+    if name == "cola" and given["m"] >= given["M"]:
+        raise InputError(f"localizer 'cola': m is {given['m']}, M {given['M']}; expected m < M, or no snippet is hard")
 
 
 def _elsewhere(name: str, setting: str) -> str:

@@ -92,10 +92,6 @@ class AICL(nn.Module):
         }  # fmt: skip
         if features < 2:
             raise InputError(f"localizer 'aicl': features of dimension {features} have no two halves; use 'cola'")
-        if q == 0 or temperature == 0:
-            raise InputError(
-                "localizer 'aicl': q and temperature divide; expected numbers above 0, such as 0.7 and 0.1"
-            )
         self.r_class, self.r_consistent, self.r_inconsistent = r_class, r_consistent, r_inconsistent
         self.q, self.temperature, self.contrast_weight = q, temperature, contrast_weight
         self.modality_weight, self.consistency_weight = modality_weight, consistency_weight

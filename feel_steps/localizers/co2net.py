@@ -114,8 +114,6 @@ class CO2Net(nn.Module):
         }  # fmt: skip
         if features < 2:
             raise InputError(f"localizer 'co2net': features of dimension {features} have no two halves; use 'cola'")
-        if dropout >= 1:
-            raise InputError("localizer 'co2net': dropout is a share; expected less than 1")
         self.r_class, self.halves = r_class, [features // 2, features - features // 2]
         self.appearance = Consensus(self.halves[0], self.halves[1], attention_hidden)
         self.motion = Consensus(self.halves[1], self.halves[0], attention_hidden)

@@ -95,14 +95,6 @@ class CoLA(nn.Module):
             "contrast_weight": contrast_weight, "head": head, "kernel": kernel, "class_kernel": class_kernel,
             "published_loss": published_loss,
         }  # fmt: skip
-        if head not in ("thumos", "activitynet"):
-            raise InputError(f"localizer 'cola': head '{head}'; expected thumos or activitynet")
-        if dropout >= 1 or contrast_dropout >= 1:
-            raise InputError("localizer 'cola': dropout and contrast_dropout are shares; expected less than 1")
-        if temperature == 0:
-            raise InputError("localizer 'cola': temperature is 0; expected a number above 0, such as 0.07")
-        if m >= M:
-            raise InputError(f"localizer 'cola': m is {m} and M is {M}; expected m < M, or no snippet is hard")
         self.dropout, self.r_easy, self.r_hard, self.m, self.M = dropout, r_easy, r_hard, m, M
         self.contrast_dropout, self.temperature, self.contrast_weight = contrast_dropout, temperature, contrast_weight
         self.action_weight = 1.0 if published_loss else max(1.0, clusters / CLASSES)

@@ -55,12 +55,13 @@ def test_an_unknown_name_says_which_there_are(name, message):
         ({"temperature": float("inf")}, "setting 'temperature' is inf; expected a number of 0 or more"),
         ({"temperature": "low"}, "setting 'temperature' is 'low'; expected a number of 0 or more, such as 0.07"),
         ({"temperature": float("nan")}, "setting 'temperature' is nan"),
-        ({"dropout": 1}, "dropout and contrast_dropout are shares; expected less than 1"),
+        ({"dropout": 1}, "setting 'dropout' is 1; expected a share below 1"),
         ({"head": 3}, "setting 'head' is 3; expected a str, such as 'thumos'"),
-        ({"head": "kinetics"}, "head 'kinetics'; expected thumos or activitynet"),
-        ({"temperature": 0}, "temperature is 0; expected a number above 0"),
-        ({"kernel": 2}, "a convolution over 2 snippets has no middle one"),
-        ({"class_kernel": 4}, "a convolution over 4 snippets"),
+        ({"head": "kinetics"}, "setting 'head' is 'kinetics'; expected thumos or activitynet"),
+        ({"temperature": 0}, "setting 'temperature' is 0; expected a number above 0"),
+        ({"kernel": 2}, "setting 'kernel' is 2; expected an odd number of snippets"),
+        ({"m": 6}, "m is 6, M 6; expected m < M"),
+        ({"class_kernel": 4}, "setting 'class_kernel' is 4; expected an odd number"),
     ],
 )
 def test_a_setting_of_no_use_is_named(settings, message):
