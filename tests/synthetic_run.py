@@ -242,8 +242,9 @@ def _attention(
     row = np.concatenate([np.arange(length) for length in lengths])
     video = np.repeat(np.arange(N), lengths)
     start = row * STRIDE / FPS
-    end = start + WINDOW / FPS
-    middle = (start + end) / 2
+    last = np.append(video[1:] != video[:-1], True)
+    end = start + np.where(last, max(WINDOW, STRIDE), STRIDE) / FPS  # as attention tables have it
+    middle = start + WINDOW / FPS / 2
     bounds = np.array(segments)[video]  # [rows, 2, 2]
     inside = ((middle[:, None] >= bounds[..., 0]) & (middle[:, None] <= bounds[..., 1])).any(1)
     level = 0.08 + 0.75 * inside + 0.06 * rng.standard_normal(len(row))

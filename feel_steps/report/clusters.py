@@ -16,7 +16,7 @@ from feel_steps.evaluation.evaluate import NO_CLASS, label_parts
 from feel_steps.report.media import thumbnail
 from feel_steps.runtime.progress import track
 from feel_steps.tables.parts import name_parts
-from feel_steps.tables.run import Run, attention_rows, locate, within
+from feel_steps.tables.run import Run, attention_rows, locate, window_centres, within
 
 MOMENTS = 4  # thumbnails per cluster
 LABELS = 3  # annotated classes per cluster, the most frequent ones
@@ -115,7 +115,7 @@ def _moment(run: Run, row: int, cluster: int) -> dict[str, Any]:
     video_id = run.videos["video_id"][row]
     attention = attention_rows(run.attention, run.snippets[video_id])
     best = np.lexsort((-attention["actionness"], -attention["activation"][:, cluster]))[0]
-    return example(run, row, float(attention["t_start"][best] + attention["t_end"][best]) / 2)
+    return example(run, row, float(window_centres(run.videos, row, len(attention["actionness"]))[best]))
 
 
 def example(run: Run, row: int, seconds: float) -> dict[str, Any]:

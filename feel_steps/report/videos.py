@@ -11,7 +11,7 @@ import numpy as np
 
 from feel_steps.report.media import relative_url
 from feel_steps.tables.kinds import Columns
-from feel_steps.tables.run import StoredAttention, attention_rows, locate, within
+from feel_steps.tables.run import StoredAttention, attention_rows, locate, window_centres, within
 from feel_steps.tables.tables import runs
 
 CLASSES = 3  # activation curves per video
@@ -93,7 +93,7 @@ def records(run: Shown, page: Path, rows: np.ndarray, segments: Columns | None =
                 "found": _segments(detections, strongest, "score"),
                 "more": int(bounds[i + 1] - bounds[i] - len(strongest)),
                 "truth": truth.get(video_id, []),
-                **_curves(run, video_id, classes),
+                **_curves(run, i, classes),
             }
         )
     return packed
@@ -140,10 +140,10 @@ def _tiles(segments: Columns | None) -> dict[str, list[tuple[int, float, float, 
     return {video_id: _segments(segments, np.arange(*rows), "score") for video_id, *rows in runs(segments["video_id"])}
 
 
-def _curves(run: Shown, video_id: str, classes: list[int]) -> dict[str, Any]:
+def _curves(run: Shown, row: int, classes: list[int]) -> dict[str, Any]:
     """Actionness and class activations of a video, with the time of the first point and the step in seconds."""
-    attention = attention_rows(run.attention, run.snippets[video_id])
-    middle = (attention["t_start"] + attention["t_end"]) / 2  # [T]
+    attention = attention_rows(run.attention, run.snippets[run.videos["video_id"][row]])
+    middle = window_centres(run.videos, row, len(attention["actionness"]))
     width = -(-len(middle) // POINTS)  # snippets per point; the point is their maximum
     starts = np.arange(0, len(middle), width)
     step = float(middle[-1] - middle[0]) / max(1, len(middle) - 1)

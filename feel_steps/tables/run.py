@@ -108,6 +108,12 @@ class StoredAttention:
         return found
 
 
+def window_centres(videos: Columns, row: int, snippets: int) -> np.ndarray:
+    """When what a snippet shows happens: the centre of its window, seconds [T], in the video of a row."""
+    fps, stride, window = (float(videos[name][row]) for name in ("fps", "snippet_stride", "snippet_window"))
+    return (np.arange(snippets) * stride + window / 2) / fps
+
+
 def attention_rows(attention: Columns | StoredAttention, rows: slice) -> Columns:
     """Rows of an attention table that is in memory, or that is not."""
     if isinstance(attention, StoredAttention):

@@ -29,7 +29,7 @@ from feel_steps.report.summary import left_out, summary
 from feel_steps.report.videos import POINTS, _pack, records
 from feel_steps.tables import tables
 from feel_steps.tables.run import find_run
-from tests.synthetic_run import AWKWARD, Shape, build, render_video
+from tests.synthetic_run import AWKWARD, FPS, WINDOW, Shape, build, render_video
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +295,7 @@ def test_a_typical_moment_is_where_the_class_is_most_active(run: Path) -> None:
         video_id = found.videos["video_id"][int(row)]
         own = found.attention[found.snippets[video_id]]
         activation = own["activation"][:, found.assigned[int(row)]]
-        middle = (own["t_start"] + own["t_end"]) / 2
+        middle = own["t_start"] + WINDOW / FPS / 2
         assert float(time) == pytest.approx(middle[activation.argmax()], abs=0.01)
 
 
@@ -340,7 +340,7 @@ def test_curves_survive_packing(run: Path) -> None:
             levels = np.array([np.frombuffer(base64.b64decode(c), np.uint8) for c in pack["curves"]])
             got = pack["low"] + levels / 255 * (pack["high"] - pack["low"])
             np.testing.assert_allclose(got, want, atol=(want.max() - min(0, want.min())) * 0.003)
-        middle = (own["t_start"] + own["t_end"]) / 2
+        middle = own["t_start"] + WINDOW / FPS / 2
         got = record["start"] + record["step"] * np.arange(len(middle))
         np.testing.assert_allclose(got, middle, atol=0.02)
 
@@ -357,7 +357,7 @@ def test_long_videos_keep_their_peaks(tmp_path: Path) -> None:
     record = records(found, run / "report.html", np.arange(len(found.videos["video_id"])))[0]
     curve = np.frombuffer(base64.b64decode(record["actionness"]["curves"][0]), np.uint8)
     assert len(curve) <= POINTS and curve.max() == 255 and (curve > 128).sum() == 1
-    middle = (attention["t_start"][peak] + attention["t_end"][peak]) / 2
+    middle = attention["t_start"][peak] + WINDOW / FPS / 2  # of the window, which is longer than the stride
     assert record["start"] + record["step"] * curve.argmax() == pytest.approx(middle, abs=record["step"])
 
 
