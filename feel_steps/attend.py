@@ -173,6 +173,8 @@ def attend_in_blocks(
 
         (rows, cuts), unit = split(snippets, parts), "part"
     advice = f"lower train.length ({length}) and train again, or use a device of more memory"
+    if sampling == "windows":
+        advice = "set attend.sampling: length, or use a device of more memory"
     if isinstance(snippets.features, Stored):
         devices.release_buffers()
     with (

@@ -116,4 +116,6 @@ def test_out_of_memory_says_what_to_lower(monkeypatch):
 
     monkeypatch.setattr(model, "forward", fail)
     with pytest.raises(InputError, match=r"attending: out of memory on CPU, .*; lower train.length \(750\)"):
+        attend(model, snippets, videos, sampling="length")
+    with pytest.raises(InputError, match=r"out of memory on CPU, .*; set attend.sampling: length"):
         attend(model, snippets, videos)
