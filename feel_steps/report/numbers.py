@@ -41,7 +41,8 @@ def verdict(run: Run, labelled: int = 0) -> str:
         return f"{groups} that agree with the annotations at NMI {last:.2f}{start}.{moments}{rests}"
     stability = value("refine", "stability", run.iterations)
     kept = f", whose last two rounds agree at NMI {stability:.2f}" if stability is not None else ""
-    return f"{groups.removesuffix(',')}{kept}. There are no annotations to compare them with."
+    why = "None of them is annotated." if rests else "There are no annotations to compare them with."
+    return f"{groups.removesuffix(',')}{kept}. {why}"
 
 
 def coverage(run: Run) -> str:

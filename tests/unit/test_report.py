@@ -180,6 +180,16 @@ def test_without_annotations_the_page_says_so(tmp_path: Path) -> None:
     assert data_of(html)["names"] == [""] * 4
 
 
+def test_annotations_of_test_videos_alone_are_not_denied(tmp_path: Path) -> None:
+    """Who has annotated the test videos reads on the page that nobody annotated anything."""
+    run = build(tmp_path, Shape(annotations=False, media=0))
+    segment = {"video_id": find_run(run).videos["video_id"][-1:], "label": ["run"], "t_start": [0.0], "t_end": [1.0]}
+    tables.write(run / "annotations.parquet", "annotations", segment)
+    html = page_of(run)
+    assert "None of them is annotated." in html
+    assert "There are no annotations" not in html
+
+
 def test_variants_and_seeds_are_compared(tmp_path: Path) -> None:
     run = build(tmp_path, Shape(train=8, test=2, media=0, variants=("feel", "no-cci"), seeds=(0, 1)))
     html = page_of(run)
