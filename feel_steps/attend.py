@@ -165,16 +165,17 @@ def attend_in_blocks(
         raise InputError(f"videos table: no row for video '{missing[0]}', which has features; run index again")
     if sampling not in SAMPLINGS:
         raise InputError(f"sampling: '{sampling}'; expected {' or '.join(SAMPLINGS)}")
-    step = max(1.0, float((videos["snippet_window"] / videos["snippet_stride"]).min(initial=np.inf)))
-    most = step if sampling == "windows" else np.inf
+    if sampling == "windows":
+        step = max(1.0, float((videos["snippet_window"] / videos["snippet_stride"]).min(initial=np.inf)))
+        advice = "set attend.sampling: length, or use a device of more memory"
+    else:
+        step = np.inf
+        advice = f"lower train.length ({length}) and train again, or use a device of more memory"
     rows, unit, cuts = snippets, "video", parts
     if parts is not None:
         from feel_steps.parts import split  # loads SciPy, a quarter of a second that whole videos do not need
 
         (rows, cuts), unit = split(snippets, parts), "part"
-    advice = f"lower train.length ({length}) and train again, or use a device of more memory"
-    if sampling == "windows":
-        advice = "set attend.sampling: length, or use a device of more memory"
     if isinstance(snippets.features, Stored):
         devices.release_buffers()
     with (
@@ -190,7 +191,7 @@ def attend_in_blocks(
                 offsets = rows.offsets[first : stop + 1] - place.start
                 seen = Snippets(rows.video_ids[first:stop], block.features, offsets)
                 own = {name: column[first:stop] for name, column in cuts.items()}
-            maps, pooled = _look(model, seen, length, most, where, dtype, progress)
+            maps, pooled = _look(model, seen, length, step, where, dtype, progress)
             embeddings = {"video_id": np.array(seen.video_ids, object), "feature": np.empty((0, 1))} | pooled
             of_videos = embeddings if own is None else gather_embeddings(embeddings, own)
             yield list_cells(block, videos) | maps, of_videos, embeddings

@@ -202,7 +202,8 @@ def _list(title: str, entries: Sequence[str]) -> list[str]:
 
 def _odd(dimensions: Mapping[Path, int]) -> list[str]:
     """Files whose dimension is not the most frequent one."""
-    ((usual, _),) = Counter(dimensions.values()).most_common(1) or [(0, 0)]
+    counts = Counter(dimensions.values())
+    usual = max(counts, key=counts.__getitem__, default=0)
     return [f"{file}: dimension {d}, not {usual}" for file, d in dimensions.items() if d != usual]
 
 

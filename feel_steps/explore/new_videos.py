@@ -63,11 +63,11 @@ def find_files(paths: Sequence[Path]) -> dict[str, Path]:
         A folder has no file that is called a video, or two files have the same id.
     """
     files: dict[str, Path] = {}
+    known: set[Path] = set()
     for path in paths:
         found = video_files(path, links="anywhere") if path.is_dir() else {path.stem: path}
         if not found:
             raise InputError(f"{path}: no video in this folder; expected files such as clip.mp4")
-        known = {file.resolve() for file in files.values()}
         found = {video_id: file for video_id, file in found.items() if file.resolve() not in known}
         if twice := sorted(files.keys() & found.keys()):
             raise InputError(
@@ -75,6 +75,7 @@ def find_files(paths: Sequence[Path]) -> dict[str, Path]:
                 "holds both"
             )
         files |= found
+        known |= {file.resolve() for file in found.values()}
     return files
 
 
@@ -273,10 +274,10 @@ def _read(paths: Sequence[Path], key: str | None, transposed: bool) -> np.ndarra
 
 def _clips(files: Mapping[str, Path], ids: Sequence[str]) -> dict[str, Path]:
     """Map the ids of arrays to the video files with the same ids, or with the same names in another folder."""
-    names = {PurePosixPath(video_id).name: video_id for video_id in ids}
+    names, known = {PurePosixPath(video_id).name: video_id for video_id in ids}, set(ids)
     clips: dict[str, Path] = {}
     for video_id, file in files.items():
-        own = video_id if video_id in ids else names.get(PurePosixPath(video_id).name)
+        own = video_id if video_id in known else names.get(PurePosixPath(video_id).name)
         if own is None:
             raise InputError(f"{file}: no array is called '{video_id}'; there is '{ids[0]}'")
         if own in clips:
