@@ -4,14 +4,17 @@ import os
 import re
 import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
+import psutil
+from snakemake.benchmark import BenchmarkTimer
 from snakemake.logging import logger
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from feel_steps.config import retype_given
+from feel_steps.runtime.forkserver import find_fork, serving
 from feel_steps.runtime.gpus import count
 
 ROOT = Path(str(workflow.current_basedir)).parent
@@ -107,11 +110,43 @@ def hold(run, schedule=JobScheduler.schedule):
             # One line is all a person needs here; Snakemake would add its own stack.
             logger.error(f"error: {run}: another Snakemake works on this run; wait until it ends, or give another name")
             sys.exit(1)
-        with lock:
+        with lock, start_quickly(scheduler.workflow.dag.needrun_jobs()):
             return schedule(scheduler)
 
     if workflow.is_main_process:
         JobScheduler.schedule = schedule_alone
+
+
+def start_quickly(jobs):
+    """Fork the jobs on this machine from one process that has loaded the libraries, where there are enough to earn that back.
+
+    The interpreter of a conda environment or of a container is another one. Processes of macOS cannot go on after a fork.
+    """
+    enough = len(list(jobs)) >= 8  # those of one iteration
+    here = LOCAL and not workflow.deployment_settings.deployment_method and sys.platform == "linux"
+    return serving() if enough and here else nullcontext()
+
+
+class WithForks(psutil.Process):
+    """A job's shell, for Snakemake's account of a job: the forks that run its commands count as its children.
+
+    9.27.1: counts the processes that descend from the shell. A fork descends from the server.
+    """
+
+    def children(self, recursive=False):
+        children = super().children(recursive)
+        with suppress(psutil.NoSuchProcess):
+            children += [psutil.Process(fork) for child in children if (fork := find_fork(child.pid))]
+        return children
+
+
+def watch(timer, *arguments, start=BenchmarkTimer.__init__):
+    """Start to measure a job."""
+    start(timer, *arguments)
+    timer.main = WithForks(timer.pid)
+
+
+BenchmarkTimer.__init__ = watch
 
 
 def acquire(file):
