@@ -223,12 +223,18 @@ def _limit_threads(number: int) -> None:
 
 
 def main(address: str, *libraries: str) -> None:
-    """Load the libraries without starting a thread, since threads do not live on in forks. Then serve."""
+    """Load the libraries without starting threads, since these do not live on in forks. Then serve.
+
+    Arrow's allocator has a thread all the same, but it knows of forks and does without one there.
+    """
+    os.close(os.pidfd_open(os.getpid()))  # Linux before 5.3 has none, and this ends here
     interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ |= {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000"), "OMP_NUM_THREADS": "1"}
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in cli/app.py
+    os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"], "1")
     gc.disable()
     for library in libraries:
-        import_module(library)
+        with suppress(ImportError):  # the job that needs it says so
+            import_module(library)
     gc.freeze()  # a search for cycles would copy the pages that forks share
     job = _Server(address).serve()
     if job:
