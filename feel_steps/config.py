@@ -63,7 +63,7 @@ def read_arguments(entries: Sequence[str], schema: Path) -> Config:
     """
     import yaml
 
-    rules = yaml.safe_load(schema.read_text())
+    rules = yaml.safe_load(schema.read_text()) if entries else {}
     config: Config = {}
     for entry in entries:
         key, _, text = entry.partition("=")

@@ -1,8 +1,8 @@
 """Digest of the source code of a step: its command, and every module of this package that the command can import.
 
 Snakemake needs the digest because its own triggers do not see edits in imported modules. Artifacts store the digest of
-the code that made them, and ``feel-steps verify`` compares the two. Modules are found by parsing their text, so nothing
-is imported, and every process finds the same modules.
+the code that made them, and ``feel-steps verify`` compares the two. Modules are found in the text, so nothing is
+imported, and every process finds the same modules.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 STUDIES = "studies"  # the package beside this one, in a clone
-# an entry of a registry, "feel_steps.localizers.cola:CoLA", or the package that holds the report's templates
-NAMED = re.compile(r"((?:feel_steps|studies)(?:\.\w+)+)(?::\w+)?")
+# An import; or a string: an entry of a registry, "package.module:Class", or the package of the report's templates.
+# Syntax trees would be exact, but take a job up to a tenth of a second. What a docstring shows counts too: no harm.
+IMPORT = re.compile(r"^\s*from ((?:feel_steps|studies)[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+NAMED = re.compile(r"""(?:^\s*import |['"])((?:feel_steps|studies)(?:\.\w+)+)(?::\w+)?(?=['"\s])""", re.MULTILINE)
+TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:(?:    .*)?\n)+", re.MULTILINE)
 TEMPLATES = (".j2", ".css", ".js")
 
 
@@ -50,10 +53,10 @@ def digest(step: str) -> str:
             names = (node.id for node in ast.walk(function) if isinstance(node, ast.Name))
             todo += [helpers[name] for name in names if name in helpers]
     digest = hashlib.sha256()
-    for name, function in sorted(reached.items()):
-        # without the options: an artifact stores their values
-        digest.update("\n".join([name, *map(ast.unparse, function.body), ""]).encode())
-    for module in _files(_closure(reached.values())):
+    # without the options: an artifact stores their values
+    texts = ["\n".join([name, *map(ast.unparse, function.body), ""]) for name, function in sorted(reached.items())]
+    digest.update("".join(texts).encode())
+    for module in _files(_closure("".join(texts))):
         digest.update(f"{module.relative_to(PACKAGE.parent).as_posix()}\n".encode())
         digest.update(module.read_bytes())
     return digest.hexdigest()[:16]
@@ -79,14 +82,15 @@ def _commands(file: Path) -> dict[str, str]:
     return commands
 
 
+@cache
 def _functions(file: Path) -> dict[str, ast.FunctionDef]:
     """Functions at the top level of a file, by name."""
     return {node.name: node for node in ast.parse(file.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)}
 
 
-def _closure(nodes: Iterable[ast.AST]) -> set[str]:
+def _closure(text: str) -> set[str]:
     """Modules that code imports, and those that they import in turn."""
-    todo, reached = _imports(*nodes), set[str]()
+    todo, reached = _imports(text), set[str]()
     while todo:
         reached.add(module := todo.pop())
         todo |= _imported_by(module) - reached
@@ -95,24 +99,16 @@ def _closure(nodes: Iterable[ast.AST]) -> set[str]:
 
 @cache
 def _imported_by(module: str) -> set[str]:
-    return _imports(ast.parse(_file(module).read_text("utf-8")))
+    return _imports(_file(module).read_text("utf-8"))
 
 
-def _imports(*nodes: ast.AST) -> set[str]:
+def _imports(text: str) -> set[str]:
     """Modules of this package that code imports or names in a string, and the packages that contain them."""
-    todo, names = list(nodes), list[str]()
-    while todo:
-        node = todo.pop()
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := NAMED.fullmatch(node.value)):
-            names.append(match[1])
-        todo += ast.iter_child_nodes(node)
-    paths = (name.split(".") for name in names if name.split(".")[0] in (PACKAGE.name, STUDIES))
+    text = TYPES.sub("", text)
+    names = NAMED.findall(text)
+    for module, imported in IMPORT.findall(text):
+        names += [module, *(f"{module}.{name}" for name in re.findall(r"\w+", imported))]
+    paths = [name.split(".") for name in names]
     modules = {".".join(path[:length]) for path in paths for length in range(1, len(path) + 1)}
     return {module for module in modules if _file(module).is_file()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import random
 import shutil
@@ -224,6 +225,19 @@ def package(tmp_path, monkeypatch, shipped):
 def test_an_edit_changes_the_source_of_the_steps_that_run_it(package, file, within, without):
     changed = package(file)
     assert within <= changed and not without & changed
+
+
+def test_no_import_is_overlooked():
+    """Imports are found in the text. One written in another way would leave old results standing after an edit."""
+    for file in source.PACKAGE.rglob("*.py"):
+        tree = ast.parse(text := file.read_text("utf-8"))
+        tree.body = [node for node in tree.body if not isinstance(node, ast.If)]  # imported for types only
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert not any(node.level for node in imports), f"{file}: a relative import"
+        names = {f"{node.module}.{alias.name}" for node in imports for alias in node.names}
+        names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        modules = {name for name in names if name.startswith("feel_steps.") and source._file(name).is_file()}
+        assert modules <= source._imports(text), file
 
 
 def test_an_edit_to_what_all_share_changes_all(package):
