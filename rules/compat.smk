@@ -14,7 +14,7 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from feel_steps.config import retype_given
-from feel_steps.runtime.forkserver import find_fork, serving
+from feel_steps.runtime.forkserver import ADDRESS, find_fork, serving
 from feel_steps.runtime.gpus import count
 
 ROOT = Path(str(workflow.current_basedir)).parent
@@ -124,7 +124,8 @@ def start_quickly(jobs):
     """
     enough = len(list(jobs)) >= 8  # those of one iteration
     here = LOCAL and not workflow.deployment_settings.deployment_method and sys.platform == "linux"
-    return serving() if enough and here else nullcontext()
+    first = ADDRESS not in os.environ  # where a workflow imports this one twice, one server is for both
+    return serving() if enough and here and first else nullcontext()
 
 
 class WithForks(psutil.Process):
