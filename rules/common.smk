@@ -89,8 +89,18 @@ def flags(values):
 
 
 def get_options(stage):
-    """Params function: the options of a stage, as the job's variant has them."""
-    return lambda wildcards: flags(get_settings(wildcards)[stage])
+    """Params function: the options of a stage, as the job's variant has them; a device is for get_untracked."""
+    return lambda wildcards: flags(
+        {key: value for key, value in get_settings(wildcards)[stage].items() if key != "device"}
+    )
+
+
+def get_untracked(get):
+    """Params function: options that say where a job computes. A change of them plans no job again.
+
+    Snakemake does not record what a params function derives from the job's resources.
+    """
+    return lambda wildcards, resources: flags(get(wildcards))
 
 
 def get_given(*names):
