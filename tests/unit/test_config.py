@@ -73,6 +73,21 @@ def check_all(changed):
             {"dataset": {"layout": "videos", "path": "."}, "features": {"extractor": "i3d"}},
             ["'features.i3d.weights_rgb' is not set", "rgb_imagenet.pt", "pytorch-i3d"],
         ),
+        (
+            {"dataset": {"layout": "videos", "path": "."}, "features": {"window": 2}},
+            ["'features.frames.frames' is 4", "1 to features.window, 2"],
+        ),
+        (
+            {
+                "dataset": {"layout": "videos", "path": "."},
+                "features": {"extractor": "streams", "streams": {"pose": 1}, "window": 4},
+            },
+            ["'features.pose.frames' is 8", "2 to features.window, 4"],
+        ),
+        (
+            {"dataset": {"layout": "cola", "path": "."}, "features": {"extractor": "i3d"}},
+            ["'features.extractor' is 'i3d'", "layout 'cola' reads features that exist", "leave it out"],
+        ),
         ({"train": {"settings": {"hidden": 0}}}, ["'hidden' is 0", "whole number of 1 or more"]),
         ({"train": {"settings": {"r_class": 8}}}, ["no setting 'r_class'", "'aicl' has it", "under 'variants'"]),
         ({"localize": {"nms": 0}}, ["'localize.nms'", "above 0, up to 1"]),
