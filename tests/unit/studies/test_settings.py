@@ -129,6 +129,8 @@ def test_true_labels_of_parts_are_refused(tmp_path):
         ({"settings": {"a": {"refine": {"methd": "cci"}}}}, ["study 'one', setting 'a'", "did you mean 'method'?"]),
         ({"grid": {"select.alpha": [2]}}, ["study 'one', setting 'alpha 2'", "a number above 0, up to 1"]),
         ({"settings": {"a": {"x": "far"}}}, ["'one.settings.a.x'", "'far'", "a number"]),
+        ({"settings": {"a": {}}, "metrics": ["mAp"]}, ["study 'one': key 'metrics'", "'mAp'; did you mean 'mAP'?"]),
+        ({"settings": {"a": {}}, "lower": ["NMI"]}, ["study 'one': key 'lower'", "no metric 'NMI'"]),
         ({"settings": {"a": {}}, "reference": "b"}, ["study 'one'", "'b' is none of its settings: a"]),
     ],
 )
