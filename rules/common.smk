@@ -15,6 +15,7 @@ from feel_steps.dataset.checks import (
     check_groups,
     check_labels,
     digest_inputs,
+    find_left_over,
     find_replaced,
     settle_corrections,
     settle_layout,
@@ -38,9 +39,9 @@ try:
         check_annotations(config)
         check_labels(config, numbers)
         check_groups(config)
-        replaced = find_replaced(Path("results", config["name"]), numbers)
-        for line in filter(None, [said, *replaced]):
-            logger.warning(line)
+        folder = Path("results", config["name"])
+        for line in filter(None, [said, *find_replaced(folder, numbers), *find_left_over(folder, numbers)]):
+            logger.warning(f"note: {line}")  # feel-steps run shows these lines
     check_extractor(config)
 except InputError as error:
     # One line is all a person needs here; Snakemake would add its own stack.
