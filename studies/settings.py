@@ -20,8 +20,10 @@ from feel_steps.config import Config, merge, resolve, switches_localizer
 from feel_steps.errors import InputError, explain, hint
 
 # metrics of a study's table: of variants that the workflow runs, and of programs that compare clusters with classes
-VARIANT_METRICS = ("NMI k-means", "NMI refined", "NMI selected", "mAP", "mAP@0.5", "mAP one-to-one")
-VARIANT_METRICS += ("NMI previous", "silhouette", "selected")
+VARIANT_METRICS = (
+    *("NMI k-means", "NMI refined", "NMI selected", "mAP", "mAP@0.5", "mAP one-to-one"),
+    *("NMI previous", "silhouette", "selected"),
+)
 CLUSTER_METRICS = ("NMI", "AMI", "purity", "NMI selected", "purity selected")
 # the function of each program, and the metrics that it gives
 PROGRAMS = {
