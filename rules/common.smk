@@ -97,9 +97,10 @@ def get_options(stage):
 
 
 def get_untracked(get):
-    """Params function: options that say where a job computes. A change of them plans no job again.
+    """Params function: options that do not decide on results. A change of them plans no job again.
 
-    Snakemake does not record what a params function derives from the job's resources.
+    Snakemake does not record what a params function derives from the job's resources. A shell command could name
+    config itself, but where another workflow imports this one, Snakemake prints the command with that one's config.
     """
     return lambda wildcards, resources: flags(get(wildcards))
 

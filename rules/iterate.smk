@@ -18,10 +18,11 @@ if CORRECTIONS:
         conda:
             "../envs/feel.yaml"
         params:
+            corrections=get_untracked(lambda wildcards: {"corrections": config["corrections"]}),
             constraints=digest_constraints(CORRECTIONS),
             source=get_source("constrain"),
         shell:
-            "python -m feel_steps constrain --corrections {config[corrections]:q} --videos {input.videos:q}"
+            "python -m feel_steps constrain {params.corrections} --videos {input.videos:q}"
             " --centres {input.centres:q} --out {output.constraints:q} 2>&1 | tee {log:q}"
 
 
