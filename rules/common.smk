@@ -15,6 +15,7 @@ from feel_steps.dataset.checks import (
     check_groups,
     check_labels,
     digest_inputs,
+    find_left_over,
     find_replaced,
     settle_corrections,
     settle_layout,
@@ -38,9 +39,9 @@ try:
         check_annotations(config)
         check_labels(config, numbers)
         check_groups(config)
-        replaced = find_replaced(Path("results", config["name"]), numbers)
-        for line in filter(None, [said, *replaced]):
-            logger.warning(line)
+        folder = Path("results", config["name"])
+        for line in filter(None, [said, *find_replaced(folder, numbers), *find_left_over(folder, numbers)]):
+            logger.warning(f"note: {line}")  # feel-steps run shows these lines
     check_extractor(config)
 except InputError as error:
     # One line is all a person needs here; Snakemake would add its own stack.
@@ -89,8 +90,19 @@ def flags(values):
 
 
 def get_options(stage):
-    """Params function: the options of a stage, as the job's variant has them."""
-    return lambda wildcards: flags(get_settings(wildcards)[stage])
+    """Params function: the options of a stage, as the job's variant has them; a device is for get_untracked."""
+    return lambda wildcards: flags(
+        {key: value for key, value in get_settings(wildcards)[stage].items() if key != "device"}
+    )
+
+
+def get_untracked(get):
+    """Params function: options that do not decide on results. A change of them plans no job again.
+
+    Snakemake does not record what a params function derives from the job's resources. A shell command could name
+    config itself, but where another workflow imports this one, Snakemake prints the command with that one's config.
+    """
+    return lambda wildcards, resources: flags(get(wildcards))
 
 
 def get_given(*names):

@@ -26,7 +26,6 @@ EXTRACTION = {
     "extractor": EXTRACTOR,
     **SNIPPETS,
     "on_bad_video": DATASET["on_bad_video"],
-    "cache": config["features"]["cache"],
     "settings": config["features"].get(EXTRACTOR, {}),
 }
 USED = list(config["features"]["streams"]) if EXTRACTOR == "streams" else [EXTRACTOR]
@@ -34,8 +33,7 @@ FILES = {"frames": ["weights"], "i3d": ["weights_rgb", "weights_flow"], "pose": 
 WEIGHTS = [config["features"][name][key] for name in USED for key in FILES.get(name, [])]
 WEIGHTS = [file for file in WEIGHTS if file]
 NETWORK = bool({"frames", "i3d", "transformers"} & {*USED}) or ":" in EXTRACTOR  # computes on the device
-if NETWORK:
-    EXTRACTION["device"] = config["device"]
+PLACE = {"cache": config["features"]["cache"]} | ({"device": config["device"]} if NETWORK else {})
 if EXTRACTOR == "streams":
     EXTRACTION["settings"] = {"extractors": {name: config["features"].get(name, {}) for name in USED}}
 if EXTRACTOR == "arrays":
@@ -167,11 +165,12 @@ rule extract_features:
         gpu=GPU * NETWORK,
     params:
         options=flags(EXTRACTION),
+        place=get_untracked(lambda wildcards: PLACE),
         listing=LISTING,
         source=get_source("extract"),
     shell:
         "python -m feel_steps extract --manifest {input.manifest:q} --part {wildcards.part} --root {input.folder:q}"
-        " {params.options} --threads {threads} --out {output.features:q} 2>&1 | tee {log:q}"
+        " {params.options} {params.place} --threads {threads} --out {output.features:q} 2>&1 | tee {log:q}"
 
 
 rule index_videos:

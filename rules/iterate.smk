@@ -18,10 +18,11 @@ if CORRECTIONS:
         conda:
             "../envs/feel.yaml"
         params:
+            corrections=get_untracked(lambda wildcards: {"corrections": config["corrections"]}),
             constraints=digest_constraints(CORRECTIONS),
             source=get_source("constrain"),
         shell:
-            "python -m feel_steps constrain --corrections {config[corrections]:q} --videos {input.videos:q}"
+            "python -m feel_steps constrain {params.corrections} --videos {input.videos:q}"
             " --centres {input.centres:q} --out {output.constraints:q} 2>&1 | tee {log:q}"
 
 
@@ -102,11 +103,12 @@ rule refine_clusters:
         gpu=lambda wildcards: int(get_settings(wildcards)["refine"]["device"] not in ("cpu", "mps")),
     params:
         options=get_options("refine"),
+        device=get_untracked(lambda wildcards: {"device": get_settings(wildcards)["refine"]["device"]}),
         said=get_given_tables,
         source=get_source("refine"),
     shell:
         "python -m feel_steps refine --pooled {input.pooled:q} --clusters {input.clusters:q} --centres {input.centres:q}"
-        " {params.options} {params.said} --out {output.refined:q} 2>&1 | tee {log:q}"
+        " {params.options} {params.device} {params.said} --out {output.refined:q} 2>&1 | tee {log:q}"
 
 
 rule select_instances:
@@ -154,13 +156,13 @@ rule train_localizer:
     params:
         clusters=lambda wildcards: get_settings(wildcards)["clusters"],
         features=get_folder("parts"),
-        device=config["device"],
+        device=get_untracked(lambda wildcards: {"device": config["device"]}),
         options=get_options("train"),
         cuts=give_parts,
         source=get_source("train"),
     shell:
         "python -m feel_steps train --videos {input.videos:q} --features {params.features:q} --selected {input.selected:q}"
-        " --clusters {params.clusters} --seed {wildcards.seed} {params.options} {params.cuts} --device {params.device:q}"
+        " --clusters {params.clusters} --seed {wildcards.seed} {params.options} {params.cuts} {params.device}"
         " --threads {threads} --out {output.model:q} --out-training {output.training:q} 2>&1 | tee {log:q}"
 
 
@@ -185,13 +187,13 @@ rule attend_videos:
         gpu=GPU,
     params:
         features=get_folder("parts"),
-        device=config["device"],
+        device=get_untracked(lambda wildcards: {"device": config["device"]}),
         options=get_attend_options,
         cuts=give_parts,
         source=get_source("attend"),
     shell:
         "python -m feel_steps attend --videos {input.videos:q} --features {params.features:q} --model {input.model:q}"
-        " {params.options} {params.cuts} --device {params.device:q} --threads {threads}"
+        " {params.options} {params.cuts} {params.device} --threads {threads}"
         " --out {output.attention:q} --out-embeddings {output.embeddings:q} 2>&1 | tee {log:q}"
 
 

@@ -141,7 +141,7 @@ use rule attend_videos as attend_parts with:
         variant=ONLY,
     params:
         features=get_folder("parts"),
-        device=config["device"],
+        device=get_untracked(lambda wildcards: {"device": config["device"]}),
         options=get_attend_options,
         cuts=lambda wildcards, input, output: flags(
             {"parts": input.cuts, "out_part_embeddings": output.part_embeddings}

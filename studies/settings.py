@@ -19,15 +19,22 @@ from typing import Any
 from feel_steps.config import Config, merge, resolve, switches_localizer
 from feel_steps.errors import InputError, explain, hint
 
+# metrics of a study's table: of variants that the workflow runs, and of programs that compare clusters with classes
+VARIANT_METRICS = (
+    *("NMI k-means", "NMI refined", "NMI selected", "mAP", "mAP@0.5", "mAP one-to-one"),
+    *("NMI previous", "silhouette", "selected"),
+)
+CLUSTER_METRICS = ("NMI", "AMI", "purity", "NMI selected", "purity selected")
+# the function of each program, and the metrics that it gives
 PROGRAMS = {
-    "cci-k1": "studies.cci:parameter",
-    "cci-k2": "studies.cci:parameter",
-    "cci-lambda": "studies.cci:parameter",
-    "noise": "studies.cci:noise",
-    "few-videos": "studies.cci:few_videos",
-    "classes": "studies.classes:classes",
-    "overhead": "studies.overhead:overhead",
-    "unknown-clusters": "studies.unknown:unknown_clusters",
+    "cci-k1": ("studies.cci:parameter", CLUSTER_METRICS),
+    "cci-k2": ("studies.cci:parameter", CLUSTER_METRICS),
+    "cci-lambda": ("studies.cci:parameter", CLUSTER_METRICS),
+    "noise": ("studies.cci:noise", CLUSTER_METRICS),
+    "few-videos": ("studies.cci:few_videos", CLUSTER_METRICS),
+    "classes": ("studies.classes:classes", CLUSTER_METRICS),
+    "overhead": ("studies.overhead:overhead", ("seconds", "cpu seconds", "share of k-means", "MiB")),
+    "unknown-clusters": ("studies.unknown:unknown_clusters", ("estimate", "relative error")),
 }
 WITHOUT_TRUTH = ("overhead",)  # programs that compare with no annotations
 
@@ -102,8 +109,8 @@ def read_studies(file: str | Path, config: Config, wanted: str | Sequence[str], 
     ------
     InputError
         The file is missing or is no YAML; it has no wanted study, or needs annotations for it; an entry or a setting
-        has a key or a value that the schemas do not allow, or a reference that is none of its settings; true labels
-        where videos are cut into parts.
+        has a key or a value that the schemas do not allow, a metric that does not exist, or a reference that is none
+        of its settings; true labels where videos are cut into parts.
     """
     from jsonschema import Draft202012Validator
 
@@ -123,8 +130,10 @@ def read_studies(file: str | Path, config: Config, wanted: str | Sequence[str], 
         if "program" in about:
             if name not in PROGRAMS:
                 raise InputError(f"{where}: no program has that name; {hint(name, PROGRAMS)}")
+            _check_metrics(about, PROGRAMS[name][1], where)
             studies[name] = Study(about, reference=about.get("reference"))
             continue
+        _check_metrics(about, VARIANT_METRICS, where)
         try:
             settings = list(_settings(about, config, validator))
         except InputError as problem:
@@ -157,7 +166,7 @@ def get_program(name: str) -> Callable[..., Any]:
     """
     if name not in PROGRAMS:
         raise InputError(f"study '{name}': no program has that name; {hint(name, PROGRAMS)}")
-    return resolve_name(PROGRAMS[name])
+    return resolve_name(PROGRAMS[name][0])
 
 
 # ---------------------------------------------------------------------------------------------------- settings
@@ -185,6 +194,14 @@ def _read_entries(file: str | Path) -> dict[str, Config]:
     if error := best_match(schema.iter_errors(entries)):
         raise InputError(f"{file}: {explain(error)}")
     return entries
+
+
+def _check_metrics(about: Config, known: Sequence[str], where: str) -> None:
+    """Refuse metrics that the study's table will not have."""
+    for key in ("metrics", "lower"):
+        for name in about.get(key, ()):
+            if name not in known:
+                raise InputError(f"{where}: key '{key}': there is no metric '{name}'; {hint(name, known)}")
 
 
 def _settings(about: Config, config: Config, validator: Any) -> Iterator[Setting]:

@@ -50,15 +50,16 @@ def _origins(settings: Config, true_labels: bool) -> Iterator[tuple[str, str]]:
         clustered = _digest(pooled, settings["clusters"], settings["cluster"])
         refined = _digest(clustered, settings["refine"], true_labels)
         selected = _digest(refined, schedule(i, **pace), select)
-        attended = _digest(selected, settings["clusters"], settings["train"])
+        trained = _digest(selected, settings["clusters"], settings["train"])
+        attended = _digest(trained, settings["attend"])
         files = {
             "pooled.parquet": pooled,
             "clusters.parquet": clustered,
             "centres.parquet": clustered,
             "refined.parquet": refined,
             "selected.parquet": selected,
-            "model.safetensors": attended,
-            "training.parquet": attended,
+            "model.safetensors": trained,
+            "training.parquet": trained,
             "attention.parquet": attended,
             "embeddings.parquet": attended,
             "detections.parquet": _digest(attended, settings["localize"]),

@@ -13,6 +13,17 @@ from feel_steps.cli.options import Device, Threads, parse_settings
 from feel_steps.errors import InputError
 
 
+def _choose(run: Path, variant: str | None, seed: int | None, iteration: int | None) -> tuple[Path, bool]:
+    """Folder of an iteration, and whether the report shows it; says which of several variants is taken unasked."""
+    from feel_steps.tables.run import find_run
+
+    found = find_run(run)
+    if variant is None and len(found.seeds) > 1:
+        others = ", ".join(name for name in found.seeds if name != found.variant)
+        typer.echo(f"variant: {found.variant}; --variant takes another: {others}", err=True)
+    return found.choose(variant, seed, iteration)
+
+
 @app.command()
 def report(
     run: Annotated[Path, typer.Option(help="results folder of the run")],
@@ -104,10 +115,9 @@ def predict(
     from feel_steps.explore.predict import table, write
     from feel_steps.runtime.claim import claim
     from feel_steps.tables.folders import check_out
-    from feel_steps.tables.run import find_run
 
     check_out(out)
-    place, shown = find_run(run).choose(variant, seed, iteration)
+    place, shown = _choose(run, variant, seed, iteration)
     names = find_names(run, place) if shown else {}
     own = parse_settings(settings, "--settings")
     with claim(device) as where:
@@ -147,11 +157,11 @@ def export(
     from feel_steps.explore.moments import as_detections
     from feel_steps.explore.names import find_names, read_names
     from feel_steps.tables import tables
-    from feel_steps.tables.run import find_run, read_shown
+    from feel_steps.tables.run import read_shown
 
     named: Path | None  # the iteration whose clusters these are
     if run is not None and detections is None:
-        place, shown = find_run(run).choose(variant, seed, iteration)
+        place, shown = _choose(run, variant, seed, iteration)
         found = read_shown(run, place, shown, "detections" if every else "moments")
         found = found if every else as_detections(found)
         called, named = find_names(run, place) if shown else {}, place
@@ -189,12 +199,12 @@ def groups(
     from feel_steps.explore.names import find_names, read_names
     from feel_steps.tables import tables
     from feel_steps.tables.folders import check_out
-    from feel_steps.tables.run import count_clusters, find_run, read_shown
+    from feel_steps.tables.run import count_clusters, read_shown
 
     check_out(out)
     if shown and (variant, seed, iteration) != (None, None, None):
         raise InputError("give either --shown, or --variant, --seed and --iteration")
-    place, is_shown = (shown, True) if shown else find_run(run).choose(variant, seed, iteration)
+    place, is_shown = (shown, True) if shown else _choose(run, variant, seed, iteration)
     videos = tables.read(run / "videos.parquet", "videos")
     found = compare_groups(
         read_shown(run, place, is_shown, "moments"),

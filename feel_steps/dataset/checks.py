@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ from feel_steps.dataset.files import guess_layout, list_files, read_csv, read_te
 from feel_steps.dataset.suffixes import ARRAY, may_be_video
 from feel_steps.errors import InputError, hint
 
+NUMBER = re.compile(r"-k\d+$")  # of clusters, in the names of variants that differ in it
 _list = cache(list_files)  # checking the data set and digesting its inputs take one walk
 
 
@@ -100,6 +102,26 @@ def find_replaced(run: Path, clusters: Mapping[str, int]) -> list[str]:
                 f"replaced; to keep both, give this run another name, or look for both, clusters: {[*before, count]}"
             )
     return lines
+
+
+def find_left_over(run: Path, variants: Collection[str]) -> list[str]:
+    """Say which results stay behind after ``clusters`` became a list, or lost a number, one line for each folder.
+
+    Parameters
+    ----------
+    run : path
+        Folder of the run.
+    variants : collection of str
+        Names that :func:`feel_steps.config.spread` gave.
+    """
+    stems = {NUMBER.sub("", variant) for variant in variants}
+    folders = sorted({seed.parent for seed in run.glob("*/seed-*")})
+    old = [folder for folder in folders if folder.name not in variants and NUMBER.sub("", folder.name) in stems]
+    return [
+        f"{folder}: results of variant '{folder.name}', which clusters no longer asks for; they stay, and no page "
+        "shows them; delete the folder if you do not need it"
+        for folder in old
+    ]
 
 
 def _count_rows(table: Path) -> int | None:

@@ -366,7 +366,9 @@ def _follow(lines: Iterator[str], iterations: int) -> None:
     """Turn Snakemake's output into one progress display."""
     stage, progress = "", None
     for line in lines:
-        if found := RULE.match(line):
+        if line.startswith("note: "):  # the workflow's own, before the first job
+            print(line, end="", file=sys.stderr)
+        elif found := RULE.match(line):
             stage = found[1].replace("_", " ")
         elif stage and (iteration := ITERATION.search(line)) and "iteration" not in stage:
             stage += f", iteration {iteration[1]} of {iterations}"

@@ -19,7 +19,7 @@ import numpy as np
 
 from feel_steps.dataset import video_clock, video_file, video_packets
 from feel_steps.errors import InputError
-from feel_steps.tables import tables
+from feel_steps.tables import source, tables
 
 LIBRARIES = (av, cv2, np)  # another version may decode or measure otherwise
 NETWORKS = {"transformers": "transformers", "ai_edge_litert": "ai-edge-litert"}  # module of an extractor: its package
@@ -34,12 +34,12 @@ class FeatureCache:
     folder : path
         Made when the first features are kept.
     settings : mapping of str to str
-        All that decides on the features, beside program and libraries.
+        All that decides on the features, their :func:`program` included.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, str]) -> None:
         self.folder = Path(folder)
-        self._settings = json.dumps({**settings, "program": program()}, sort_keys=True).encode()
+        self._settings = json.dumps(dict(settings), sort_keys=True).encode()
 
     def place(self, video: str | Path) -> Path:
         """Where the features of a video file are kept, whether there are any or not; reads the whole file."""
@@ -61,10 +61,17 @@ class FeatureCache:
         tables.write(place, "features", columns)
 
 
-def program() -> str:
-    """SHA-256 of the modules that make features, and of the versions of the libraries that they use."""
+def program(extractor: Path) -> str:
+    """SHA-256 of the modules that make an extractor's features, and of the versions of the libraries that they use.
+
+    Parameters
+    ----------
+    extractor : path
+        The file of its class. Of what it imports, modules of this folder count.
+    """
     digest = hashlib.sha256()
-    for module in sorted(Path(__file__).parent.glob("*.py")) + [Path(str(module.__file__)) for module in READING]:
+    modules = [file for file in source.list_modules(extractor) if file.parent == source.PACKAGE / "features"]
+    for module in [extractor, *modules, *(Path(str(module.__file__)) for module in READING)]:
         digest.update(module.read_bytes())
     for library in LIBRARIES:
         digest.update(f"{library.__name__} {library.__version__}\n".encode())

@@ -1,4 +1,4 @@
-"""What must be there before an extraction starts."""
+"""Checks the settings of an extraction before it starts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from typing import Any
 from feel_steps.config import EXISTING, get_extractor
 from feel_steps.errors import InputError
 
+LEAST_FRAMES = {"frames": 1, "pose": 2}  # of a window, by extractor
+
 
 def check_extractor(config: Mapping[str, Any]) -> None:
-    """Refuse to start an extraction that cannot succeed: no weights, no model, no window.
+    """Refuse an extractor where features exist already, and an extraction that cannot succeed.
 
     Raises
     ------
     InputError
         Names the key, and what to do.
     """
-    features = config["features"]
-    if config["dataset"]["layout"] in EXISTING:
+    features, layout = config["features"], config["dataset"]["layout"]
+    if layout in EXISTING:
+        if features["extractor"]:
+            raise InputError(
+                f"config: key 'features.extractor' is '{features['extractor']}', but layout '{layout}' reads features "
+                "that exist already; leave it out, or set dataset.layout to videos and dataset.path to their folder"
+            )
         return
     if features["window"] < 2:
         raise InputError(
@@ -32,8 +39,18 @@ def check_extractor(config: Mapping[str, Any]) -> None:
             "config: key 'features.streams' is empty; name extractors and their weights, such as {frames: 1, pose: 1}"
         )
     used = features["streams"] if extractor == "streams" else [extractor]
+    for name, least in LEAST_FRAMES.items():
+        if name in used and not least <= (frames := features[name]["frames"]) <= features["window"]:
+            raise InputError(
+                f"config: key 'features.{name}.frames' is {frames}; expected {least} to features.window, "
+                f"{features['window']}"
+            )
     if "i3d" in used:
         _check_weights(features["i3d"])
+        if (crop := features["i3d"]["crop"]) > (side := features["i3d"]["short_side"]):
+            raise InputError(
+                f"config: key 'features.i3d.crop' is {crop}; expected no more than features.i3d.short_side, {side}"
+            )
     if "frames" in used and (file := features["frames"]["weights"]) and not Path(file).is_file():
         raise InputError(
             f"config: key 'features.frames.weights': there is no file '{file}'; null takes the one that the package "

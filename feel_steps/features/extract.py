@@ -19,7 +19,7 @@ from feel_steps.dataset.cola import STREAMS, cola_path, open_npy
 from feel_steps.dataset.video_file import VideoError
 from feel_steps.dataset.videos import Video, expected_snippets, fits, videos_of
 from feel_steps.errors import InputError, hint
-from feel_steps.features.cache import FeatureCache
+from feel_steps.features.cache import FeatureCache, program
 from feel_steps.features.contract import EXISTING
 from feel_steps.runtime.progress import Progress
 from feel_steps.tables import tables
@@ -218,8 +218,11 @@ def extract_part(
         metadata["streams"] = json.dumps(streams)
     metadata |= {key: str(value) for key, value in engine.settings.items()}
     exists = extractor in EXISTING  # then they need no cache
-    decisive = metadata | ({"device": device.partition(":")[0]} if takes(extractor, "device") else {})
-    kept = FeatureCache(cache, decisive) if cache and not exists else None
+    kept = None
+    if cache and not exists:
+        decisive = metadata | ({"device": device.partition(":")[0]} if takes(extractor, "device") else {})
+        file = getsourcefile(type(engine))
+        kept = FeatureCache(cache, decisive | {"program": program(Path(file))})  # type: ignore[arg-type]
     skipped: dict[str, str] = {}
     videos = videos_of(manifest, part)
     frames = round(sum(video.duration for video in videos) * fps)

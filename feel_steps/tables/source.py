@@ -62,6 +62,11 @@ def digest(step: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def list_modules(file: str | Path) -> list[Path]:
+    """Files of this package that the code of a file can import, directly or through others."""
+    return _files(_closure([ast.parse(Path(file).read_text("utf-8"))]))
+
+
 def _find_command(step: str) -> tuple[str, Path]:
     """Function and file of a command; the studies' file is read only where no other file has it."""
     for file in [*sorted((PACKAGE / "cli").glob("*.py")), PACKAGE.parent / STUDIES / "__main__.py"]:

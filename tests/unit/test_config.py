@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from feel_steps.config import METHODS, check, merge, read_arguments, resolve, retype
-from feel_steps.dataset.checks import check_dataset, find_replaced, settle_layout
+from feel_steps.dataset.checks import check_dataset, find_left_over, find_replaced, settle_layout
 from feel_steps.errors import InputError
 from feel_steps.features.checks import check_extractor
 from tests.paths import ROOT
@@ -72,6 +72,21 @@ def check_all(changed):
         (
             {"dataset": {"layout": "videos", "path": "."}, "features": {"extractor": "i3d"}},
             ["'features.i3d.weights_rgb' is not set", "rgb_imagenet.pt", "pytorch-i3d"],
+        ),
+        (
+            {"dataset": {"layout": "videos", "path": "."}, "features": {"window": 2}},
+            ["'features.frames.frames' is 4", "1 to features.window, 2"],
+        ),
+        (
+            {
+                "dataset": {"layout": "videos", "path": "."},
+                "features": {"extractor": "streams", "streams": {"pose": 1}, "window": 4},
+            },
+            ["'features.pose.frames' is 8", "2 to features.window, 4"],
+        ),
+        (
+            {"dataset": {"layout": "cola", "path": "."}, "features": {"extractor": "i3d"}},
+            ["'features.extractor' is 'i3d'", "layout 'cola' reads features that exist", "leave it out"],
         ),
         ({"train": {"settings": {"hidden": 0}}}, ["'hidden' is 0", "whole number of 1 or more"]),
         ({"train": {"settings": {"r_class": 8}}}, ["no setting 'r_class'", "'aicl' has it", "under 'variants'"]),
@@ -245,6 +260,17 @@ def test_results_of_another_number_of_clusters_are_named_before_they_are_replace
     assert line.startswith(f"clusters changed from 6 to 4: the results of 6 clusters in {tmp_path / 'feel'} will be re")
     (tmp_path / "feel/seed-0/iter-1/centres.parquet").write_bytes(b"damaged")
     assert len(find_replaced(tmp_path, {"feel": 4})) == 1
+
+
+def test_results_that_no_number_of_clusters_asks_for_are_named(tmp_path):
+    """Who looks for 4 and 6 clusters after 6 finds an old folder beside the new ones; other variants are a choice."""
+    for variant in ("feel", "feel-k4", "paper"):
+        (tmp_path / variant / "seed-0").mkdir(parents=True)
+    assert find_left_over(tmp_path, ["feel", "feel-k4"]) == []
+    (line,) = find_left_over(tmp_path, ["feel-k4", "feel-k6"])
+    assert line.startswith(f"{tmp_path / 'feel'}: results of variant 'feel', which clusters no longer asks for")
+    (line,) = find_left_over(tmp_path, ["feel"])
+    assert line.startswith(f"{tmp_path / 'feel-k4'}: ")
 
 
 def test_a_variant_with_another_localizer_leaves_the_settings_of_the_first():

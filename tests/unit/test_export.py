@@ -99,6 +99,15 @@ def test_a_run_exports_its_moments_and_all_detections_on_request(tmp_path):
         CliRunner().invoke(app, ["export", "--out", "x"], catch_exceptions=False, standalone_mode=False)
 
 
+def test_which_of_several_variants_is_taken_is_said(tmp_path):
+    """Of a run with --clusters 4,6, somebody who prefers six clusters got the moments of four, without a word."""
+    run = build(tmp_path, Shape(train=6, test=2, clusters=2, iterations=1, media=0, variants=("feel-k2", "feel-k3")))
+    words = ["export", str(run), "--form", "csv", "--out", str(tmp_path / "x.csv")]
+    said = "variant: feel-k2; --variant takes another: feel-k3"
+    assert CliRunner().invoke(app, words).stderr == f"{said}\n"
+    assert CliRunner().invoke(app, [*words, "--variant", "feel-k3"]).stderr == ""
+
+
 def test_fiftyone_labels_and_paths(tmp_path):
     export(DETECTIONS, VIDEOS, tmp_path, form="fiftyone")
     labels = json.loads((tmp_path / "labels.json").read_text())["labels"]

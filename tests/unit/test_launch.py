@@ -210,10 +210,12 @@ def test_progress_names_stage_and_iteration(capsys, monkeypatch):
     """Who waits for an hour wants to know for what."""
     monkeypatch.setattr("feel_steps.runtime.progress.LOG_EVERY", 0.0)
     lines = [
+        "note: clusters changed from 6 to 4\n",
         "rule train_localizer:\n",
         "    wildcards: variant=feel, seed=0, iteration=2\n",
         "3 of 9 steps (33%) done\n",
     ]
     _follow(iter(lines), 4)
     shown = capsys.readouterr().err
+    assert shown.startswith(lines[0]), "what a run replaces must not be said in its log alone"
     assert "running: 3/9 jobs" in shown and "train localizer, iteration 2 of 4" in shown

@@ -45,11 +45,13 @@ def test_another_workflow_gives_a_config_of_its_own_and_other_names(tmp_path):
     rule = "rule all:\n    input: rules.feel_all.input\n"
     (tmp_path / "Snakefile").write_text(f"configfile: 'own.yaml'\n{ours}\n{rule}")
     (tmp_path / "own.yaml").write_text(
-        "feel: {name: tiny, dataset: {layout: cola, path: data}, clusters: 3, iterations: 1}"
+        "feel: {name: tiny, dataset: {layout: cola, path: data}, clusters: 3, iterations: 2, corrections: c.yaml}"
     )
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "-n"]
+    (tmp_path / "c.yaml").write_text("of: {variant: feel, seed: 0, iteration: 1, centres: '0'}\nmoves: {train_00: 1}")
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "-p"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "constrain --corrections c.yaml" in done.stderr + done.stdout
     assert "feel_train_localizer" in done.stdout and "results/tiny/report.html" in done.stdout
 
 

@@ -49,6 +49,12 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows(workspace):
     assert workspace.planned() == expected
 
 
+def test_another_cache_or_device_computes_nothing_again(workspace):
+    """Days of extraction and training would be done again for the same tables; only the page shows these settings."""
+    workspace.configure(features={"cache": "elsewhere"}, device="cpu", refine={"device": "auto"})
+    assert workspace.planned() == {"write_report"}
+
+
 def test_raising_the_number_of_iterations_runs_only_the_new_ones(workspace):
     workspace.configure(iterations=3)
     assert workspace.planned() == steps(3) | END

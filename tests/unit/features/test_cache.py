@@ -1,6 +1,7 @@
 """The cache: if these fail, a video is extracted twice for nothing, or a run gets features of something else."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,12 +10,11 @@ from typer.testing import CliRunner
 from feel_steps.cli import app
 from feel_steps.dataset.folder import import_videos
 from feel_steps.errors import InputError
-from feel_steps.features import cache as module
 from feel_steps.features import extract
-from feel_steps.features.cache import FeatureCache
+from feel_steps.features.cache import FeatureCache, program
 from feel_steps.features.descriptors import Descriptors
 from feel_steps.features.extract import extract_part
-from feel_steps.tables import tables
+from feel_steps.tables import source, tables
 from tests.clips import scene, write_video
 
 RATE = {"fps": 15, "window": 8, "stride": 4}
@@ -77,9 +77,33 @@ def test_other_settings_are_other_features(tmp_path, videos, extracted, monkeypa
     projected = run(videos, tmp_path / "b", parts=1, grid=2, bins=2, dimension=9)
     assert len(extracted) == 20
     assert (whole["1"].shape[1], projected["1"].shape[1]) == (28, 9)
-    monkeypatch.setattr(module, "program", lambda: "an edited program")
+    monkeypatch.setattr(extract, "program", lambda file: "an edited program")
     run(videos, tmp_path / "c", parts=1, grid=2, bins=2)
     assert len(extracted) == 30
+
+
+@pytest.fixture
+def edited(tmp_path, monkeypatch):
+    """Whether an edit to a module changes the key of an extractor's features."""
+    package = shutil.copytree(source.PACKAGE, tmp_path / "feel_steps", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(source, "PACKAGE", package)
+
+    def changes(extractor, file):
+        before = program(package / "features" / extractor)
+        with open(package / "features" / file, "a") as module:
+            module.write("\n# edited\n")
+        source._imported_by.cache_clear()
+        return program(package / "features" / extractor) != before
+
+    yield changes
+    source._imported_by.cache_clear()
+
+
+def test_an_edit_extracts_again_only_what_it_can_change(edited):
+    """A comment in another extractor would cost days of extraction."""
+    assert edited("descriptors.py", "descriptors.py") and edited("descriptors.py", "flow.py")
+    assert edited("frames.py", "ahead.py") and edited("streams.py", "frames.py")
+    assert not any(edited("descriptors.py", file) for file in ("i3d.py", "checks.py", "contract.py", "cache.py"))
 
 
 class OfDevice:

@@ -6,6 +6,7 @@ import pytest
 from feel_steps.errors import InputError
 from studies.cci import few_videos, noise, parameter
 from studies.measures import compare, first_classes
+from studies.settings import PROGRAMS
 from tests.unit.studies.few import make_pooled, same, values
 
 
@@ -44,6 +45,7 @@ def test_few_videos_ends_at_all_of_them_and_leaves_out_what_there_is_not():
     assert set(table["x"]) == {3, 12}
     assert set(table["setting"]) == {"k-means", "CCI", "CCI, k1 = N/K"}
     assert np.isfinite(table["value"]).all()
+    assert set(table["metric"]) == set(PROGRAMS["few-videos"][1])
 
 
 def test_without_annotations_there_is_nothing_to_compare_with():

@@ -129,6 +129,8 @@ def test_true_labels_of_parts_are_refused(tmp_path):
         ({"settings": {"a": {"refine": {"methd": "cci"}}}}, ["study 'one', setting 'a'", "did you mean 'method'?"]),
         ({"grid": {"select.alpha": [2]}}, ["study 'one', setting 'alpha 2'", "a number above 0, up to 1"]),
         ({"settings": {"a": {"x": "far"}}}, ["'one.settings.a.x'", "'far'", "a number"]),
+        ({"settings": {"a": {}}, "metrics": ["mAp"]}, ["study 'one': key 'metrics'", "'mAp'; did you mean 'mAP'?"]),
+        ({"settings": {"a": {}}, "lower": ["NMI"]}, ["study 'one': key 'lower'", "no metric 'NMI'"]),
         ({"settings": {"a": {}}, "reference": "b"}, ["study 'one'", "'b' is none of its settings: a"]),
     ],
 )
@@ -184,7 +186,10 @@ def owners(**variants):
 
 def test_tables_are_shared_up_to_the_first_stage_that_differs():
     shared = owners(
-        feel={}, a={"refine": {"method": "none"}}, b={"refine": {"method": "none"}, "localize": {"nms": 0.5}}
+        feel={},
+        a={"refine": {"method": "none"}},
+        b={"refine": {"method": "none"}, "localize": {"nms": 0.5}},
+        c={"attend": {"sampling": "windows"}},
     )
     assert {file for file in shared if file.startswith("a/")} == {
         "a/iter-1/pooled.parquet",
@@ -193,6 +198,7 @@ def test_tables_are_shared_up_to_the_first_stage_that_differs():
     }
     assert shared["b/iter-4/model.safetensors"] == "a" and shared["b/iter-1/centres.parquet"] == "feel"
     assert "b/iter-1/detections.parquet" not in shared
+    assert "c/iter-1/model.safetensors" in shared and "c/iter-1/attention.parquet" not in shared
 
 
 def test_pooling_and_selection_are_compared_by_what_they_do():

@@ -10,7 +10,8 @@ import pytest
 
 from feel_steps.errors import InputError
 from feel_steps.tables import tables
-from studies.tables import counterpart, difference, estimate, gather, last
+from studies.settings import VARIANT_METRICS
+from studies.tables import METRICS, counterpart, difference, estimate, gather, last
 
 
 def metrics(variant, seed, iteration, rows):
@@ -37,6 +38,10 @@ def test_gathered_numbers_stand_under_their_setting_in_its_order(tmp_path):
         ["first", "silhouette", 0.4],  # of the refined clusters, where there are both
     ]
     assert rows["x"].tolist()[:3] == [2, 2, 2] and math.isnan(rows["x"].iloc[3])
+
+
+def test_a_study_may_ask_for_every_metric_that_is_gathered():
+    assert tuple(name for name, _, _ in METRICS) == VARIANT_METRICS
 
 
 def test_a_variant_without_metrics_is_named():
