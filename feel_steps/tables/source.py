@@ -64,7 +64,7 @@ def digest(step: str) -> str:
 
 def list_modules(file: str | Path) -> list[Path]:
     """Files of this package that the code of a file can import, directly or through others."""
-    return _files(_closure([ast.parse(Path(file).read_text("utf-8"))]))
+    return _files(_closure(Path(file).read_text("utf-8")))
 
 
 def _find_command(step: str) -> tuple[str, Path]:
