@@ -49,6 +49,13 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
     return merged
 
 
+def read_yaml(file: Path) -> Any:
+    """Read a file of ours with libyaml, in a tenth of the time, where PyYAML has it."""
+    import yaml
+
+    return yaml.load(file.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+
+
 def read_arguments(entries: Sequence[str], schema: Path) -> Config:
     """Read what stands after --config: text where the schema says text, and else numbers, true, false and null.
 
@@ -63,7 +70,7 @@ def read_arguments(entries: Sequence[str], schema: Path) -> Config:
     """
     import yaml
 
-    rules = yaml.safe_load(schema.read_text()) if entries else {}
+    rules = read_yaml(schema) if entries else {}
     config: Config = {}
     for entry in entries:
         key, _, text = entry.partition("=")
@@ -264,13 +271,12 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
     InputError
         Names the key, what was found and what was expected.
     """
-    import yaml
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
     for key, value in _list_infinite(config):
         raise InputError(f"config: key '{key}' is {value}; expected a finite number")
-    validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
+    validator = Draft202012Validator(read_yaml(schema))
     if error := best_match(validator.iter_errors(config)):
         raise InputError(f"config: {explain(error, validator.schema['properties'], list_keys(validator.schema))}")
     _check_localizer(config, "")

@@ -5,9 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-import yaml
-
-from feel_steps.config import check, get_extractor, merge, resolve, scales, spread
+from feel_steps.config import check, get_extractor, merge, read_yaml, resolve, scales, spread
 from feel_steps.dataset.annotation_files import list_annotation_files
 from feel_steps.dataset.checks import (
     check_annotations,
@@ -27,7 +25,7 @@ from feel_steps.selection import schedule
 from feel_steps.tables.source import digest as get_source  # Snakemake's code trigger sees no edits in imported modules
 
 # A workflow that imports this one as a module may give a part of the config; the rest is as in config.yaml.
-config = spread(merge(yaml.safe_load((ROOT / "config.yaml").read_text("utf-8")), config))
+config = spread(merge(read_yaml(ROOT / "config.yaml"), config))
 try:
     config, said = settle_layout(config)
     check(config, ROOT / "schemas/config.schema.yaml")
