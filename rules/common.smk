@@ -16,6 +16,7 @@ from feel_steps.dataset.checks import (
     check_labels,
     digest_inputs,
     find_replaced,
+    find_taken_back,
     settle_corrections,
     settle_layout,
 )
@@ -38,9 +39,10 @@ try:
         check_annotations(config)
         check_labels(config, numbers)
         check_groups(config)
-        replaced = find_replaced(Path("results", config["name"]), numbers)
-        for line in filter(None, [said, *replaced]):
-            logger.warning(line)
+        results = Path("results", config["name"])
+        taken_back = [] if CORRECTIONS else find_taken_back(results)
+        for line in filter(None, [said, *find_replaced(results, numbers), *taken_back]):
+            logger.warning(f"warning: {line}")
     check_extractor(config)
 except InputError as error:
     # One line is all a person needs here; Snakemake would add its own stack.

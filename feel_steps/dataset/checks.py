@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
 import sys
 import unicodedata
@@ -26,6 +27,7 @@ from feel_steps.dataset.corrections import (
 from feel_steps.dataset.files import guess_layout, list_files, read_csv, read_text
 from feel_steps.dataset.suffixes import ARRAY, may_be_video
 from feel_steps.errors import InputError, hint
+from feel_steps.tables import provenance
 
 _list = cache(list_files)  # checking the data set and digesting its inputs take one walk
 
@@ -100,6 +102,25 @@ def find_replaced(run: Path, clusters: Mapping[str, int]) -> list[str]:
                 f"replaced; to keep both, give this run another name, or look for both, clusters: {[*before, count]}"
             )
     return lines
+
+
+def find_taken_back(run: Path) -> list[str]:
+    """Say, in one line, which file has corrected the results of a run that would be made without corrections."""
+    if find_spec("pyarrow") is None:
+        return []
+    from pyarrow import ArrowException
+
+    try:
+        about = provenance.read_provenance(run / "names.parquet")
+    except (OSError, ArrowException):
+        return []  # not there, or damaged: it will be made
+    inside, outside = json.loads(about.get("feel.inputs", "{}")), json.loads(about.get("feel.outside", "[]"))
+    return [
+        f"corrections is not set: what {file} corrected in {run} will be taken back; to keep it, set corrections to "
+        "the path of this file"
+        for file in [*inside, *(name for name, _ in outside)]
+        if not file.endswith(".parquet")  # as all else is that the table is made of
+    ]
 
 
 def _count_rows(table: Path) -> int | None:

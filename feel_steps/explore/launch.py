@@ -363,10 +363,13 @@ def _lines(process: subprocess.Popen[bytes], log: Path, tail: list[str]) -> Iter
 
 
 def _follow(lines: Iterator[str], iterations: int) -> None:
-    """Turn Snakemake's output into one progress display."""
-    stage, progress = "", None
+    """Turn Snakemake's output into one progress display, and show warnings, each once."""
+    stage, progress, warned = "", None, set[str]()
     for line in lines:
-        if found := RULE.match(line):
+        if line.startswith("warning: ") and line not in warned:
+            warned.add(line)
+            print(line, end="", file=sys.stderr)
+        elif found := RULE.match(line):
             stage = found[1].replace("_", " ")
         elif stage and (iteration := ITERATION.search(line)) and "iteration" not in stage:
             stage += f", iteration {iteration[1]} of {iterations}"

@@ -44,7 +44,10 @@ def test_names_and_merges_train_nothing_again(workspace, corrected):
     corrected(names={0: "bowing"}, merges=[[0, 1]], moves={"train_03": 2})
     assert workspace.planned() == SHOWN  # a move changes what is shown, and later iterations alone
     workspace.configure()
-    assert workspace.planned() == SHOWN  # taken back
+    assert workspace.planned() == SHOWN  # taken back, as a person who forgot the option must be told
+    said = "warning: corrections is not set: what corrections.yaml corrected in results/tiny will be taken back"
+    assert workspace.snakemake().count(said) == 1
+    assert said not in workspace.snakemake("--dry-run")
 
 
 def test_moves_hold_in_later_iterations_alone_and_names_stay_out_of_them(workspace, corrected):
