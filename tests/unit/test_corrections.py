@@ -15,7 +15,7 @@ from feel_steps.dataset.corrections import (
     read_corrections,
 )
 from feel_steps.errors import InputError
-from feel_steps.explore.corrections import correct_moments, load_corrections, name_clusters
+from feel_steps.explore.corrections import correct_moments, list_unmatched, load_corrections, name_clusters
 from feel_steps.explore.moments import Rule
 from feel_steps.explore.results import Run
 from feel_steps.tables import tables
@@ -191,6 +191,16 @@ def test_marks_find_moments_of_merged_clusters_apart_and_joined(mark, expected):
     """Else a person's "wrong" does nothing, or takes a moment with it that was not meant."""
     moments = table(("a", 0, 0, 2, 0.5), ("a", 1, 2, 6, 0.4))
     assert rows(correct_moments(moments, given(merges=[[0, 1]], moments=[mark]), {"a": 0})) == expected
+
+
+def test_marks_of_another_page_are_found_out():
+    """After another training, "wrong" did nothing and "right" made a moment up, and nobody was told."""
+    later, former = table(("a", 0, 0, 2, 0.5), ("a", 1, 2, 6, 0.4)), table(("a", 0, 3, 5, 0.5), ("b", 0, 0, 2, 0.5))
+    fit = [Mark("a", 0, 0.1, 2, "wrong"), Mark("a", 0, 3, 5, "right", (3, 8)), Mark("b", 2, 0, 2, "right")]
+    none = [Mark("a", 1, 0, 2, "right"), Mark("b", 0, 8, 9, "wrong")]
+    corrections = given(merges=[[0, 2]], moments=[none[0], *fit, none[1]])
+    clusters = {"a": 0, "b": 0}
+    assert list_unmatched(corrections, [(former, clusters), (later, clusters)], clusters) == none
 
 
 def test_what_is_marked_in_a_moved_video_moves_with_it():
