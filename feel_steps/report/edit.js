@@ -6,6 +6,7 @@
   const KEY = `feel corrections ${of.variant} ${of.seed} ${of.iteration} ${of.centres} ${data.edit.page}`;
   const given = { names: [...names], clusters: videos.map((video) => video.cluster) };
   const copy = (value) => JSON.parse(JSON.stringify(value));
+  const suggested = document.querySelectorAll("[data-merge]"), pairOf = (button) => button.dataset.merge.split(",").map(Number);
   const listed = [...document.querySelectorAll(".cluster[data-cluster]")].map((article) => +article.dataset.cluster);
 
   // ------------------------------------------------------------------ state
@@ -42,10 +43,17 @@
     changed();
   }
 
+  /** Take a cluster out of the group that it was merged into, if there is one. */
+  function separate(cluster) {
+    state.merges = state.merges.map((group) => group.filter((other, i) => !i || other !== cluster)).filter((group) => group.length > 1);
+  }
+
+  /** Merge a cluster, and those that are merged into it, into another one. */
   function merge(cluster, into) {
-    const parts = state.merges.find((group) => group[0] === cluster) ?? [cluster];
-    state.merges = state.merges.filter((group) => group !== parts);
-    const first = shown(into), group = state.merges.find((other) => other[0] === first);
+    separate(cluster);
+    const own = state.merges.find((group) => group[0] === cluster) ?? [cluster];
+    state.merges = state.merges.filter((group) => group !== own);
+    const first = shown(into), parts = own.filter((part) => part !== first), group = state.merges.find((other) => other[0] === first);
     if (group) group.push(...parts);
     else state.merges.push([first, ...parts]);
     for (const part of parts) delete state.names[part];
@@ -64,6 +72,12 @@
       article.classList.toggle("merged", shown(c) !== c);
       name.textContent = shown(c) !== c ? `Cluster ${c}, merged into ${clusterName(shown(c))}` : names[c] || `Cluster ${c}`;
       article.querySelector(".edit-merge").value = shown(c) === c ? "" : shown(c);
+      const field = article.querySelector(".edit-name");
+      if (field !== document.activeElement) field.value = names[c] ?? "";
+    }
+    for (const button of suggested) {
+      const [into, cluster] = pairOf(button).map(shown);
+      button.disabled = into === cluster;
     }
     for (const legend of document.querySelectorAll(".legend button")) {
       const c = +legend.dataset.cluster;
@@ -76,24 +90,33 @@
 
   // ------------------------------------------------------------------ the list of corrections
 
-  function list() {
+  /** Each correction in words, and how to take it back. */
+  function list({ names, merges, moves, ignored, moments }) {
     const seconds = (mark) => segmentOf(mark).map(clock).join("–");
     return [
-      ...Object.entries(state.names).map(([c, name]) => [`Cluster ${c} is called ${name}`, () => { delete state.names[c]; }]),
-      ...state.merges.map((group) => [`Clusters ${group.join(", ")} are one`, () => { state.merges = state.merges.filter((other) => other !== group); }]),
-      ...Object.entries(state.moves).map(([id, c]) => [`${id} belongs to ${clusterName(c)}`, () => { delete state.moves[id]; }]),
-      ...state.ignored.map((id) => [`${id} is ignored`, () => { state.ignored = state.ignored.filter((other) => other !== id); }]),
-      ...state.moments.map((mark) => [
+      ...Object.entries(names).map(([c, name]) => [`Cluster ${c} is called ${name}`, () => { delete state.names[c]; }]),
+      ...merges.map((group) => [`Clusters ${group.join(", ")} are one`, () => { state.merges = state.merges.filter((other) => other !== group); }]),
+      ...Object.entries(moves).map(([id, c]) => [`${id} belongs to ${clusterName(c)}`, () => { delete state.moves[id]; }]),
+      ...ignored.map((id) => [`${id} is ignored`, () => { state.ignored = state.ignored.filter((other) => other !== id); }]),
+      ...moments.map((mark) => [
         `${mark.video_id}, ${clusterName(mark.cluster)} ${seconds(mark)}: ${mark.mark ?? "new borders"}`,
         () => { state.moments = state.moments.filter((other) => other !== mark); },
       ]),
     ];
   }
 
+  /** What the run has applied and the state has no longer. The page cannot show it undone: only a run knows how it was. */
+  function takenBack(items) {
+    const kept = new Set(items.map(([text]) => text));
+    const merges = corrections.merges.filter((group) => new Set(group.map(shown)).size > 1); // else it may have grown
+    return list({ ...corrections, merges }).map(([text]) => text).filter((text) => !kept.has(text));
+  }
+
   function tell() {
-    const items = list(), count = items.length;
-    by("edit-count").textContent = `${count} correction${count === 1 ? "" : "s"}`;
-    by("edit-discard").disabled = !count;
+    const items = list(state), count = items.length, gone = takenBack(items);
+    by("edit-count").textContent = `${count} correction${count === 1 ? "" : "s"}${gone.length ? `, ${gone.length} taken back` : ""}`;
+    by("edit-discard").disabled = JSON.stringify(state) === base;
+    const notes = gone.map((text) => element("li", { class: "taken-back" }, `Taken back, but shown until the next run: ${text}`));
     by("edit-list").replaceChildren(...items.map(([text, undo]) => {
       const button = element("button", { type: "button", "aria-label": `Undo: ${text}` }, "Undo");
       button.addEventListener("click", () => {
@@ -102,7 +125,7 @@
         by("edit-summary").focus();
       });
       return element("li", {}, element("span", {}, text), button);
-    }));
+    }), ...notes);
   }
 
   /** YAML in which every text is quoted as JSON does it, so that it needs no library. */
@@ -143,31 +166,30 @@
 
   for (const c of listed) {
     const article = document.querySelector(`.cluster[data-cluster="${c}"]`);
-    const name = element("input", { type: "text", autocomplete: "off", maxlength: 80, value: state.names[c] ?? names[c] ?? "" });
+    const name = element("input", { class: "edit-name", type: "text", autocomplete: "off", maxlength: 80 });
     const same = element("select", { class: "edit-merge" }, element("option", { value: "" }, "none"), ...optionsOf(c));
     name.addEventListener("input", () => {
-      const text = name.value.trim().replace(/\s+/g, " ");
-      if (text && (text !== given.names[c] || c in corrections.names)) state.names[c] = text;
-      else delete state.names[c];
+      const text = name.value.trim().replace(/\s+/g, " "), own = shown(c);
+      if (text && (text !== given.names[own] || own in corrections.names)) state.names[own] = text;
+      else delete state.names[own];
       changed();
     });
     same.addEventListener("change", () => {
       if (same.value !== "") merge(c, +same.value);
       else {
-        state.merges = state.merges.map((group) => group.filter((other) => other !== c)).filter((group) => group.length > 1);
+        separate(c);
         changed();
       }
     });
     article.querySelector("h3").after(element("p", { class: "edit-only edit-row" }, element("label", {}, "Name ", name), element("label", {}, "Merge with ", same)));
   }
 
-  for (const button of document.querySelectorAll("[data-merge]")) {
+  for (const button of suggested) {
     button.hidden = false;
     button.addEventListener("click", () => {
-      const [into, cluster] = button.dataset.merge.split(",").map(Number);
+      const [into, cluster] = pairOf(button);
       edit(true);
-      if (shown(into) !== shown(cluster)) merge(cluster, into);
-      button.disabled = true;
+      merge(cluster, into);
     });
   }
 
@@ -304,10 +326,9 @@
   by("edit-toggle").addEventListener("click", () => edit(!document.body.classList.contains("editing")));
   by("edit-save").addEventListener("click", save);
   by("edit-discard").addEventListener("click", () => {
-    state = { names: {}, merges: [], moves: {}, ignored: [], moments: [] };
-    by("edit-status").textContent = "All corrections are discarded; the saved file is as it was.";
+    state = copy(corrections);
+    by("edit-status").textContent = "The changes are discarded; the saved file is as it was.";
     changed();
-    for (const c of listed) document.querySelector(`.cluster[data-cluster="${c}"] input`).value = names[c] ?? "";
   });
   changed();
   render();
