@@ -154,7 +154,8 @@ def _find_marked(
     shown = corrections.shown_as(1 + max([*assigned.values(), *_numbers(moments, corrections)], default=0))
 
     def number(video_id: str, cluster: int) -> int:
-        moved = video_id in corrections.moves and cluster in (assigned[video_id], former[video_id])
+        before = shown[assigned[video_id]], shown[former[video_id]]
+        moved = video_id in corrections.moves and shown[cluster] in before
         return shown[corrections.moves[video_id] if moved else cluster]
 
     segments: dict[str, list[Moment]] = {video_id: [] for video_id in assigned}

@@ -38,6 +38,7 @@
     }
     Object.assign(mark, change);
     if (mark.mark === "wrong") delete mark.borders;
+    else state.ignored = state.ignored.filter((id) => id !== video.id); // a moment that counts is in a video that does
     for (const key of ["mark", "borders"]) if (!mark[key]) delete mark[key];
     if (!mark.mark && !mark.borders) state.moments = state.moments.filter((other) => other !== mark);
     changed();

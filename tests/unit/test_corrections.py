@@ -214,6 +214,13 @@ def test_what_is_marked_in_a_moved_video_moves_with_it():
     assert rows(correct_moments(later, corrections, {"a": 2}, former={"a": 0})) == expected
 
 
+def test_a_video_of_merged_clusters_moves_with_the_moments_of_both():
+    """The page shows both under one number: half of the moments stayed behind, and marks on the others were lost."""
+    moments = table(("a", 0, 0, 3, 0.5), ("a", 1, 5, 8, 0.5), ("a", 1, 9, 12, 0.5))
+    corrections = given(merges=[[0, 1]], moves={"a": 2}, moments=[Mark("a", 0, 5, 8, "wrong")])
+    assert rows(correct_moments(moments, corrections, {"a": 1})) == [("a", 2, 0, 3, 0.5), ("a", 2, 9, 12, 0.5)]
+
+
 @pytest.mark.parametrize("overlap", ["all", "cluster"])
 def test_new_borders_leave_no_two_moments_over_each_other(overlap):
     moments = table(("a", 0, 0, 4, 0.5), ("a", 1, 4, 6, 0.4), ("a", 0, 6, 9, 0.3), ("a", 1, 9, 12, 0.3))

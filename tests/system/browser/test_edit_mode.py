@@ -187,6 +187,15 @@ def test_clusters_that_are_merged_anew_are_in_one_group_with_one_name(driver: An
     assert found.merges == [[3, 1]] and found.names.keys() == {3}
 
 
+def test_a_moment_that_is_right_is_in_a_video_that_counts(driver: Any, saved: Callable[[], Path]) -> None:
+    """The run would refuse the file."""
+    card = edit(driver)
+    driver.execute_script("arguments[0].click()", card.find_element("css selector", "[type='checkbox']"))
+    driver.execute_script("arguments[0].click()", card.find_element("css selector", ".edit-moments button + button"))
+    found = read_corrections(saved())
+    assert found.ignored == [] and [mark.mark for mark in found.moments] == ["right"]
+
+
 def test_a_video_is_found_by_the_name_that_its_cluster_was_just_given(driver: Any, saved: Callable[[], Path]) -> None:
     edit(driver)
     press(driver, driver.find_element("css selector", ".cluster[data-cluster='0'] .edit-name"), "somersault")
