@@ -237,12 +237,14 @@
     });
     track.append(...blocks);
 
-    /** A border of the selected moment: drag it, or press arrow keys. */
+    /** A border of the selected moment: drag it, or press arrow keys. It stops at the next moment of the cluster. */
     const handles = [0, 1].map((side) => {
       const handle = element("span", { role: "slider", tabindex: 0, "aria-valuemin": 0, "aria-valuemax": video.duration });
       const set = (time) => {
         const moment = video.moments[selected], now = borders(moment).map((t) => Math.round(t * 100) / 100);
-        const low = side ? now[0] + 0.1 : 0, high = side ? video.duration : now[1] - 0.1;
+        const others = video.moments.filter((other) => other !== moment && shown(other[0]) === shown(moment[0]) && markOf(video, other)?.mark !== "wrong").map(borders);
+        const low = side ? now[0] + 0.1 : Math.max(0, ...others.map(([, end]) => end).filter((end) => end <= now[0]));
+        const high = side ? Math.min(video.duration, ...others.map(([start]) => start).filter((start) => start >= now[1])) : now[1] - 0.1;
         now[side] = Math.round(Math.max(low, Math.min(high, time)) * 100) / 100;
         const mark = markOf(video, moment), original = mark ? [mark.t_start, mark.t_end] : moment.slice(1, 3);
         const same = near(now[0], original[0]) && near(now[1], original[1]);

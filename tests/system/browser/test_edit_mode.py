@@ -196,6 +196,18 @@ def test_a_moment_that_is_right_is_in_a_video_that_counts(driver: Any, saved: Ca
     assert found.ignored == [] and [mark.mark for mark in found.moments] == ["right"]
 
 
+def test_borders_stop_at_the_next_moment_of_the_cluster(driver: Any, saved: Callable[[], Path]) -> None:
+    """The run would refuse two that are right and overlap."""
+    from selenium.webdriver import Keys
+
+    card = edit(driver)
+    press(driver, card.find_element("css selector", ".borders .end"), *[Keys.PAGE_UP] * 20)
+    for button in card.find_elements("css selector", ".edit-moments button + button:not(:last-child)"):
+        driver.execute_script("arguments[0].click()", button)
+    first, second = read_corrections(saved()).moments
+    assert first.cluster == second.cluster and first.segment[1] == second.t_start
+
+
 def test_a_video_is_found_by_the_name_that_its_cluster_was_just_given(driver: Any, saved: Callable[[], Path]) -> None:
     edit(driver)
     press(driver, driver.find_element("css selector", ".cluster[data-cluster='0'] .edit-name"), "somersault")
