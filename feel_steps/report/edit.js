@@ -91,6 +91,13 @@
 
   // ------------------------------------------------------------------ the list of corrections
 
+  /** The corrections as the file has them. What was said about an ignored video is kept, should the video count again. */
+  function settled() {
+    const counts = (id) => !state.ignored.includes(id);
+    const moves = Object.fromEntries(Object.entries(state.moves).filter(([id]) => counts(id)));
+    return { ...state, moves, moments: state.moments.filter((mark) => mark.mark === "wrong" || counts(mark.video_id)) };
+  }
+
   /** Each correction in words, and how to take it back. */
   function list({ names, merges, moves, ignored, moments }) {
     const seconds = (mark) => segmentOf(mark).map(clock).join("–");
@@ -114,7 +121,7 @@
   }
 
   function tell() {
-    const items = list(state), count = items.length, gone = takenBack(items);
+    const items = list(settled()), count = items.length, gone = takenBack(items);
     by("edit-count").textContent = `${count} correction${count === 1 ? "" : "s"}${gone.length ? `, ${gone.length} taken back` : ""}`;
     by("edit-discard").disabled = JSON.stringify(state) === base;
     const notes = gone.map((text) => element("li", { class: "taken-back" }, `Taken back, but shown until the next run: ${text}`));
@@ -132,14 +139,15 @@
   /** YAML in which every text is quoted as JSON does it, so that it needs no library. */
   function yaml() {
     const text = (value) => JSON.stringify(value).replace(/[\u007f-\u009f\u2028\u2029\ufeff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+    const { names, merges, moves, ignored, moments } = settled();
     const lines = ["# Corrections of a page of feel-steps. Use: snakemake … --config corrections=FILE", "of:"];
     for (const key of ["variant", "seed", "iteration", "centres"]) lines.push(`  ${key}: ${text(of[key])}`);
     const section = (name, rows) => { if (rows.length) lines.push(`${name}:`, ...rows); };
-    section("names", Object.entries(state.names).map(([c, name]) => `  ${c}: ${text(name)}`));
-    section("merges", state.merges.map((group) => `  - ${text(group)}`));
-    section("moves", Object.entries(state.moves).map(([id, c]) => `  ${text(id)}: ${c}`));
-    section("ignored", state.ignored.map((id) => `  - ${text(id)}`));
-    section("moments", state.moments.map((mark) => `  - ${text(mark).replace(/("[^"\\]*(?:\\.[^"\\]*)*"):(?=["\d[-])/g, "$1: ")}`));
+    section("names", Object.entries(names).map(([c, name]) => `  ${c}: ${text(name)}`));
+    section("merges", merges.map((group) => `  - ${text(group)}`));
+    section("moves", Object.entries(moves).map(([id, c]) => `  ${text(id)}: ${c}`));
+    section("ignored", ignored.map((id) => `  - ${text(id)}`));
+    section("moments", moments.map((mark) => `  - ${text(mark).replace(/("[^"\\]*(?:\\.[^"\\]*)*"):(?=["\d[-])/g, "$1: ")}`));
     return `${lines.join("\n")}\n`;
   }
 
@@ -216,11 +224,7 @@
     });
     ignore.addEventListener("change", () => {
       state.ignored = state.ignored.filter((id) => id !== video.id);
-      if (ignore.checked) {
-        state.ignored.push(video.id);
-        delete state.moves[video.id];
-        state.moments = state.moments.filter((mark) => mark.video_id !== video.id || mark.mark === "wrong");
-      }
+      if (ignore.checked) state.ignored.push(video.id);
       changed();
     });
 

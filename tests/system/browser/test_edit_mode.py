@@ -187,13 +187,16 @@ def test_clusters_that_are_merged_anew_are_in_one_group_with_one_name(driver: An
     assert found.merges == [[3, 1]] and found.names.keys() == {3}
 
 
-def test_a_moment_that_is_right_is_in_a_video_that_counts(driver: Any, saved: Callable[[], Path]) -> None:
-    """The run would refuse the file."""
+def test_a_video_that_is_ignored_by_mistake_keeps_its_marks(driver: Any, saved: Callable[[], Path]) -> None:
+    """They were gone. And a mark in an ignored video made a file that the run refused."""
     card = edit(driver)
+    first, second = card.find_elements("css selector", ".edit-moments button + button:not(:last-child)")
+    driver.execute_script("arguments[0].click()", first)
     driver.execute_script("arguments[0].click()", card.find_element("css selector", "[type='checkbox']"))
-    driver.execute_script("arguments[0].click()", card.find_element("css selector", ".edit-moments button + button"))
+    assert driver.find_element("id", "edit-count").text == "1 correction"
+    driver.execute_script("arguments[0].click()", second)
     found = read_corrections(saved())
-    assert found.ignored == [] and [mark.mark for mark in found.moments] == ["right"]
+    assert found.ignored == [] and [mark.mark for mark in found.moments] == ["right", "right"]
 
 
 def test_borders_stop_at_the_next_moment_of_the_cluster(driver: Any, saved: Callable[[], Path]) -> None:
