@@ -15,6 +15,7 @@ from feel_steps.dataset.checks import (
     digest_inputs,
     find_left_over,
     find_replaced,
+    find_taken_back,
     settle_corrections,
     settle_layout,
 )
@@ -38,8 +39,10 @@ try:
         check_labels(config, numbers)
         check_groups(config)
         folder = Path("results", config["name"])
-        for line in filter(None, [said, *find_replaced(folder, numbers), *find_left_over(folder, numbers)]):
-            logger.warning(f"note: {line}")  # feel-steps run shows these lines
+        taken_back = [] if CORRECTIONS else find_taken_back(folder)
+        left = [*find_replaced(folder, numbers), *find_left_over(folder, numbers), *taken_back]
+        for line in filter(None, [said, *left]):
+            logger.warning(f"warning: {line}")  # feel-steps run shows these lines
     check_extractor(config)
 except InputError as error:
     # One line is all a person needs here; Snakemake would add its own stack.

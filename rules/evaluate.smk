@@ -67,7 +67,7 @@ rule correct_moments:
         embeddings=f"{SHOWN}/embeddings.parquet",
         corrections=config["corrections"] or [],
         centres=f"{CORRECTED}/centres.parquet" if CORRECTIONS else [],
-        former=[f"{CORRECTED}/{name}.parquet" for name in ("refined", "embeddings") if CORRECTIONS],
+        former=[f"{CORRECTED}/{name}.parquet" for name in ("refined", "embeddings", "moments") if CORRECTIONS],
         labels=f"{RUN}/labels.parquet" if config["dataset"]["labels"] else [],
     output:
         moments=f"{RUN}/moments.parquet",

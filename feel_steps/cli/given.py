@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -72,7 +73,13 @@ def correct(
     --embeddings embeddings.parquet --corrections corrections.yaml --centres centres.parquet --out corrected.parquet
     --out-names names.parquet --out-given given.parquet
     """
-    from feel_steps.explore.corrections import correct_moments, list_given, load_corrections, name_clusters
+    from feel_steps.explore.corrections import (
+        correct_moments,
+        list_given,
+        list_unmatched,
+        load_corrections,
+        name_clusters,
+    )
     from feel_steps.explore.moments import read_rule
     from feel_steps.tables import tables
     from feel_steps.tables.run import assign
@@ -89,6 +96,15 @@ def correct(
             dict(zip(video_ids, assign(video_ids, tables.read(file, "refined"), own).tolist(), strict=True))
             for file, own in ((refined, scores), (centres.with_name("refined.parquet"), before))
         )
+        origin = tables.read(centres.with_name("moments.parquet"), "moments")
+        if unmatched := list_unmatched(given, [(origin, former), (found, assigned)], former, rule):
+            mark, number = unmatched[0], f"{len(unmatched)} of {len(given.moments)}"
+            warnings.warn(
+                f"{corrections}: marks that fit no moment: {number}, the first in '{mark.video_id}', "
+                f"cluster {mark.cluster}, {mark.t_start:g} to {mark.t_end:g} s; unless you wrote them, they are of "
+                "another page",
+                stacklevel=1,
+            )
         found = correct_moments(found, given, assigned, rule, former)
     tables.write(out, "moments", found, {"settings": settings})
     tables.write(out_given, "given", list_given(given))

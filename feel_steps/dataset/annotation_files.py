@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from feel_steps.dataset.files import read_csv, read_json, read_rows, read_text
+from feel_steps.dataset.files import join_halves, read_csv, read_json, read_rows, read_text
 from feel_steps.errors import InputError, explain
 
 
@@ -57,6 +57,13 @@ def read_segments(path: str | Path | None) -> Segments:
     InputError
         The file has another form.
     """
+    for segment in _read_files(path):
+        names = tuple(join_halves(name, segment.where) for name in segment.names)
+        label = join_halves(segment.label, segment.where) if isinstance(segment.label, str) else segment.label
+        yield segment._replace(names=names, label=label)
+
+
+def _read_files(path: str | Path | None) -> Segments:
     for file in list_annotation_files(path):
         suffix = Path(file).suffix.lower()
         if suffix == ".eaf":

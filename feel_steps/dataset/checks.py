@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
 import re
 import sys
@@ -27,6 +28,7 @@ from feel_steps.dataset.corrections import (
 from feel_steps.dataset.files import guess_layout, list_files, read_csv, read_text
 from feel_steps.dataset.suffixes import ARRAY, may_be_video
 from feel_steps.errors import InputError, hint
+from feel_steps.tables import provenance
 
 NUMBER = re.compile(r"-k\d+$")  # of clusters, in the names of variants that differ in it
 _list = cache(list_files)  # checking the data set and digesting its inputs take one walk
@@ -121,6 +123,25 @@ def find_left_over(run: Path, variants: Collection[str]) -> list[str]:
         f"{folder}: results of variant '{folder.name}', which clusters no longer asks for; they stay, and no page "
         "shows them; delete the folder if you do not need it"
         for folder in old
+    ]
+
+
+def find_taken_back(run: Path) -> list[str]:
+    """Say, in one line, which file has corrected the results of a run that would be made without corrections."""
+    if find_spec("pyarrow") is None:
+        return []
+    from pyarrow import ArrowException
+
+    try:
+        about = provenance.read_provenance(run / "names.parquet")
+    except (OSError, ArrowException):
+        return []  # not there, or damaged: it will be made
+    inside, outside = json.loads(about.get("feel.inputs", "{}")), json.loads(about.get("feel.outside", "[]"))
+    return [
+        f"corrections is not set: what {file} corrected in {run} will be taken back; to keep it, set corrections to "
+        "the path of this file"
+        for file in [*inside, *(name for name, _ in outside)]
+        if not file.endswith(".parquet")  # as all else is that the table is made of
     ]
 
 

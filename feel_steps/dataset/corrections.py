@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from feel_steps.dataset.files import explain_yaml, read_text
+from feel_steps.dataset.files import explain_yaml, join_halves, read_text
 from feel_steps.errors import InputError, explain, hint
 
 if TYPE_CHECKING:
@@ -159,7 +159,8 @@ def read_corrections(path: str | Path) -> Corrections:
         for moment in content.get("moments", [])
     ]
     of = content.pop("of")
-    content["names"] = {key: " ".join(name.split()) for key, name in content.get("names", {}).items()}
+    names = {key: join_halves(name, f"{path}: key 'names.{key}'") for key, name in content.get("names", {}).items()}
+    content["names"] = {key: " ".join(name.split()) for key, name in names.items()}
     found = Corrections(**of, **{**content, "moments": moments})
     if conflict := _find_conflict(found):
         raise InputError(f"{path}: {conflict}")

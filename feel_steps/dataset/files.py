@@ -103,6 +103,20 @@ def identifier(name: str, where: object) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def join_halves(text: str, where: object) -> str:
+    """Make whole characters of the halves in which JSON writes an emoji, and YAML reads it.
+
+    Raises
+    ------
+    InputError
+        A half stands alone, as where a program cut a text; it could not be written to any file.
+    """
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: '{text}' has half of a character, as of a cut emoji; write it again") from None
+
+
 def read_text(path: str | Path) -> str:
     """Read a text file in UTF-8, with a byte order mark or without, and note it as input.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from feel_steps.dataset.annotations import match_ids
-from feel_steps.dataset.files import read_json
+from feel_steps.dataset.files import join_halves, read_json
 from feel_steps.errors import InputError
 from feel_steps.evaluation.detection_map import TIOU, mean_average_precision
 from feel_steps.tables.kinds import Columns
@@ -158,6 +158,12 @@ def _number(path: str | Path, where: str, value: Any) -> float:
     return number
 
 
+def _texts(path: str | Path, values: list[str]) -> np.ndarray:
+    """Texts [P] of whole characters; each one is looked at once, as there may be millions of rows."""
+    whole = {value: join_halves(value, path) for value in set(values)}
+    return np.array([whole[value] for value in values], object)
+
+
 def _columns(path: str | Path, position: str, rows: Rows) -> Columns:
     segments = _fields(path, position, rows, "segment")
     for (video, i, _), segment in zip(rows, segments, strict=True):
@@ -171,8 +177,8 @@ def _columns(path: str | Path, position: str, rows: Rows) -> Columns:
         where = position.format(*rows[row][:2])
         raise InputError(f"{path}: {where}: segment {segments[row]!r} ends before it starts")
     return {
-        "video_id": np.array([video for video, _, _ in rows], object),
-        "label": np.array([str(label) for label in _fields(path, position, rows, "label")], object),
+        "video_id": _texts(path, [video for video, _, _ in rows]),
+        "label": _texts(path, [str(label) for label in _fields(path, position, rows, "label")]),
         "t_start": t_start,
         "t_end": t_end,
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from feel_steps.dataset.corrections import (
     Corrections,
+    Mark,
     check_clusters,
     list_constraints,
     match_videos,
@@ -82,35 +83,41 @@ def correct_moments(
         within the rule's gap, are one, apart from those with a mark or new borders.
     """
     rule = rule or Rule()
-    shown = corrections.shown_as(1 + max([*assigned.values(), *_numbers(moments, corrections)], default=0))
-
-    def number(video_id: str, cluster: int) -> int:
-        moved = video_id in corrections.moves and cluster in (assigned[video_id], (former or assigned)[video_id])
-        return shown[corrections.moves[video_id] if moved else cluster]
-
-    marks: dict[str, list[tuple[int, Moment | None, tuple[float, float]]]] = {}
-    for mark in corrections.moments:
-        cluster = number(mark.video_id, mark.cluster)
-        kept = None if mark.mark == "wrong" else (cluster, *mark.segment, 1.0)
-        marks.setdefault(mark.video_id, []).append((cluster, kept, (mark.t_start, mark.t_end)))
-    segments: dict[str, list[Moment]] = {video_id: [] for video_id in assigned}
-    columns = (moments[name].tolist() for name in ("cluster", "t_start", "t_end", "confidence"))
-    for video_id, cluster, start, end, confidence in zip(moments["video_id"], *columns, strict=True):
-        segments[video_id].append((number(video_id, cluster), start, end, confidence))
+    segments, marks = _find_marked(moments, corrections, assigned, rule, former or assigned)
     rows = []
     for video_id, found in segments.items():
         if video_id in corrections.ignored:
             continue
         own = marks.get(video_id, [])
-        judged = {moment for cluster, _, segment in own for moment in _find_judged(found, cluster, segment, rule)}
+        judged = {moment for _, _, theirs in own for moment in theirs}
         found = [moment for moment in found if moment not in judged]
         right = list[Moment]()  # where two overlap, the later one trims the earlier
-        for moment in (kept for _, kept, _ in own if kept):
-            found, right = _trim(found, moment, rule), [*_trim(right, moment, rule), moment]
+        for mark, cluster, _ in own:
+            if mark.mark != "wrong":
+                moment = (cluster, *mark.segment, 1.0)
+                found, right = _trim(found, moment, rule), [*_trim(right, moment, rule), moment]
         rows += [(video_id, *moment) for moment in join([*found, *right], rule, right)]
     names, types = ("video_id", "cluster", "t_start", "t_end", "confidence"), (object, np.int32, float, float, float)
     values = list(zip(*rows, strict=True)) or [()] * 5
     return {name: np.array(column, type_) for name, column, type_ in zip(names, values, types, strict=True)}
+
+
+def list_unmatched(
+    corrections: Corrections,
+    results: Iterable[tuple[Columns, Mapping[str, int]]],
+    former: Mapping[str, int],
+    rule: Rule | None = None,
+) -> list[Mark]:
+    """Marks that are for no moment: they were made on the page of another result, or written by hand.
+
+    ``results`` are moments, and the cluster of each video, of the iterations on whose pages the marks may have been
+    made. The rest is as of :func:`correct_moments`.
+    """
+    unmatched = set(corrections.moments)
+    for moments, assigned in results:
+        _, marks = _find_marked(moments, corrections, assigned, rule or Rule(), former)
+        unmatched -= {mark for own in marks.values() for mark, _, judged in own if judged}
+    return [mark for mark in corrections.moments if mark in unmatched]
 
 
 def name_clusters(clusters: int, corrections: Corrections | None, labels: Columns | None) -> Columns:
@@ -138,6 +145,29 @@ def list_given(corrections: Corrections | None) -> Columns:
         "cluster": np.array([-1 if cluster is None else cluster for _, _, cluster in rows], np.int32),
         "name": np.full(len(rows), None, object),
     }
+
+
+def _find_marked(
+    moments: Columns, corrections: Corrections, assigned: Mapping[str, int], rule: Rule, former: Mapping[str, int]
+) -> tuple[dict[str, list[Moment]], dict[str, list[tuple[Mark, int, set[Moment]]]]]:
+    """Moments of each video under the numbers that are shown, and its marks: each with its number and its moments."""
+    shown = corrections.shown_as(1 + max([*assigned.values(), *_numbers(moments, corrections)], default=0))
+
+    def number(video_id: str, cluster: int) -> int:
+        before = shown[assigned[video_id]], shown[former[video_id]]
+        moved = video_id in corrections.moves and shown[cluster] in before
+        return shown[corrections.moves[video_id] if moved else cluster]
+
+    segments: dict[str, list[Moment]] = {video_id: [] for video_id in assigned}
+    columns = (moments[name].tolist() for name in ("cluster", "t_start", "t_end", "confidence"))
+    for video_id, cluster, start, end, confidence in zip(moments["video_id"], *columns, strict=True):
+        segments[video_id].append((number(video_id, cluster), start, end, confidence))
+    marks: dict[str, list[tuple[Mark, int, set[Moment]]]] = {}
+    for mark in corrections.moments:
+        found, cluster = segments[mark.video_id], number(mark.video_id, mark.cluster)
+        judged = _find_judged(found, cluster, (mark.t_start, mark.t_end), rule)
+        marks.setdefault(mark.video_id, []).append((mark, cluster, judged))
+    return segments, marks
 
 
 def _numbers(moments: Columns, corrections: Corrections) -> list[int]:

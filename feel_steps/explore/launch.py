@@ -363,10 +363,11 @@ def _lines(process: subprocess.Popen[bytes], log: Path, tail: list[str]) -> Iter
 
 
 def _follow(lines: Iterator[str], iterations: int) -> None:
-    """Turn Snakemake's output into one progress display."""
-    stage, progress = "", None
+    """Turn Snakemake's output into one progress display; show warnings and notes, each once."""
+    stage, progress, warned = "", None, set[str]()
     for line in lines:
-        if line.startswith("note: "):  # the workflow's own, before the first job
+        if line.startswith(("warning: ", "note: ")) and line not in warned:
+            warned.add(line)
             print(line, end="", file=sys.stderr)
         elif found := RULE.match(line):
             stage = found[1].replace("_", " ")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from feel_steps.dataset.files import explain_yaml
+from feel_steps.dataset.files import explain_yaml, join_halves
 from feel_steps.errors import InputError
 from feel_steps.tables import provenance, tables
 from feel_steps.tables.folders import NAMES
@@ -80,7 +80,8 @@ def read_names(path: str | Path, iteration: str | Path | None) -> dict[int, str]
             raise InputError(f"{path}: there is no cluster {cluster!r}; expected numbers from 0{most}")
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{path}: the name of cluster {cluster} is {name!r}; expected text, in quotes if need be")
-    return {cluster: " ".join(name.split()) for cluster, name in content.items()}
+    names = {cluster: join_halves(name, f"{path}: the name of cluster {cluster}") for cluster, name in content.items()}
+    return {cluster: " ".join(name.split()) for cluster, name in names.items()}
 
 
 def write_names(path: str | Path, names: Mapping[int, str], iteration: str | Path) -> None:

@@ -10,7 +10,7 @@ from feel_steps.errors import InputError, hint
 from feel_steps.explore.names import find_names
 from feel_steps.tables import tables
 from feel_steps.tables.kinds import KINDS, Columns
-from feel_steps.tables.run import find_run, read_shown
+from feel_steps.tables.run import find_run, find_segments, read_shown
 
 
 class Run:
@@ -84,9 +84,9 @@ class Run:
 
         Its clusters are not those of the other tables. InputError: the run has none.
         """
-        path = self._shown.choose(variant, seed)[0].parent / "segments.parquet"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; set segments: {{find: true}} in the config and run again")
+        place, _ = self._shown.choose(variant, seed)
+        if (path := find_segments(place)) is None:
+            raise InputError(f"{place.parent}: no segmentation; set segments: {{find: true}} in the config, run again")
         return _frame(tables.read(path, "segments"))
 
     def clusters(

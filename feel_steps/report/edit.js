@@ -6,6 +6,7 @@
   const KEY = `feel corrections ${of.variant} ${of.seed} ${of.iteration} ${of.centres} ${data.edit.page}`;
   const given = { names: [...names], clusters: videos.map((video) => video.cluster) };
   const copy = (value) => JSON.parse(JSON.stringify(value));
+  const suggested = document.querySelectorAll("[data-merge]"), pairOf = (button) => button.dataset.merge.split(",").map(Number);
   const listed = [...document.querySelectorAll(".cluster[data-cluster]")].map((article) => +article.dataset.cluster);
 
   // ------------------------------------------------------------------ state
@@ -37,15 +38,23 @@
     }
     Object.assign(mark, change);
     if (mark.mark === "wrong") delete mark.borders;
+    else state.ignored = state.ignored.filter((id) => id !== video.id); // a moment that counts is in a video that does
     for (const key of ["mark", "borders"]) if (!mark[key]) delete mark[key];
     if (!mark.mark && !mark.borders) state.moments = state.moments.filter((other) => other !== mark);
     changed();
   }
 
+  /** Take a cluster out of the group that it was merged into, if there is one. */
+  function separate(cluster) {
+    state.merges = state.merges.map((group) => group.filter((other, i) => !i || other !== cluster)).filter((group) => group.length > 1);
+  }
+
+  /** Merge a cluster, and those that are merged into it, into another one. */
   function merge(cluster, into) {
-    const parts = state.merges.find((group) => group[0] === cluster) ?? [cluster];
-    state.merges = state.merges.filter((group) => group !== parts);
-    const first = shown(into), group = state.merges.find((other) => other[0] === first);
+    separate(cluster);
+    const own = state.merges.find((group) => group[0] === cluster) ?? [cluster];
+    state.merges = state.merges.filter((group) => group !== own);
+    const first = shown(into), parts = own.filter((part) => part !== first), group = state.merges.find((other) => other[0] === first);
     if (group) group.push(...parts);
     else state.merges.push([first, ...parts]);
     for (const part of parts) delete state.names[part];
@@ -64,6 +73,12 @@
       article.classList.toggle("merged", shown(c) !== c);
       name.textContent = shown(c) !== c ? `Cluster ${c}, merged into ${clusterName(shown(c))}` : names[c] || `Cluster ${c}`;
       article.querySelector(".edit-merge").value = shown(c) === c ? "" : shown(c);
+      const field = article.querySelector(".edit-name");
+      if (field !== document.activeElement) field.value = names[c] ?? "";
+    }
+    for (const button of suggested) {
+      const [into, cluster] = pairOf(button).map(shown);
+      button.disabled = into === cluster;
     }
     for (const legend of document.querySelectorAll(".legend button")) {
       const c = +legend.dataset.cluster;
@@ -76,24 +91,40 @@
 
   // ------------------------------------------------------------------ the list of corrections
 
-  function list() {
+  /** The corrections as the file has them. What was said about an ignored video is kept, should the video count again. */
+  function settled() {
+    const counts = (id) => !state.ignored.includes(id);
+    const moves = Object.fromEntries(Object.entries(state.moves).filter(([id]) => counts(id)));
+    return { ...state, moves, moments: state.moments.filter((mark) => mark.mark === "wrong" || counts(mark.video_id)) };
+  }
+
+  /** Each correction in words, and how to take it back. */
+  function list({ names, merges, moves, ignored, moments }) {
     const seconds = (mark) => segmentOf(mark).map(clock).join("–");
     return [
-      ...Object.entries(state.names).map(([c, name]) => [`Cluster ${c} is called ${name}`, () => { delete state.names[c]; }]),
-      ...state.merges.map((group) => [`Clusters ${group.join(", ")} are one`, () => { state.merges = state.merges.filter((other) => other !== group); }]),
-      ...Object.entries(state.moves).map(([id, c]) => [`${id} belongs to ${clusterName(c)}`, () => { delete state.moves[id]; }]),
-      ...state.ignored.map((id) => [`${id} is ignored`, () => { state.ignored = state.ignored.filter((other) => other !== id); }]),
-      ...state.moments.map((mark) => [
+      ...Object.entries(names).map(([c, name]) => [`Cluster ${c} is called ${name}`, () => { delete state.names[c]; }]),
+      ...merges.map((group) => [`Clusters ${group.join(", ")} are one`, () => { state.merges = state.merges.filter((other) => other !== group); }]),
+      ...Object.entries(moves).map(([id, c]) => [`${id} belongs to ${clusterName(c)}`, () => { delete state.moves[id]; }]),
+      ...ignored.map((id) => [`${id} is ignored`, () => { state.ignored = state.ignored.filter((other) => other !== id); }]),
+      ...moments.map((mark) => [
         `${mark.video_id}, ${clusterName(mark.cluster)} ${seconds(mark)}: ${mark.mark ?? "new borders"}`,
         () => { state.moments = state.moments.filter((other) => other !== mark); },
       ]),
     ];
   }
 
+  /** What the run has applied and the state has no longer. The page cannot show it undone: only a run knows how it was. */
+  function takenBack(items) {
+    const kept = new Set(items.map(([text]) => text));
+    const merges = corrections.merges.filter((group) => new Set(group.map(shown)).size > 1); // else it may have grown
+    return list({ ...corrections, merges }).map(([text]) => text).filter((text) => !kept.has(text));
+  }
+
   function tell() {
-    const items = list(), count = items.length;
-    by("edit-count").textContent = `${count} correction${count === 1 ? "" : "s"}`;
-    by("edit-discard").disabled = !count;
+    const items = list(settled()), count = items.length, gone = takenBack(items);
+    by("edit-count").textContent = `${count} correction${count === 1 ? "" : "s"}${gone.length ? `, ${gone.length} taken back` : ""}`;
+    by("edit-discard").disabled = JSON.stringify(state) === base;
+    const notes = gone.map((text) => element("li", { class: "taken-back" }, `Taken back, but shown until the next run: ${text}`));
     by("edit-list").replaceChildren(...items.map(([text, undo]) => {
       const button = element("button", { type: "button", "aria-label": `Undo: ${text}` }, "Undo");
       button.addEventListener("click", () => {
@@ -102,20 +133,21 @@
         by("edit-summary").focus();
       });
       return element("li", {}, element("span", {}, text), button);
-    }));
+    }), ...notes);
   }
 
   /** YAML in which every text is quoted as JSON does it, so that it needs no library. */
   function yaml() {
     const text = (value) => JSON.stringify(value).replace(/[\u007f-\u009f\u2028\u2029\ufeff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+    const { names, merges, moves, ignored, moments } = settled();
     const lines = ["# Corrections of a page of feel-steps. Use: snakemake … --config corrections=FILE", "of:"];
     for (const key of ["variant", "seed", "iteration", "centres"]) lines.push(`  ${key}: ${text(of[key])}`);
     const section = (name, rows) => { if (rows.length) lines.push(`${name}:`, ...rows); };
-    section("names", Object.entries(state.names).map(([c, name]) => `  ${c}: ${text(name)}`));
-    section("merges", state.merges.map((group) => `  - ${text(group)}`));
-    section("moves", Object.entries(state.moves).map(([id, c]) => `  ${text(id)}: ${c}`));
-    section("ignored", state.ignored.map((id) => `  - ${text(id)}`));
-    section("moments", state.moments.map((mark) => `  - ${text(mark).replace(/("[^"\\]*(?:\\.[^"\\]*)*"):(?=["\d[-])/g, "$1: ")}`));
+    section("names", Object.entries(names).map(([c, name]) => `  ${c}: ${text(name)}`));
+    section("merges", merges.map((group) => `  - ${text(group)}`));
+    section("moves", Object.entries(moves).map(([id, c]) => `  ${text(id)}: ${c}`));
+    section("ignored", ignored.map((id) => `  - ${text(id)}`));
+    section("moments", moments.map((mark) => `  - ${text(mark).replace(/("[^"\\]*(?:\\.[^"\\]*)*"):(?=["\d[-])/g, "$1: ")}`));
     return `${lines.join("\n")}\n`;
   }
 
@@ -143,31 +175,30 @@
 
   for (const c of listed) {
     const article = document.querySelector(`.cluster[data-cluster="${c}"]`);
-    const name = element("input", { type: "text", autocomplete: "off", maxlength: 80, value: state.names[c] ?? names[c] ?? "" });
+    const name = element("input", { class: "edit-name", type: "text", autocomplete: "off", maxlength: 80 });
     const same = element("select", { class: "edit-merge" }, element("option", { value: "" }, "none"), ...optionsOf(c));
     name.addEventListener("input", () => {
-      const text = name.value.trim().replace(/\s+/g, " ");
-      if (text && (text !== given.names[c] || c in corrections.names)) state.names[c] = text;
-      else delete state.names[c];
+      const text = name.value.trim().replace(/\s+/g, " "), own = shown(c);
+      if (text && (text !== given.names[own] || own in corrections.names)) state.names[own] = text;
+      else delete state.names[own];
       changed();
     });
     same.addEventListener("change", () => {
       if (same.value !== "") merge(c, +same.value);
       else {
-        state.merges = state.merges.map((group) => group.filter((other) => other !== c)).filter((group) => group.length > 1);
+        separate(c);
         changed();
       }
     });
     article.querySelector("h3").after(element("p", { class: "edit-only edit-row" }, element("label", {}, "Name ", name), element("label", {}, "Merge with ", same)));
   }
 
-  for (const button of document.querySelectorAll("[data-merge]")) {
+  for (const button of suggested) {
     button.hidden = false;
     button.addEventListener("click", () => {
-      const [into, cluster] = button.dataset.merge.split(",").map(Number);
+      const [into, cluster] = pairOf(button);
       edit(true);
-      if (shown(into) !== shown(cluster)) merge(cluster, into);
-      button.disabled = true;
+      merge(cluster, into);
     });
   }
 
@@ -193,11 +224,7 @@
     });
     ignore.addEventListener("change", () => {
       state.ignored = state.ignored.filter((id) => id !== video.id);
-      if (ignore.checked) {
-        state.ignored.push(video.id);
-        delete state.moves[video.id];
-        state.moments = state.moments.filter((mark) => mark.video_id !== video.id || mark.mark === "wrong");
-      }
+      if (ignore.checked) state.ignored.push(video.id);
       changed();
     });
 
@@ -214,12 +241,14 @@
     });
     track.append(...blocks);
 
-    /** A border of the selected moment: drag it, or press arrow keys. */
+    /** A border of the selected moment: drag it, or press arrow keys. It stops at the next moment of the cluster. */
     const handles = [0, 1].map((side) => {
       const handle = element("span", { role: "slider", tabindex: 0, "aria-valuemin": 0, "aria-valuemax": video.duration });
       const set = (time) => {
         const moment = video.moments[selected], now = borders(moment).map((t) => Math.round(t * 100) / 100);
-        const low = side ? now[0] + 0.1 : 0, high = side ? video.duration : now[1] - 0.1;
+        const others = video.moments.filter((other) => other !== moment && shown(other[0]) === shown(moment[0]) && markOf(video, other)?.mark !== "wrong").map(borders);
+        const low = side ? now[0] + 0.1 : Math.max(0, ...others.map(([, end]) => end).filter((end) => end <= now[0]));
+        const high = side ? Math.min(video.duration, ...others.map(([start]) => start).filter((start) => start >= now[1])) : now[1] - 0.1;
         now[side] = Math.round(Math.max(low, Math.min(high, time)) * 100) / 100;
         const mark = markOf(video, moment), original = mark ? [mark.t_start, mark.t_end] : moment.slice(1, 3);
         const same = near(now[0], original[0]) && near(now[1], original[1]);
@@ -304,10 +333,9 @@
   by("edit-toggle").addEventListener("click", () => edit(!document.body.classList.contains("editing")));
   by("edit-save").addEventListener("click", save);
   by("edit-discard").addEventListener("click", () => {
-    state = { names: {}, merges: [], moves: {}, ignored: [], moments: [] };
-    by("edit-status").textContent = "All corrections are discarded; the saved file is as it was.";
+    state = copy(corrections);
+    by("edit-status").textContent = "The changes are discarded; the saved file is as it was.";
     changed();
-    for (const c of listed) document.querySelector(`.cluster[data-cluster="${c}"] input`).value = names[c] ?? "";
   });
   changed();
   render();

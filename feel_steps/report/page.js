@@ -195,7 +195,7 @@
   // ------------------------------------------------------------------ the list
 
   const filters = { search: by("search"), cluster: by("cluster"), split: by("split"), sort: by("sort") };
-  const haystack = videos.map((v) => [v.id, v.split, ...clustersOf(v).flatMap((c) => [`cluster ${c}`, names[c]]), ...v.truth.map((s) => s[0])].join(" ").toLowerCase());
+  const haystack = (v) => [v.id, v.split, ...clustersOf(v).flatMap((c) => [`cluster ${c}`, names[c]]), ...v.truth.map((s) => s[0])].join(" ").toLowerCase();
   const strength = videos.map((v) => Math.max(-Infinity, ...v.moments.map((moment) => moment[3])));
   const collator = new Intl.Collator(undefined, { numeric: true });
   const byName = videos.map((_, i) => i).sort((a, b) => collator.compare(videos[a].id, videos[b].id));
@@ -233,7 +233,8 @@
   function update() {
     const words = filters.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const cluster = filters.cluster.value, split = filters.split?.value ?? "";
-    shown = byName.filter((i) => (cluster === "" || clustersOf(videos[i]).includes(+cluster)) && (!split || videos[i].split === split) && words.every((word) => haystack[i].includes(word)));
+    const found = (text) => words.every((word) => text.includes(word));
+    shown = byName.filter((i) => (cluster === "" || clustersOf(videos[i]).includes(+cluster)) && (!split || videos[i].split === split) && found(haystack(videos[i])));
     const key = keys[filters.sort.value];
     if (key) shown.sort((a, b) => key(a) - key(b) || 0); // two without a value: Infinity - Infinity
     page = 0;

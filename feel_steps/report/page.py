@@ -82,7 +82,7 @@ def report(
     held = videos.sample(
         len(finished.videos["video_id"]), (moment["row"] for card in described for moment in card["moments"])
     )
-    segments = finished.segments if (config.get("segments") or {}).get("find", True) else None  # not an older run's
+    segments = finished.segments
     segmentation = None if segments is None else show_segmentation(finished, segments, held)
     if segmentation:
         clusters.add_pictures(finished, segmentation["clusters"])

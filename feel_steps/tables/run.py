@@ -59,6 +59,19 @@ def find_parts(iteration: Path) -> Path | None:
     return path if inputs is None or path.name in inputs else None
 
 
+def find_segments(iteration: Path) -> Path | None:
+    """The segmentation of an iteration's variant and seed; None where the run made none.
+
+    The table alone does not tell: it stays where a run with a segmentation was run again without one.
+    """
+    path = iteration.with_name("segments.parquet")
+    if not path.is_file():
+        return None
+    run, measured = iteration.parents[2], path.with_name("segment_metrics.parquet")
+    inputs = provenance.read_provenance(run / "metrics.parquet").get("feel.inputs")
+    return path if inputs is None or f'"{measured.relative_to(run).as_posix()}"' in inputs else None
+
+
 def count_clusters(iteration: Path) -> int:
     """Number K of clusters of an iteration's folder, before clusters are merged."""
     first = next(tables.stream(iteration / "embeddings.parquet", "embeddings", ["score"]))
@@ -313,8 +326,8 @@ class Run:
     @cached_property
     def segments(self) -> Columns | None:
         """The segmentation of the variant and seed that are shown; None where there is none."""
-        path = self.folder / self.variant / f"seed-{self.seed}" / "segments.parquet"
-        return tables.read(path, "segments") if path.is_file() else None
+        path = find_segments(self.iteration_folder(self.iterations))
+        return tables.read(path, "segments") if path else None
 
     @cached_property
     def shows(self) -> np.ndarray:

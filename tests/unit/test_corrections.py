@@ -15,7 +15,7 @@ from feel_steps.dataset.corrections import (
     read_corrections,
 )
 from feel_steps.errors import InputError
-from feel_steps.explore.corrections import correct_moments, load_corrections, name_clusters
+from feel_steps.explore.corrections import correct_moments, list_unmatched, load_corrections, name_clusters
 from feel_steps.explore.moments import Rule
 from feel_steps.explore.results import Run
 from feel_steps.tables import tables
@@ -193,6 +193,16 @@ def test_marks_find_moments_of_merged_clusters_apart_and_joined(mark, expected):
     assert rows(correct_moments(moments, given(merges=[[0, 1]], moments=[mark]), {"a": 0})) == expected
 
 
+def test_marks_of_another_page_are_found_out():
+    """After another training, "wrong" did nothing and "right" made a moment up, and nobody was told."""
+    later, former = table(("a", 0, 0, 2, 0.5), ("a", 1, 2, 6, 0.4)), table(("a", 0, 3, 5, 0.5), ("b", 0, 0, 2, 0.5))
+    fit = [Mark("a", 0, 0.1, 2, "wrong"), Mark("a", 0, 3, 5, "right", (3, 8)), Mark("b", 2, 0, 2, "right")]
+    none = [Mark("a", 1, 0, 2, "right"), Mark("b", 0, 8, 9, "wrong")]
+    corrections = given(merges=[[0, 2]], moments=[none[0], *fit, none[1]])
+    clusters = {"a": 0, "b": 0}
+    assert list_unmatched(corrections, [(former, clusters), (later, clusters)], clusters) == none
+
+
 def test_what_is_marked_in_a_moved_video_moves_with_it():
     """The page showed them under the former cluster: a wrong moment would stay, and a right one would not move."""
     moments = table(("a", 0, 0, 3, 0.5), ("a", 0, 5, 8, 0.5), ("a", 1, 10, 12, 0.5))
@@ -202,6 +212,13 @@ def test_what_is_marked_in_a_moved_video_moves_with_it():
     assert rows(correct_moments(moments, corrections, {"a": 0})) == expected
     later = table(("a", 2, 0, 3, 0.5), ("a", 2, 5, 8, 0.5), ("a", 1, 10, 12, 0.5))
     assert rows(correct_moments(later, corrections, {"a": 2}, former={"a": 0})) == expected
+
+
+def test_a_video_of_merged_clusters_moves_with_the_moments_of_both():
+    """The page shows both under one number: half of the moments stayed behind, and marks on the others were lost."""
+    moments = table(("a", 0, 0, 3, 0.5), ("a", 1, 5, 8, 0.5), ("a", 1, 9, 12, 0.5))
+    corrections = given(merges=[[0, 1]], moves={"a": 2}, moments=[Mark("a", 0, 5, 8, "wrong")])
+    assert rows(correct_moments(moments, corrections, {"a": 1})) == [("a", 2, 0, 3, 0.5), ("a", 2, 9, 12, 0.5)]
 
 
 @pytest.mark.parametrize("overlap", ["all", "cluster"])

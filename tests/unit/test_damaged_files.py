@@ -23,6 +23,7 @@ from feel_steps.dataset.annotations import read_annotations
 from feel_steps.dataset.array_file import ArrayError, read_array
 from feel_steps.dataset.checks import settle_layout
 from feel_steps.dataset.cola import open_npy
+from feel_steps.dataset.corrections import read_corrections
 from feel_steps.dataset.files import identifier
 from feel_steps.dataset.folder import read_split
 from feel_steps.dataset.labels import read_labels
@@ -228,6 +229,38 @@ def test_odd_values_of_annotations(tmp_path, odd):
         (tmp_path / "gt.json").write_text(json.dumps({"database": {"a": {**TRUTH["database"]["a"], key: value}}}))
         with pytest.raises(InputError, match="gt.json"):
             read(tmp_path / "gt.json")
+
+
+HALF = "\\ud83d"  # of an emoji, as JSON and YAML write it
+
+
+@pytest.mark.parametrize(
+    ("content", "read"),
+    [
+        (json.dumps(TRUTH).replace("run", HALF), lambda file: read_annotations(file, VIDEOS)),
+        (json.dumps(TRUTH).replace("run", HALF), lambda file: read_labels(file, ["a", "b"], 2)),
+        (
+            json.dumps(TRUTH).replace('"b"', f'"{HALF}"').replace("[]", '[{"label": "x", "segment": [0, 1]}]'),
+            lambda file: read_annotations(file, VIDEOS),
+        ),
+        (json.dumps(FOUND).replace("run", HALF), read_predictions),
+        (json.dumps(FOUND).replace('"a"', f'"{HALF}"'), read_predictions),
+        (f'0: "a {HALF}"', lambda file: read_names(file, None)),
+        (f'of: {{variant: a, seed: 0, iteration: 1, centres: b}}\nnames: {{0: "{HALF}"}}', read_corrections),
+    ],
+    ids=["label", "given label", "other video", "found label", "found video", "name", "correction"],
+)
+def test_half_a_character_is_named_before_it_ends_the_run(tmp_path, content, read):
+    """A text that a program cut within an emoji can be read, and not be written."""
+    (tmp_path / "some.json").write_text(content)
+    with pytest.raises(InputError, match=r"some.json.*ud83d' has half of a character"):
+        read(tmp_path / "some.json")
+
+
+def test_an_emoji_in_two_escapes_is_one_character(tmp_path):
+    """YAML reads what JSON writes as two halves."""
+    (tmp_path / "names.yaml").write_text('0: "\\ud83d\\ude42 hello"')
+    assert read_names(tmp_path / "names.yaml", None) == {0: "🙂 hello"}
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,12 @@ def test_a_dry_run_does_not_show_the_result_of_an_earlier_run(tmp_path, monkeypa
     assert not result.exit_code and "report.html" not in result.output
 
 
+def test_warnings_reach_the_terminal(capsys):
+    """They stood in a log that nobody reads who is not told of it."""
+    _follow(iter(["warning: a.csv: 2 segments dropped\n", "Select jobs\n", "warning: a.csv: 2 segments dropped\n"]), 4)
+    assert capsys.readouterr().err == "warning: a.csv: 2 segments dropped\n"
+
+
 def test_progress_names_stage_and_iteration(capsys, monkeypatch):
     """Who waits for an hour wants to know for what."""
     monkeypatch.setattr("feel_steps.runtime.progress.LOG_EVERY", 0.0)

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feel_steps.errors import InputError
+from feel_steps.explore.results import Run
 from feel_steps.report import videos
 from feel_steps.report.charts import LABEL_GAP, Series, line_chart, nice_ticks, spread_labels, thin
 from feel_steps.report.clusters import _match, _project
@@ -27,7 +28,7 @@ from feel_steps.report.page import report
 from feel_steps.report.segmentation import letter
 from feel_steps.report.summary import left_out, summary
 from feel_steps.report.videos import POINTS, _pack, records
-from feel_steps.tables import tables
+from feel_steps.tables import provenance, tables
 from feel_steps.tables.run import find_run
 from tests.synthetic_run import AWKWARD, FPS, WINDOW, Shape, build, render_video
 
@@ -129,8 +130,17 @@ def test_a_segmentation_is_drawn_and_each_of_its_clusters_can_be_looked_at(tmp_p
     for place, seconds in looked:  # it leads into a segment
         assert any(a < float(seconds) < b for _, a, b, _ in data_of(html)["videos"][int(place)]["segments"])
     assert "annotated as" in section
-    assert 'id="segmentation"' not in page_of(run, config={"segments": {"find": False}})  # left of an earlier run
     assert [letter(c) for c in (0, 25, 26, 51, 52)] == ["A", "Z", "AA", "AZ", "BA"]
+
+
+def test_a_segmentation_that_an_earlier_run_left_is_not_drawn(tmp_path: Path) -> None:
+    """With new clusters, it would show what an older result found in the videos."""
+    run = build(tmp_path, Shape(train=14, test=4, media=0, segments=True))
+    with provenance.recording("gather", {}):
+        rewrite(run / "metrics.parquet", "metrics")  # made of no segment_metrics.parquet
+    assert 'id="segmentation"' not in page_of(run)
+    with pytest.raises(InputError, match="no segmentation"):
+        Run(run).segments()
 
 
 def test_nothing_is_fetched(run: Path) -> None:

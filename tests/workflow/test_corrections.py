@@ -35,16 +35,21 @@ def corrected(workspace):
 def test_names_and_merges_train_nothing_again(workspace, corrected):
     """A person who names clusters waits seconds, not hours."""
     before = tables.read(workspace.results / "moments.parquet", "moments")
-    corrected(names={0: "waving"}, merges=[[0, 1]])
+    stray = {"video_id": "train_01", "cluster": 2, "t_start": 0.0, "t_end": 0.01, "mark": "wrong"}
+    corrected(names={0: "waving"}, merges=[[0, 1]], moments=[stray])
     assert workspace.planned() == SHOWN
-    workspace.snakemake()
+    said = "warning: corrections.yaml: marks that fit no moment: 1 of 1, the first in 'train_01', cluster 2, 0 to 0.01"
+    assert said in workspace.snakemake()
     after = tables.read(workspace.results / "moments.parquet", "moments")
     assert set(after["cluster"]) <= {0, 2} and 0 < len(after["cluster"]) <= len(before["cluster"])
     assert "waving" in (workspace.results / "report.html").read_text()
     corrected(names={0: "bowing"}, merges=[[0, 1]], moves={"train_03": 2})
     assert workspace.planned() == SHOWN  # a move changes what is shown, and later iterations alone
     workspace.configure()
-    assert workspace.planned() == SHOWN  # taken back
+    assert workspace.planned() == SHOWN  # taken back, as a person who forgot the option must be told
+    said = "warning: corrections is not set: what corrections.yaml corrected in results/tiny will be taken back"
+    assert workspace.snakemake().count(said) == 1
+    assert said not in workspace.snakemake("--dry-run")
 
 
 def test_moves_hold_in_later_iterations_alone_and_names_stay_out_of_them(workspace, corrected):

@@ -17,7 +17,7 @@ from feel_steps.tables import tables
 from feel_steps.tables.run import find_run
 from tests.synthetic_run import Shape, build
 from tests.system.browser.chromium import missing, show
-from tests.system.browser.test_report_page import AXE, wait
+from tests.system.browser.test_report_page import AXE, type_into, wait
 
 if reason := missing():
     pytest.skip(reason, allow_module_level=True)
@@ -145,6 +145,77 @@ def test_undo_and_discard(driver: Any, saved: Callable[[], Path]) -> None:
     driver.find_element("id", "edit-discard").click()
     assert driver.find_element("id", "edit-count").text == "0 corrections"
     assert yaml.safe_load(saved().read_text()).keys() == {"of"}
+
+
+def test_what_the_run_has_applied_can_be_taken_back(driver: Any, page: Path, saved: Callable[[], Path]) -> None:
+    """Undo took it out of the file, and left it on the page without a word; Discard could not bring it back."""
+    run = find_run(page.parent)
+    mark = {"video_id": str(run.videos["video_id"][CARD]), "cluster": 1, "t_start": 0.0, "t_end": 1.0, "mark": "wrong"}
+    applied = {"names": {1: "bow"}, "merges": [[0, 2]], "moments": [mark]}
+    report(page.parent, page.with_name("applied.html"), names={1: "bow"}, corrections=applied)
+    show(driver, page.with_name("applied.html"))
+    edit(driver)
+    for _ in range(3):
+        driver.execute_script("document.querySelector('#edit-list button').click()")
+    choose(driver, driver.find_element("css selector", ".cluster[data-cluster='3'] .edit-merge"), 2)
+    shown = (
+        "return [...document.querySelectorAll('#edit-list li span, #edit-list .taken-back')].map((e) => e.textContent)"
+    )
+    assert driver.find_element("id", "edit-count").text == "1 correction, 3 taken back"
+    assert driver.execute_script(shown)[:2] == [
+        "Clusters 2, 3 are one",
+        "Taken back, but shown until the next run: Cluster 1 is called bow",
+    ]
+    driver.find_element("id", "edit-discard").click()
+    assert driver.find_element("id", "edit-count").text == "3 corrections"
+    found = read_corrections(saved())
+    assert (found.names, found.merges, [vars(own)["mark"] for own in found.moments]) == (
+        {1: "bow"},
+        [[0, 2]],
+        ["wrong"],
+    )
+
+
+def test_clusters_that_are_merged_anew_are_in_one_group_with_one_name(driver: Any, saved: Callable[[], Path]) -> None:
+    """The run would refuse the file."""
+    edit(driver)
+    for cluster, into in ((3, 2), (3, 1), (1, 3)):
+        choose(driver, driver.find_element("css selector", f".cluster[data-cluster='{cluster}'] .edit-merge"), into)
+    for cluster, name in ((3, "wave"), (1, "bow")):
+        press(driver, driver.find_element("css selector", f".cluster[data-cluster='{cluster}'] .edit-name"), name)
+    found = read_corrections(saved())
+    assert found.merges == [[3, 1]] and found.names.keys() == {3}
+
+
+def test_a_video_that_is_ignored_by_mistake_keeps_its_marks(driver: Any, saved: Callable[[], Path]) -> None:
+    """They were gone. And a mark in an ignored video made a file that the run refused."""
+    card = edit(driver)
+    first, second = card.find_elements("css selector", ".edit-moments button + button:not(:last-child)")
+    driver.execute_script("arguments[0].click()", first)
+    driver.execute_script("arguments[0].click()", card.find_element("css selector", "[type='checkbox']"))
+    assert driver.find_element("id", "edit-count").text == "1 correction"
+    driver.execute_script("arguments[0].click()", second)
+    found = read_corrections(saved())
+    assert found.ignored == [] and [mark.mark for mark in found.moments] == ["right", "right"]
+
+
+def test_borders_stop_at_the_next_moment_of_the_cluster(driver: Any, saved: Callable[[], Path]) -> None:
+    """The run would refuse two that are right and overlap."""
+    from selenium.webdriver import Keys
+
+    card = edit(driver)
+    press(driver, card.find_element("css selector", ".borders .end"), *[Keys.PAGE_UP] * 20)
+    for button in card.find_elements("css selector", ".edit-moments button + button:not(:last-child)"):
+        driver.execute_script("arguments[0].click()", button)
+    first, second = read_corrections(saved()).moments
+    assert first.cluster == second.cluster and first.segment[1] == second.t_start
+
+
+def test_a_video_is_found_by_the_name_that_its_cluster_was_just_given(driver: Any, saved: Callable[[], Path]) -> None:
+    edit(driver)
+    press(driver, driver.find_element("css selector", ".cluster[data-cluster='0'] .edit-name"), "somersault")
+    type_into(driver, "search", "somersault")
+    assert driver.execute_script("return document.querySelectorAll('#cards .card').length")
 
 
 def test_a_merge_that_the_page_suggests_is_filled_in(driver: Any, page: Path, saved: Callable[[], Path]) -> None:
