@@ -136,8 +136,10 @@ class WithForks(psutil.Process):
 
     def children(self, recursive=False):
         children = super().children(recursive)
-        with suppress(psutil.NoSuchProcess):
-            children += [psutil.Process(fork) for child in children if (fork := find_fork(child.pid))]
+        for number in filter(None, [find_fork(child.pid) for child in children]):
+            with suppress(psutil.NoSuchProcess):
+                fork = psutil.Process(number)
+                children += [fork, *fork.children(recursive)]
         return children
 
 

@@ -4,7 +4,8 @@ To load them takes a job one to two seconds: with small data, longer than most s
 Snakemake's main process starts a server. ``python -m feel_steps`` hands its arguments, environment, folder and streams
 over to it, the server forks, and the fork runs the command. The process that asked waits, passes signals on, and ends
 as the fork ends. Each job is still a process of its own, and computes, prints and ends as it would have done alone.
-Where no server answers, a job loads what it needs itself.
+Where no server answers, or where a job's shell has set what a process takes over when it starts, a job loads what it
+needs itself.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import atexit
 import gc
 import json
 import os
+import re
+import resource
 import runpy
 import selectors
 import shutil
@@ -21,6 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -44,19 +48,22 @@ Job = dict[str, Any]
 def serving(libraries: Sequence[str] = LIBRARIES) -> Iterator[subprocess.Popen]:
     """Let the jobs that start while a block runs be forks of one server, once it has loaded the libraries.
 
-    The server ends with the block. If this process is killed, it ends with the last job.
+    The server ends with the block, but not before the last job. So it does if this process is killed.
     """
     folder = Path(tempfile.mkdtemp(prefix="feel-steps-"))
     address = str(folder / "socket")
     command = [sys.executable, __file__, address, *libraries]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # jobs have their own
     # its standard input ends when this process does; should it fail, jobs say what is missing
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     os.environ[ADDRESS] = address
     try:
         yield server
     finally:
         del os.environ[ADDRESS]
-        server.terminate()
+        server.terminate()  # heeded only while it loads
         server.communicate()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -72,8 +79,10 @@ def find_fork(process: int) -> int | None:
 def hand_over() -> None:
     """Run this process's command in a fork of the server, and end as the fork ends. Return if no server answers."""
     address = os.environ.pop(ADDRESS)  # a command that the fork starts is no job
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # closed: the socket below would take its number
+        return
     job = {"arguments": sys.argv[1:], "path": sys.path, "folder": os.getcwd(), "environment": dict(os.environ)}
-    text = json.dumps(job).encode()
+    text = json.dumps(job | {"start": _describe_start()}).encode()
     with socket.socket(socket.AF_UNIX) as server:
         try:
             server.connect(address)  # refused while the server is still loading
@@ -100,6 +109,18 @@ def hand_over() -> None:
     sys.exit(status)
 
 
+def _describe_start() -> list[Any]:
+    """What a process has from its start on: a fork has the server's, whatever the job's shell has set."""
+    names = sorted(name for name in os.environ if re.match("PYTHON(?!PATH$)|LANG|LC_|LD_", name))
+    limits = [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")]
+    os.umask(umask := os.umask(0o077))
+    return [
+        [sys.prefix, [*sys.flags], sys.warnoptions],
+        [[name, os.environ[name]] for name in names],
+        [umask, os.nice(0), sorted(os.sched_getaffinity(0)), [[*limit] for limit in limits]],
+    ]
+
+
 def _send(connection: socket.socket, number: int) -> None:
     with suppress(OSError):  # the other side was killed
         connection.sendall(number.to_bytes(8, "big", signed=True))
@@ -121,6 +142,7 @@ class _Server:
 
     def __init__(self, address: str) -> None:
         self.forks = 0
+        self.start = _describe_start()
         self.waiting = selectors.DefaultSelector()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(address)
@@ -143,19 +165,21 @@ class _Server:
         text = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
         try:
             job = json.loads(text)
-            fork = os.fork()
-        except (ValueError, OSError):  # who asked was killed; or memory is short, and it loads what it needs itself
-            job, fork = None, -1
+            fork = os.fork() if job["start"] == self.start else -1
+        except (ValueError, OSError):  # who asked was killed; or memory is short
+            fork = -1
         if fork == 0:
             for key in [*self.waiting.get_map().values()]:
-                os.close(key.fd)
+                # a socket that is closed by its number closes that number again when Python deletes it
+                key.fileobj.close() if isinstance(key.fileobj, socket.socket) else os.close(key.fd)
+            self.waiting.close()
             for standard, stream in enumerate(streams):
                 os.dup2(stream, standard)
         for stream in streams:
             os.close(stream)
         if fork <= 0:
-            connection.close()
-            return job
+            connection.close()  # one whose fork was refused loads what it needs itself
+            return job if fork == 0 else None
         self.forks += 1
         end = os.pidfd_open(fork)
         self.waiting.register(end, selectors.EVENT_READ, lambda: self._end(fork, end, connection))
@@ -196,6 +220,7 @@ def _run(job: Job) -> int:
     os.environ.update(job["environment"])
     sys.path[:] = job["path"]
     sys.argv[1:] = job["arguments"]
+    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]
     gc.enable()
     _limit_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
     status = 0
@@ -208,6 +233,7 @@ def _run(job: Job) -> int:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads of the command
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -229,6 +255,7 @@ def main(address: str, *libraries: str) -> None:
     """
     os.close(os.pidfd_open(os.getpid()))  # Linux before 5.3 has none, and this ends here
     interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    del sys.path[0]  # the folder of this file, whose modules no library must import
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in cli/app.py
     os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"], "1")
     gc.disable()
@@ -236,10 +263,14 @@ def main(address: str, *libraries: str) -> None:
         with suppress(ImportError):  # the job that needs it says so
             import_module(library)
     gc.freeze()  # a search for cycles would copy the pages that forks share
+    # those to a whole group of processes are for the jobs, which may have to end in good order
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGHUP)}
     job = _Server(address).serve()
     if job:
-        signal.signal(signal.SIGINT, interrupts)
+        for number, handler in (handlers | {signal.SIGINT: interrupts}).items():
+            signal.signal(number, handler)
         os._exit(_run(job))
+    shutil.rmtree(Path(address).parent, ignore_errors=True)  # Snakemake may have been killed
 
 
 if __name__ == "__main__":

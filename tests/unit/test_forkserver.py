@@ -1,6 +1,7 @@
 """Jobs as forks of one process: what a person or Snakemake sees of them must be as if each had started by itself."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ print("alone")
 def package(tmp_path_factory):
     folder = tmp_path_factory.mktemp("package")
     (folder / "feel_steps").mkdir()
+    (folder / "feel_steps/__init__.py").touch()
     (folder / "feel_steps/__main__.py").write_text(COMMAND)
     return folder
 
@@ -75,6 +77,10 @@ def fork_of(process):
         "print(os.getcwd(), os.environ['OF_THE_JOB'], sys.stdin.read(), sys.argv[0])",
         "atexit.register(print, 'last'); print('first')",
         "print('FEEL_STEPS_FORKSERVER' in os.environ)",
+        # a thread that still writes when the command's function has returned
+        "import threading; threading.Thread(target=lambda: (time.sleep(0.1), print('whole'))).start()",
+        # the server's sockets must not close the command's files
+        "import gc; files = [os.fdopen(os.dup(1), 'w') for _ in range(9)]; gc.collect(); print(9, file=files[1])",
     ],
 )
 def test_command_ends_as_it_would_alone(server, ask, package, tmp_path, code):
@@ -131,6 +137,32 @@ def test_job_runs_alone_where_no_server_answers(ask, tmp_path, monkeypatch):
     assert ask("").communicate(timeout=30)[0] == "alone\n"
 
 
+@pytest.mark.parametrize("shell", ["umask 077", "ulimit -n 99", "export PYTHONHASHSEED=1", "exec <&-"])
+def test_job_runs_alone_where_its_shell_differs(server, ask, package, shell):
+    # a fork would have the server's file modes, limits and hash seed; with no standard input, it would read the socket
+    command = [sys.executable, "-c", ASK, str(package), forkserver.__file__, "print('forked')"]
+    done = subprocess.run(["/bin/sh", "-c", f'{shell}; "$@"', "", *command], capture_output=True, text=True, timeout=30)
+    assert done.stdout == "alone\n"
+
+
+def test_server_has_the_libraries_of_the_jobs(ask, tmp_path, monkeypatch):
+    # Snakemake's own PYTHONPATH does not reach jobs; another version from there would change their results
+    (tmp_path / "library.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with forkserver.serving(libraries=["library", "progress"]):  # the second lies beside forkserver.py
+        wait_for(lambda: Path(os.environ[forkserver.ADDRESS]).exists())
+        assert ask("print({'library', 'progress'} & set(sys.modules))").communicate(timeout=30)[0] == "set()\n"
+
+
+def test_signal_to_all_processes_leaves_the_end_to_the_job(server, ask):
+    # a scheduler, or a terminal that closes, sends it to the server, too; a killed job would leave half files
+    process = ask("sys.stdin.read(); print('whole')")
+    fork_of(process)
+    server.terminate()
+    server.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=30)[0] == "whole\n"
+
+
 def test_server_ends_with_the_run(ask):
     with forkserver.serving(libraries=[]) as server:
         folder = Path(os.environ[forkserver.ADDRESS]).parent
@@ -147,6 +179,7 @@ def test_job_goes_on_where_snakemake_was_killed(server, ask):
     assert process.communicate(timeout=30)[0] == "whole\n"
     server.stdin = None  # for communicate
     server.wait(timeout=20)
+    assert not Path(os.environ[forkserver.ADDRESS]).parent.exists()
 
 
 def test_libraries_have_the_threads_of_the_job(ask):
