@@ -3,9 +3,8 @@
 To load them takes a job one to two seconds: with small data, longer than most steps work. So in a run on one machine
 Snakemake's main process starts a server. ``python -m feel_steps`` hands its arguments, environment, folder and streams
 over to it, the server forks, and the fork runs the command. The process that asked waits, passes signals on, and ends
-as the fork ends. Each job is still a process of its own, and computes, prints and ends as it would have done alone.
-Where no server answers, or where a job's shell has set what a process takes over when it starts, a job loads what it
-needs itself.
+as the fork ends. Each job is still a process of its own, and computes, prints and ends as it would have done alone. A job
+runs alone where no server answers, or where its shell has set what only a new process would heed, such as a limit.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import gc
 import json
 import os
 import re
-import resource
 import runpy
 import selectors
 import shutil
@@ -111,6 +109,8 @@ def hand_over() -> None:
 
 def _describe_start() -> list[Any]:
     """What a process has from its start on: a fork has the server's, whatever the job's shell has set."""
+    import resource  # Windows has none
+
     names = sorted(name for name in os.environ if re.match("PYTHON(?!PATH$)|LANG|LC_|LD_", name))
     limits = [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")]
     os.umask(umask := os.umask(0o077))
