@@ -3,8 +3,8 @@
 To load them takes a job one to two seconds: with small data, longer than most steps work. So in a run on one machine
 Snakemake's main process starts a server. ``python -m feel_steps`` hands its arguments, environment, folder and streams
 over to it, the server forks, and the fork runs the command. The process that asked waits, passes signals on, and ends
-as the fork ends. Each job is still a process of its own, and computes, prints and ends as it would have done alone. A job
-runs alone where no server answers, or where its shell has set what only a new process would heed, such as a limit.
+as the fork ends. Each job is still a process of its own, and computes, prints and ends as it would have done alone. It
+does run alone where no server answers, or where its shell has set what only a new process heeds, such as a limit.
 """
 
 from __future__ import annotations
