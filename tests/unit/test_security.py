@@ -74,7 +74,7 @@ def test_every_value_in_a_rule_is_quoted():
     """Bare are numbers, and options that flags() has quoted."""
     numbers = {"threads", "wildcards.seed", "wildcards.iteration", "wildcards.part"}
     numbers |= {"params.clusters", "params.window", "params.iteration"}
-    words = "options settings previous names truth about given groups said cuts"
+    words = "options place device corrections settings previous names truth about given groups said cuts"
     options = {f"params.{name}" for name in words.split()}
     for file in (ROOT / "rules").glob("*.smk"):
         for shell in re.findall(r"^    shell:\n((?: {8}.*\n)+)", file.read_text(), re.MULTILINE):
