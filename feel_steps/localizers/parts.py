@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feel_steps.errors import InputError
+from feel_steps.localizers.winograd import Winograd, applies
 
 
 class SnippetConv(nn.Conv1d):
@@ -32,6 +33,8 @@ class SnippetConv(nn.Conv1d):
         self.weight = nn.Parameter(self.weight.detach().transpose(1, 2).contiguous().transpose(1, 2))
 
     def forward(self, x: Tensor) -> Tensor:
+        if applies(x, self.weight):
+            return Winograd.apply(x, self.weight, self.bias)
         pad = self.kernel_size[0] // 2
         windows = F.pad(x, (0, 0, pad, pad)).unfold(1, self.kernel_size[0], 1)  # [B, T, F, k]
         x = windows.transpose(2, 3).flatten(2)  # [B, T, k·F]
