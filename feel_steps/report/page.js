@@ -234,7 +234,7 @@
     const words = filters.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const cluster = filters.cluster.value, split = filters.split?.value ?? "";
     const found = (text) => words.every((word) => text.includes(word));
-    shown = byName.filter((i) => (cluster === "" || clustersOf(videos[i]).includes(+cluster)) && (!split || videos[i].split === split) && found(haystack(videos[i])));
+    shown = byName.filter((i) => (cluster === "" || clustersOf(videos[i]).includes(+cluster)) && (!split || videos[i].split === split) && (!words.length || found(haystack(videos[i]))));
     const key = keys[filters.sort.value];
     if (key) shown.sort((a, b) => key(a) - key(b) || 0); // two without a value: Infinity - Infinity
     page = 0;
